@@ -1,0 +1,71 @@
+"""The three kinds of failure, and the one place that turns them into exit codes.
+
+Every module raises one of these; `tasks.py` alone turns them into the exit code of the process.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class KitError(Exception):
+    """A failure that a user can act on.
+
+    Args:
+        message: one sentence that says what happened.
+        hint: one sentence that says what to do, or empty.
+        log: the file that holds the details, if one was written.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, hint: str = "", log: Path | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.log = log
+
+
+class UnderTest(KitError):  # noqa: N818  (it names the thing that failed)
+    """What is under test failed: a patch, a config, a compile, a boot, the records."""
+
+    exit_code = 1
+
+
+class UserError(KitError):
+    """The request itself is wrong: an unknown name, a malformed file."""
+
+    exit_code = 2
+
+
+class InfraError(KitError):
+    """The machine failed: no engine, no network, no disk, a killed process."""
+
+    exit_code = 3
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name a wrong one may have meant.
+
+    Returns:
+        `" (did you mean X?)"`, or the list of known names if none is near, or an empty string if none is known.
+    """
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f" (did you mean {close[0]}?)"
+    if names:
+        return f" (known: {', '.join(names)})"
+    return ""
+
+
+def describe(error: KitError) -> str:
+    """The lines that a user sees: what happened, what to do, where the log is."""
+    lines = [f"error: {error.message}"]
+    if error.hint:
+        lines.append(f"  do: {error.hint}")
+    if error.log is not None:
+        lines.append(f"  log: {error.log}")
+    return "\n".join(lines)

@@ -1,0 +1,258 @@
+"""Start programs: the only module that does so.
+
+What comes in is an argument list; what goes out is how the program ended, with its output in a log. A program that is
+started here never outlives its caller: it has a process group of its own, which is killed as a whole on timeout,
+on an exception and on Ctrl-C, and the kernel kills it when the caller is killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import selectors
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from core.errors import InfraError
+
+TAIL_LINES = 40
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a program ended.
+
+    Attributes:
+        argv: what was started.
+        code: exit status, or minus the signal number that ended it.
+        tail: the last lines of its merged output.
+        seconds: wall time.
+        timed_out: whether it was killed because its time ran out.
+    """
+
+    argv: tuple[str, ...]
+    code: int
+    tail: tuple[str, ...]
+    seconds: float
+    timed_out: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0 and not self.timed_out
+
+
+@dataclass(frozen=True)
+class Captured:
+    """The whole output of a small program."""
+
+    argv: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    return {**os.environ, **(env or {})}
+
+
+def shown(argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
+    """The command as a line that can be pasted into a shell."""
+    words = [f"{k}={shlex.quote(v)}" for k, v in (env or {}).items()]
+    line = " ".join([*words, shlex.join(argv)])
+    return f"(cd {shlex.quote(str(cwd))} && {line})" if cwd else line
+
+
+def _missing(argv: Sequence[str]) -> InfraError:
+    return InfraError(
+        f"the program {argv[0]} is not on this machine", "run ./invoke doctor, it names the package to install"
+    )
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End a program and all that it started; returns once it is reaped."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    timeout: float | None = None,
+    on_line: Callable[[str], None] | None = None,
+    stdin: Path | None = None,
+) -> Finished:
+    """Run a program to its end, its merged output going to a log line by line.
+
+    Args:
+        argv: the program and its arguments.
+        cwd: its working directory.
+        env: variables added to this process's environment; they are part of the logged command.
+        log: file to append the command and the output to.
+        timeout: seconds of wall time after which the whole process group is killed.
+        on_line: called with each line, without its end.
+        stdin: file that the program reads; nothing if None.
+
+    Raises:
+        InfraError: the program is not on this machine, or the log cannot be written.
+    """
+    started = time.monotonic()
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    with ExitStack() as stack:
+        sink: IO[bytes] | None = None
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            sink = stack.enter_context(log.open("ab"))
+            sink.write(f"$ {shown(argv, env, cwd)}\n".encode())
+            sink.flush()
+        source = stack.enter_context(stdin.open("rb")) if stdin else subprocess.DEVNULL
+        if shutil.which(argv[0], path=_environment(env).get("PATH")) is None:
+            raise _missing(argv)
+        process = subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=_environment(env),
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  (single-threaded at this point: no lock can be held)
+        )
+        timed_out = False
+        try:
+            timed_out = not _pump(process, sink, tail, on_line, started, timeout)
+        finally:
+            if timed_out or process.poll() is None:
+                kill_group(process)
+            if process.stdout:
+                process.stdout.close()
+    return Finished(tuple(argv), process.returncode, tuple(tail), time.monotonic() - started, timed_out)
+
+
+def _pump(
+    process: subprocess.Popen[bytes],
+    sink: IO[bytes] | None,
+    tail: deque[str],
+    on_line: Callable[[str], None] | None,
+    started: float,
+    timeout: float | None,
+) -> bool:
+    """Move output until the program ends; False when the time ran out."""
+    assert process.stdout is not None  # noqa: S101  (Popen was given PIPE)
+    stream = process.stdout
+    os.set_blocking(stream.fileno(), False)
+    feed = LineFeed(tail, on_line)
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while True:
+            left = None if timeout is None else timeout - (time.monotonic() - started)
+            if left is not None and left <= 0:
+                feed.end()
+                return False
+            if not selector.select(min(1.0, left) if left is not None else 1.0):
+                # A daemon that inherited the pipe must not keep us waiting once the program itself ended.
+                if process.poll() is not None:
+                    break
+                continue
+            chunk = stream.read(1 << 16)
+            if chunk is None:
+                continue
+            if not chunk:
+                break
+            if sink is not None:
+                sink.write(chunk)
+                sink.flush()
+            feed.add(chunk)
+    feed.end()
+    while True:
+        left = None if timeout is None else timeout - (time.monotonic() - started)
+        try:
+            process.wait(timeout=None if left is None else max(left, 0.01))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+class LineFeed:
+    """Cuts a byte stream into lines for a tail and a listener."""
+
+    def __init__(self, tail: deque[str], on_line: Callable[[str], None] | None) -> None:
+        self._rest = b""
+        self._tail = tail
+        self._on_line = on_line
+
+    def add(self, chunk: bytes) -> None:
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            self._give(line)
+
+    def end(self) -> None:
+        if self._rest:
+            self._give(self._rest)
+            self._rest = b""
+
+    def _give(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").rstrip("\r")
+        self._tail.append(text)
+        if self._on_line is not None:
+            self._on_line(text)
+
+
+def capture(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 60.0,
+    text: str | None = None,
+) -> Captured:
+    """Run a small program and keep all that it says.
+
+    Args:
+        timeout: seconds; a program that takes longer is an InfraError.
+        text: what it reads from its standard input.
+
+    Raises:
+        InfraError: it is not on this machine, or did not end in time.
+    """
+    if shutil.which(argv[0], path=_environment(env).get("PATH")) is None:
+        raise _missing(argv)
+    process = subprocess.Popen(
+        list(argv),
+        cwd=cwd,
+        env=_environment(env),
+        stdin=subprocess.PIPE if text is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(None if text is None else text.encode(), timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise InfraError(f"{argv[0]} did not end within {timeout:g} s: {shown(argv, env, cwd)}") from None
+    finally:
+        if process.poll() is None:
+            kill_group(process)
+    return Captured(
+        tuple(argv), process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+    )
