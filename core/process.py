@@ -79,7 +79,8 @@ def shown(argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path |
 
 def _missing(argv: Sequence[str]) -> InfraError:
     return InfraError(
-        f"the program {argv[0]} is not on this machine", "run ./invoke doctor, it names the package to install"
+        f"the program {argv[0]} is not on this machine",
+        "run ./invoke doctor, it names the package to install",
     )
 
 

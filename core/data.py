@@ -1,0 +1,154 @@
+"""YAML files as data: loaded without tags or code, every error with file and key path.
+
+node = load_yaml(path)
+for name, item in node.mapping("profiles").items():
+    item.only("fragments", "about")
+    item.strings("fragments")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.errors import UserError, nearest
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, with doubled keys refused."""
+
+
+def _mapping_without_doubles(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _value in node.value:
+        key = loader.construct_object(key_node)
+        if not isinstance(key, str | int | float | bool):
+            raise yaml.constructor.ConstructorError(
+                None, None, "a key must be a plain word", key_node.start_mark
+            )
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key} is there twice", key_node.start_mark
+            )
+        seen.add(key)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_doubles)
+
+
+class Node:
+    """A value of a YAML file that knows where it stands."""
+
+    def __init__(self, value: Any, path: Path, where: str = "") -> None:
+        self.value = value
+        self.path = path
+        self.where = where
+
+    def error(self, what: str) -> UserError:
+        """A UserError that names this place."""
+        return UserError(f"{self.path}: {self.where or 'the file'}: {what}")
+
+    def _at(self, key: str | int) -> str:
+        return f"{self.where}.{key}" if self.where else str(key)
+
+    def only(self, *known: str) -> None:
+        """Refuse keys other than these."""
+        for key in self._mapping():
+            if key not in known:
+                raise Node(None, self.path, self._at(key)).error(f"unknown key{nearest(str(key), known)}")
+
+    def _mapping(self) -> dict[str, Any]:
+        if not isinstance(self.value, dict):
+            raise self.error("expected a mapping")
+        return self.value
+
+    def has(self, key: str) -> bool:
+        return key in self._mapping()
+
+    def get(self, key: str) -> Node:
+        """The value of a key that must be there."""
+        mapping = self._mapping()
+        if key not in mapping:
+            raise self.error(f"the key {key} is missing")
+        return Node(mapping[key], self.path, self._at(key))
+
+    def items(self) -> Iterator[tuple[str, Node]]:
+        for key, value in self._mapping().items():
+            if not isinstance(key, str):
+                raise self.error(f"the key {key} must be a word; put it in quotes")
+            yield key, Node(value, self.path, self._at(key))
+
+    def mapping(self, key: str) -> dict[str, Node]:
+        return dict(self.get(key).items())
+
+    def elements(self, key: str, *, required: bool = False) -> list[Node]:
+        """The elements of a list; none if the key is absent and not required."""
+        if not required and not self.has(key):
+            return []
+        node = self.get(key)
+        if not isinstance(node.value, list):
+            raise node.error("expected a list")
+        return [Node(value, self.path, f"{node.where}[{i}]") for i, value in enumerate(node.value)]
+
+    def string(self, key: str, default: str | None = None) -> str:
+        if default is not None and not self.has(key):
+            return default
+        node = self.get(key)
+        if not isinstance(node.value, str):
+            raise node.error(f"expected text, got {node.value!r}; put it in quotes")
+        return node.value
+
+    def strings(self, key: str) -> list[str]:
+        return [element.text() for element in self.elements(key)]
+
+    def text(self) -> str:
+        if not isinstance(self.value, str):
+            raise self.error(f"expected text, got {self.value!r}")
+        return self.value
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        if default is not None and not self.has(key):
+            return default
+        node = self.get(key)
+        if not isinstance(node.value, int) or isinstance(node.value, bool):
+            raise node.error(f"expected a whole number, got {node.value!r}")
+        return node.value
+
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        if not self.has(key):
+            return default
+        node = self.get(key)
+        if not isinstance(node.value, bool):
+            raise node.error(f"expected true or false, got {node.value!r}")
+        return node.value
+
+
+def load_yaml(path: Path) -> Node:
+    """Read a YAML file.
+
+    Raises:
+        UserError: it is not there, not YAML, or holds a key twice.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: Path) -> Node:
+    """Read YAML text; `path` is what errors name."""
+    try:
+        return Node(yaml.load(text, Loader=_Loader), path)  # noqa: S506  (_Loader is a SafeLoader)
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML: {problem}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid YAML: {error or 'nested too deeply'}") from None
