@@ -7,6 +7,7 @@ on an exception and on Ctrl-C, and the kernel kills it when the caller is killed
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import selectors
@@ -17,7 +18,6 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -86,10 +86,8 @@ def _missing(argv: Sequence[str]) -> InfraError:
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """End a program and all that it started; returns once it is reaped."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
@@ -119,7 +117,7 @@ def run(
     """
     started = time.monotonic()
     tail: deque[str] = deque(maxlen=TAIL_LINES)
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         sink: IO[bytes] | None = None
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +135,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  (single-threaded at this point: no lock can be held)
+            preexec_fn=_die_with_parent,
         )
         timed_out = False
         try:
@@ -254,6 +252,4 @@ def capture(
     finally:
         if process.poll() is None:
             kill_group(process)
-    return Captured(
-        tuple(argv), process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
-    )
+    return Captured(tuple(argv), process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))

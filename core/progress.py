@@ -49,9 +49,7 @@ class Progress:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn(
-                    "{task.completed:.0f}/{task.total:.0f} " + self.unit
-                    if self.total
-                    else "{task.completed:.0f}"
+                    "{task.completed:.0f}/{task.total:.0f} " + self.unit if self.total else "{task.completed:.0f}"
                 ),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),

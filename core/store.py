@@ -237,9 +237,7 @@ def products(kind: str | None = None) -> list[Product]:
     kinds = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     if kind is not None:
         if kind not in kinds:
-            raise UserError(
-                f"the store has no products of kind {kind} (it has: {', '.join(kinds) or 'none'})"
-            )
+            raise UserError(f"the store has no products of kind {kind} (it has: {', '.join(kinds) or 'none'})")
         kinds = [kind]
     found = [
         there
