@@ -1,0 +1,352 @@
+"""Where commands run: in a container of a Docker engine, or on the host itself.
+
+A session is one place with one set of mounts that lives as long as one piece of work; each step is one `run` with its
+own exit status. In a container the inside paths are fixed, so that products do not depend on where the home is; there is
+no network unless asked for, the user's own uid, and a memory limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from core import process
+from core.errors import InfraError, UserError, nearest
+from core.process import TAIL_LINES, Finished, LineFeed, shown
+from core.store import home
+
+NAMES = ("auto", "docker", "host")
+_LABEL = "org.kcov-dataflow-kit"
+
+
+@dataclass(frozen=True)
+class Image:
+    """A container image, by its engine id, and what is in it.
+
+    Attributes:
+        name: its name in `toolchain/images/images.yaml`.
+        ref: engine id, `sha256:...`.
+        packages: sha256 of the sorted list of installed packages with versions: the part that decides what it builds.
+    """
+
+    name: str
+    ref: str
+    packages: str
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A host directory or file that a session sees at `inside`."""
+
+    host: Path
+    inside: str
+    writable: bool = False
+
+
+class Session(Protocol):
+    """A place to run commands in."""
+
+    @property
+    def name(self) -> str:
+        """`docker` or `host`."""
+
+    def path(self, host_path: Path) -> str:
+        """The path by which this session sees a host path.
+
+        Raises:
+            ValueError: it is below no mount.
+        """
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        timeout: float | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Finished:
+        """Run a command to its end; paths in `argv` and `env` are inside paths, `cwd` and `log` are host paths."""
+
+
+def engine() -> Any:
+    """A client of the Docker engine (or of podman's socket, which speaks the same API).
+
+    Raises:
+        InfraError: no engine answers.
+    """
+    import docker
+
+    try:
+        client = docker.from_env(timeout=600)
+        client.ping()
+    except Exception as error:  # the SDK raises its own, requests' and urllib3's kinds
+        raise InfraError("no Docker engine answers", "start one (as root: dockerd), or say --runtime host") from error
+    return client
+
+
+def choose(name: str = "auto") -> str:
+    """The runtime to use: `auto` takes docker if an engine answers, else the host.
+
+    Raises:
+        UserError: there is no such runtime.
+        InfraError: docker was asked for and no engine answers.
+    """
+    if name not in NAMES:
+        raise UserError(f"there is no runtime {name}{nearest(name, NAMES)}")
+    if name == "host":
+        return "host"
+    try:
+        engine().close()
+    except InfraError:
+        if name == "docker":
+            raise
+        return "host"
+    return "docker"
+
+
+@contextlib.contextmanager
+def engine_errors(doing: str) -> Iterator[None]:
+    """Turn what the SDK raises when the engine goes away into a sentence.
+
+    Raises:
+        InfraError: the engine refused or went away.
+    """
+    import docker.errors
+    import requests
+    import urllib3
+
+    again = "start the engine and run the same command again; what was finished is kept"
+    try:
+        yield
+    except docker.errors.ImageNotFound as error:
+        raise InfraError(f"the engine has no such image while {doing}: {error.explanation}", again) from error
+    except docker.errors.APIError as error:
+        raise InfraError(f"the Docker engine refused while {doing}: {error.explanation}", again) from error
+    except (
+        docker.errors.DockerException,
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        ConnectionError,
+        EOFError,
+    ) as error:
+        raise InfraError(f"the Docker engine went away while {doing}", again) from error
+
+
+@dataclass(frozen=True)
+class HostSession:
+    """Commands on the host, as they are."""
+
+    name: str = "host"
+
+    def path(self, host_path: Path) -> str:
+        return str(host_path.absolute())
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        timeout: float | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Finished:
+        return process.run(argv, cwd=cwd, env=env, log=log, timeout=timeout, on_line=on_line)
+
+
+@dataclass(frozen=True)
+class DockerSession:
+    """Commands in one long-lived container, one exec each."""
+
+    client: Any
+    container: str
+    mounts: tuple[Mount, ...]
+    name: str = field(default="docker")
+
+    def path(self, host_path: Path) -> str:
+        real = host_path.absolute()
+        for mount in sorted(self.mounts, key=lambda m: -len(str(m.host))):
+            if real == mount.host.absolute():
+                return mount.inside
+            if real.is_relative_to(mount.host.absolute()):
+                return str(PurePosixPath(mount.inside) / real.relative_to(mount.host.absolute()))
+        raise ValueError(f"{host_path} is below no mount of this session")
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        timeout: float | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Finished:
+        started = time.monotonic()
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        feed = LineFeed(tail, on_line)
+        timed_out = threading.Event()
+
+        def out_of_time() -> None:
+            timed_out.set()
+            self.kill_all()
+
+        timer = threading.Timer(timeout, out_of_time) if timeout is not None else None
+        with contextlib.ExitStack() as stack:
+            sink = None
+            if log is not None:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                sink = stack.enter_context(log.open("ab"))
+                sink.write(f"[{self.container[:12]}] $ {shown(argv, env)}\n".encode())
+                sink.flush()
+            stack.enter_context(engine_errors(f"running {argv[0]}"))
+            api = self.client.api
+            made = api.exec_create(
+                self.container,
+                list(argv),
+                environment=dict(env or {}),
+                workdir=self.path(cwd) if cwd else None,
+                user=f"{os.getuid()}:{os.getgid()}",
+            )
+            if timer is not None:
+                timer.daemon = True
+                timer.start()
+                stack.callback(timer.cancel)
+            done = False
+            try:
+                for chunk in api.exec_start(made["Id"], stream=True):
+                    if sink is not None:
+                        sink.write(chunk)
+                        sink.flush()
+                    feed.add(chunk)
+                feed.end()
+                code = api.exec_inspect(made["Id"])["ExitCode"]
+                done = True
+            finally:
+                if not done:
+                    self.kill_all()
+        if code is None:
+            raise InfraError(f"the container stopped while running {argv[0]}", "run the same command again", log)
+        if code in (126, 127) and not tail:
+            raise InfraError(f"the program {argv[0]} is not in the image", "report this: the image is ours", log)
+        # A shell's way to say "ended by signal n" is 128 + n; here as everywhere it is -n.
+        code = -(code - 128) if 128 < code < 160 else code
+        return Finished(tuple(argv), code, tuple(tail), time.monotonic() - started, timed_out.is_set())
+
+    def kill_all(self) -> None:
+        """End everything in the container but its first process."""
+        with contextlib.suppress(Exception):  # the engine may be the thing that is gone
+            made = self.client.api.exec_create(
+                self.container, ["sh", "-c", "kill -KILL -1"], user=f"{os.getuid()}:{os.getgid()}"
+            )
+            self.client.api.exec_start(made["Id"], detach=True)
+
+
+def _process_mark(pid: int) -> str:
+    """A name for a process that its successors with the same pid do not share; empty if it is gone."""
+    try:
+        # Field 22 of /proc/pid/stat is the start time (proc(5)); the name in field 2 may hold spaces and brackets.
+        return f"{pid}:{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+    except OSError:
+        return ""
+
+
+def sweep_containers(client: Any) -> int:
+    """Remove the containers that killed runs with this home left behind; returns how many."""
+    gone = 0
+    with engine_errors("removing containers of killed runs"):
+        for container in client.containers.list(all=True, filters={"label": f"{_LABEL}.home={home()}"}):
+            mark = container.labels.get(f"{_LABEL}.owner", "")
+            pid = mark.partition(":")[0]
+            if not pid.isdigit() or _process_mark(int(pid)) != mark:
+                with contextlib.suppress(Exception):  # another run may be removing it, too
+                    container.remove(force=True, v=True)
+                    gone += 1
+    return gone
+
+
+def available_memory() -> int:
+    """Bytes of memory that new work can take (MemAvailable of proc(5))."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def total_memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def jobs(memory_each: int = 1 << 30) -> int:
+    """How many compilers to run at once: as many as there are cores, if each can have so many bytes."""
+    return max(1, min(len(os.sched_getaffinity(0)), available_memory() // memory_each))
+
+
+@contextlib.contextmanager
+def open_session(
+    runtime: str,
+    *,
+    image: Image | None = None,
+    mounts: Sequence[Mount] = (),
+    network: bool = False,
+    devices: Sequence[str] = (),
+    memory: int | None = None,
+) -> Iterator[Session]:
+    """A session that is gone, with all it runs, when the block ends.
+
+    Args:
+        runtime: `docker` or `host`, as `choose` returned it.
+        image: what to run in; needed for docker.
+        mounts: what a container sees; the host sees everything.
+        network: whether a container has any.
+        devices: device files that a container may use if they exist.
+        memory: limit in bytes; 90% of the machine's by default.
+
+    Raises:
+        InfraError: the engine refused or went away.
+    """
+    if runtime == "host":
+        yield HostSession()
+        return
+    if image is None:
+        raise ValueError("a docker session needs an image")
+    client = engine()
+    sweep_containers(client)
+    with engine_errors("starting a container"):
+        container = client.containers.run(
+            image.ref,
+            # Process 1 only waits; it is a shell so that it reaps what the steps leave behind.
+            ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 86400 & wait; done"],
+            detach=True,
+            network_mode="bridge" if network else "none",
+            user=f"{os.getuid()}:{os.getgid()}",
+            environment={"HOME": "/tmp", "LC_ALL": "C.UTF-8"},  # noqa: S108  (inside the container)
+            volumes={str(m.host.absolute()): {"bind": m.inside, "mode": "rw" if m.writable else "ro"} for m in mounts},
+            devices=[f"{d}:{d}:rwm" for d in devices if Path(d).exists()],
+            group_add=sorted({str(Path(d).stat().st_gid) for d in devices if Path(d).exists()}),
+            mem_limit=memory or int(total_memory() * 0.9),
+            labels={f"{_LABEL}.home": str(home()), f"{_LABEL}.owner": _process_mark(os.getpid())},
+            security_opt=["no-new-privileges"],
+        )
+    try:
+        yield DockerSession(client, container.id, tuple(mounts))
+    finally:
+        with contextlib.suppress(Exception):  # the next session sweeps what cannot be removed now
+            container.remove(force=True, v=True)
+        client.close()
+
+
+def have(program: str) -> bool:
+    """Whether the host has a program."""
+    return shutil.which(program) is not None
