@@ -1,8 +1,8 @@
 """Where commands run: in a container of a Docker engine, or on the host itself.
 
 A session is one place with one set of mounts that lives as long as one piece of work; each step is one `run` with its
-own exit status. In a container the inside paths are fixed, so that products do not depend on where the home is; there is
-no network unless asked for, the user's own uid, and a memory limit.
+own exit status. In a container the inside paths are fixed, so that products do not depend on where the home is; there
+is no network unless asked for, the user's own uid, and a memory limit.
 """
 
 from __future__ import annotations

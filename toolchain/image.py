@@ -1,0 +1,259 @@
+"""Container images: made from `images/images.yaml` and one Dockerfile, known by the packages in them.
+
+An image id differs each time an image is made, so what counts for keys is the sorted list of installed packages with
+their versions. The store remembers which engine image has which list; an image that the engine has lost is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.origins import apt_origin
+
+from core import process, runtime, store
+from core.data import load_yaml
+from core.errors import InfraError, UserError, nearest
+from core.progress import Progress
+from core.runtime import Image
+
+FOLDER = Path(__file__).parent / "images"
+_DOCKERFILE = FOLDER / "kernel.Dockerfile"
+_DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
+_QUERY = ["dpkg-query", "-W", "-f", "${Package}=${Version}:${Architecture}\n"]
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """One image of images.yaml.
+
+    Attributes:
+        on: the image that it stands on, or empty for the base.
+        suite: a second distribution suite to install from, or empty.
+        packages: Debian packages that the host needs, too, to do the same.
+        image_packages: those that only the image has.
+    """
+
+    name: str
+    about: str
+    on: str
+    suite: str
+    packages: tuple[str, ...]
+    image_packages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BaseSpec:
+    """What every image stands on: a suite, and a digest to pull it by, if known."""
+
+    suite: str
+    digest: str
+
+
+def specs() -> tuple[BaseSpec, dict[str, ImageSpec]]:
+    """Read images.yaml.
+
+    Raises:
+        UserError: it is malformed.
+    """
+    root = load_yaml(FOLDER / "images.yaml")
+    root.only("base", "images")
+    base = root.get("base")
+    base.only("suite", "digest")
+    images: dict[str, ImageSpec] = {}
+    for name, node in root.mapping("images").items():
+        node.only("about", "on", "suite", "packages", "image_packages")
+        on = node.string("on", "")
+        if on and on not in images:
+            raise node.get("on").error(f"there is no image {on} above{nearest(on, images)}")
+        images[name] = ImageSpec(
+            name,
+            node.string("about"),
+            on,
+            node.string("suite", ""),
+            tuple(node.strings("packages")),
+            tuple(node.strings("image_packages")),
+        )
+    digest = os.environ.get("KDF_BASE_IMAGE", "") or base.string("digest", "")
+    if digest and "@sha256:" not in digest:
+        raise UserError(f"the base image {digest} is not pinned", "name it as NAME@sha256:DIGEST")
+    return BaseSpec(base.string("suite"), digest), images
+
+
+def spec(name: str) -> ImageSpec:
+    """One image of images.yaml.
+
+    Raises:
+        UserError: there is no image of that name.
+    """
+    images = specs()[1]
+    if name not in images:
+        raise UserError(f"there is no image {name}{nearest(name, images)}")
+    return images[name]
+
+
+def host_packages(name: str) -> list[str]:
+    """The Debian packages that a host needs to do without an image what the image does."""
+    images = specs()[1]
+    own = spec(name)
+    below = host_packages(own.on) if own.on else []
+    return sorted({*below, *images[name].packages})
+
+
+def ensure(name: str, *, renew: bool = False) -> Image:
+    """The image of a name, made now if the engine does not have it.
+
+    Raises:
+        UserError: there is no image of that name.
+        InfraError: no engine, or making it failed.
+    """
+    own = spec(name)
+    below = ensure(own.on) if own.on else _ensure_base()
+    inputs = {
+        "dockerfile": store.hash_file(_DOCKERFILE),
+        "below": below.packages,
+        "packages": sorted({*own.packages, *own.image_packages}),
+        "suite": own.suite,
+    }
+    client = runtime.engine()
+    try:
+        found = None if renew else _known(client, inputs)
+        if found:
+            return Image(name, found["ref"], found["packages"])
+        product = store.make(
+            "image",
+            inputs,
+            lambda tmp: _build(client, own, below.ref, inputs, tmp / "build.log"),
+            renew=True,
+        )
+        return Image(name, product.metadata["ref"], product.metadata["packages"])
+    finally:
+        client.close()
+
+
+def _known(client: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The metadata of an image that was made from these inputs and that the engine still has."""
+    import docker.errors
+
+    product = store.find("image", inputs)
+    if product is None:
+        return None
+    with runtime.engine_errors("looking for an image"):
+        try:
+            client.images.get(product.metadata["ref"])
+        except docker.errors.ImageNotFound:
+            return None
+    return product.metadata
+
+
+def _build(client: Any, own: ImageSpec, below: str, inputs: Mapping[str, Any], log: Path) -> dict[str, Any]:
+    """Run the Dockerfile; what it prints goes to the log."""
+    with (
+        runtime.engine_errors(f"building the image {own.name}"),
+        Progress(f"image {own.name}", unit="lines") as progress,
+        log.open("w") as out,
+    ):
+        failed = ""
+        for event in client.api.build(
+            path=str(FOLDER),
+            dockerfile=_DOCKERFILE.name,
+            decode=True,
+            rm=True,
+            forcerm=True,
+            tag=f"kcov-dataflow-kit/{own.name}:{store.key_of(inputs)[:12]}",
+            buildargs={"BASE": below, "PACKAGES": " ".join(inputs["packages"]), "SUITE": own.suite},
+        ):
+            text = event.get("stream", "") or event.get("error", "")
+            out.write(text)
+            failed = event.get("error", failed)
+            progress.step(text.count("\n"), text.strip())
+        if failed:
+            raise InfraError(f"building the image {own.name} failed: {failed.strip()}", "read the log", _keep(log))
+        ref = client.images.get(f"kcov-dataflow-kit/{own.name}:{store.key_of(inputs)[:12]}").id
+        return {"name": own.name, "ref": ref, "packages": _packages(client, ref, log.parent)}
+
+
+def _keep(log: Path) -> Path:
+    """A copy of a log that outlives the temporary directory it was written in."""
+    kept = store.home() / "logs" / log.name
+    store.write_text(kept, log.read_text(errors="replace"))
+    return kept
+
+
+def _packages(client: Any, ref: str, folder: Path) -> str:
+    """List the packages of an image into a file, and hash the list."""
+    with runtime.engine_errors("listing the packages of an image"):
+        text = client.containers.run(ref, _QUERY, remove=True, network_mode="none").decode()
+    listing = "".join(sorted(text.splitlines(keepends=True)))
+    (folder / "packages.txt").write_text(listing)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def _ensure_base() -> Image:
+    """The image under all others: pulled by digest, or made with mmdebstrap."""
+    base, _images = specs()
+    inputs = {"suite": base.suite, "digest": base.digest, "machine": platform.machine()}
+    client = runtime.engine()
+    try:
+        found = _known(client, inputs)
+        if found is None:
+            work = _pull_base if base.digest else _bootstrap_base
+            found = store.make("image", inputs, lambda tmp: work(client, base, tmp), renew=True).metadata
+        return Image("base", found["ref"], found["packages"])
+    finally:
+        client.close()
+
+
+def _pull_base(client: Any, base: BaseSpec, tmp: Path) -> dict[str, Any]:
+    with runtime.engine_errors(f"pulling {base.digest}"):
+        ref = client.images.pull(base.digest).id
+    return {"name": "base", "ref": ref, "packages": _packages(client, ref, tmp), "origin": base.digest}
+
+
+def _bootstrap_base(client: Any, base: BaseSpec, tmp: Path) -> dict[str, Any]:
+    """Make the base from the packages of the machine's own apt origin."""
+    origin = apt_origin()
+    if origin is None:
+        raise InfraError(
+            "no base image is pinned and this machine has no apt origin to make one from",
+            "give one as KDF_BASE_IMAGE=NAME@sha256:DIGEST",
+        )
+    archive = tmp / "base.tar"
+    log = tmp / "mmdebstrap.log"
+    arch = _DEBIAN_ARCH.get(platform.machine())
+    if arch is None:
+        raise InfraError(f"no base image for machine {platform.machine()}{nearest(platform.machine(), _DEBIAN_ARCH)}")
+    with Progress(f"base image {base.suite}", unit="lines") as progress:
+        done = process.run(
+            [
+                "mmdebstrap",
+                "--variant=minbase",
+                f"--architectures={arch}",
+                "--include=ca-certificates",
+                base.suite,
+                str(archive),
+                f"deb {origin} {base.suite} main",
+                f"deb {origin} {base.suite}-updates main",
+            ],
+            env={"SOURCE_DATE_EPOCH": "1"},
+            log=log,
+            timeout=1800,
+            on_line=lambda line: progress.step(1, line),
+        )
+    if not done.ok:
+        raise InfraError(
+            f"mmdebstrap could not make the base image: {done.tail[-1] if done.tail else 'no output'}",
+            "read the log",
+            _keep(log),
+        )
+    with runtime.engine_errors("importing the base image"):
+        answer = client.api.import_image_from_file(str(archive), repository="kcov-dataflow-kit/base", tag=base.suite)
+        ref = str(json.loads(answer.splitlines()[-1])["status"])
+    archive.unlink()
+    return {"name": "base", "ref": ref, "packages": _packages(client, ref, tmp), "origin": "mmdebstrap"}

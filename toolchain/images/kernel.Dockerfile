@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: MIT
+# One image of images.yaml: the packages of its list on the image it stands on.
+ARG BASE
+FROM ${BASE}
+ARG PACKAGES
+ARG SUITE=""
+ENV DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+# A second suite is read from the same origin as the first, and wins only for what this image installs.
+RUN set -eu; \
+    if [ -n "${SUITE}" ]; then \
+        origin=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null \
+            | sed -n -E 's/^deb (\[[^]]*\] )?([^ ]+) .*/\2/p; s/^URIs: *([^ ]+).*/\1/p' | head -n 1); \
+        echo "deb ${origin} ${SUITE} main" > /etc/apt/sources.list.d/second.list; \
+        printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n' "${SUITE}" > /etc/apt/preferences.d/second; \
+    fi; \
+    apt-get update; \
+    apt-get install -y --no-install-recommends ${SUITE:+-t ${SUITE}} ${PACKAGES}; \
+    apt-get clean; \
+    rm -rf /var/lib/apt/lists/* /var/log/* /var/cache/ldconfig/aux-cache
