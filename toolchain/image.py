@@ -34,7 +34,7 @@ class ImageSpec:
     """One image of images.yaml.
 
     Attributes:
-        on: the image that it stands on, or empty for the base.
+        stands_on: the image that it stands on, or empty for the base.
         suite: a second distribution suite to install from, or empty.
         packages: Debian packages that the host needs, too, to do the same.
         image_packages: those that only the image has.
@@ -42,7 +42,7 @@ class ImageSpec:
 
     name: str
     about: str
-    on: str
+    stands_on: str
     suite: str
     packages: tuple[str, ...]
     image_packages: tuple[str, ...]
@@ -68,10 +68,10 @@ def specs() -> tuple[BaseSpec, dict[str, ImageSpec]]:
     base.only("suite", "digest")
     images: dict[str, ImageSpec] = {}
     for name, node in root.mapping("images").items():
-        node.only("about", "on", "suite", "packages", "image_packages")
-        on = node.string("on", "")
+        node.only("about", "stands_on", "suite", "packages", "image_packages")
+        on = node.string("stands_on", "")
         if on and on not in images:
-            raise node.get("on").error(f"there is no image {on} above{nearest(on, images)}")
+            raise node.get("stands_on").error(f"there is no image {on} above{nearest(on, images)}")
         images[name] = ImageSpec(
             name,
             node.string("about"),
@@ -102,7 +102,7 @@ def host_packages(name: str) -> list[str]:
     """The Debian packages that a host needs to do without an image what the image does."""
     images = specs()[1]
     own = spec(name)
-    below = host_packages(own.on) if own.on else []
+    below = host_packages(own.stands_on) if own.stands_on else []
     return sorted({*below, *images[name].packages})
 
 
@@ -114,7 +114,7 @@ def ensure(name: str, *, renew: bool = False) -> Image:
         InfraError: no engine, or making it failed.
     """
     own = spec(name)
-    below = ensure(own.on) if own.on else _ensure_base()
+    below = ensure(own.stands_on) if own.stands_on else _ensure_base()
     inputs = {
         "dockerfile": store.hash_file(_DOCKERFILE),
         "below": below.packages,
