@@ -173,15 +173,16 @@ def _build(client: Any, own: ImageSpec, below: str, inputs: Mapping[str, Any], l
             out.write(text)
             failed = event.get("error", failed)
             progress.step(text.count("\n"), text.strip())
-        if failed:
-            raise InfraError(f"building the image {own.name} failed: {failed.strip()}", "read the log", _keep(log))
+    if failed:
+        raise InfraError(f"building the image {own.name} failed", "read the log", _keep(log, own.name))
+    with runtime.engine_errors(f"looking at the image {own.name}"):
         ref = client.images.get(f"kcov-dataflow-kit/{own.name}:{store.key_of(inputs)[:12]}").id
-        return {"name": own.name, "ref": ref, "packages": _packages(client, ref, log.parent)}
+    return {"name": own.name, "ref": ref, "packages": _packages(client, ref, log.parent)}
 
 
-def _keep(log: Path) -> Path:
+def _keep(log: Path, name: str) -> Path:
     """A copy of a log that outlives the temporary directory it was written in."""
-    kept = store.home() / "logs" / log.name
+    kept = store.home() / "logs" / f"image-{name}.log"
     store.write_text(kept, log.read_text(errors="replace"))
     return kept
 
@@ -250,7 +251,7 @@ def _bootstrap_base(client: Any, base: BaseSpec, tmp: Path) -> dict[str, Any]:
         raise InfraError(
             f"mmdebstrap could not make the base image: {done.tail[-1] if done.tail else 'no output'}",
             "read the log",
-            _keep(log),
+            _keep(log, "base"),
         )
     with runtime.engine_errors("importing the base image"):
         answer = client.api.import_image_from_file(str(archive), repository="kcov-dataflow-kit/base", tag=base.suite)

@@ -5,12 +5,13 @@ FROM ${BASE}
 ARG PACKAGES
 ARG SUITE=""
 ENV DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
-# A second suite is read from the same origin as the first, and wins only for what this image installs.
+# A mirror that stands still keeps an old signature of a moving suite: its age is no reason to refuse it, the signature is
+# checked all the same. A second suite is read from the same origin as the first, and wins only for what this image installs.
 RUN set -eu; \
     if [ -n "${SUITE}" ]; then \
         origin=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null \
             | sed -n -E 's/^deb (\[[^]]*\] )?([^ ]+) .*/\2/p; s/^URIs: *([^ ]+).*/\1/p' | head -n 1); \
-        echo "deb ${origin} ${SUITE} main" > /etc/apt/sources.list.d/second.list; \
+        echo "deb [check-valid-until=no] ${origin} ${SUITE} main" > /etc/apt/sources.list.d/second.list; \
         printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n' "${SUITE}" > /etc/apt/preferences.d/second; \
     fi; \
     apt-get update; \
