@@ -1,0 +1,280 @@
+"""Build the kernel of a cell: configure, check that the configuration survived, make, keep what came out.
+
+What comes in is a cell and a runtime; what goes out is a product with `image`, `vmlinux`, `System.map`, `config`,
+`build.log` and metadata. The build directory stays, so that the next build of the same cell only compiles what changed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kconfig.profile import Request
+
+from core import runtime, sources, store
+from core.errors import InfraError, UnderTest, UserError
+from core.progress import Progress
+from core.runtime import Mount, Session
+from core.store import Product
+from kconfig import config, profile, survival
+from kernel import cache
+from kernel.cell import Cell
+from patches import apply
+from patches import series as patch_series
+from toolchain import build as toolchains
+from toolchain.build import Toolchain
+
+IMAGES = {"x86_64": "arch/x86/boot/bzImage", "arm64": "arch/arm64/boot/Image"}
+# What one compiler or the final link of a kernel with debug info takes at most, bytes (measured: 0.8 GB for vmlinux.o).
+_MEMORY_EACH = 1 << 30
+_COMPILED = re.compile(r"^\s+(?:CC|AS|RUSTC|LD|AR|HOSTCC)\b.*\s(\S+)$")
+_TREE, _BUILD, _CCACHE = "/kdf/tree", "/kdf/build", "/kdf/ccache"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Everything that a build of a cell needs, resolved from names.
+
+    Attributes:
+        tree: the product whose `path/linux` is the patched source.
+        request: the composed configuration.
+        inputs: what decides the kernel; its hash is the kernel's key.
+    """
+
+    cell: Cell
+    toolchain: Toolchain
+    tree: Product
+    request: Request
+    inputs: Mapping[str, Any]
+
+
+def prepare(cell: Cell, where: str, *, install: bool = True, guard: bool = True) -> Ready:
+    """Resolve the names of a cell, making toolchain and tree if need be.
+
+    Args:
+        where: `docker` or `host`.
+        install: whether missing host packages may be installed.
+        guard: refuse a toolchain whose callbacks are not those of the series.
+
+    Raises:
+        UserError: an unknown name, or compiler and series speak different generations.
+        UnderTest: a patch does not apply.
+    """
+    wanted = patch_series.load(cell.series)
+    toolchain = toolchains.ensure(cell.toolchain, where, install=install)
+    if guard:
+        check_generation(toolchain, wanted.generation, cell.series)
+    tree = apply.tree(sources.source_tree(cell.linux), wanted)
+    version = kernel_version(tree.path / "linux")
+    request = profile.compose(
+        cell.profile, cell.base, cell.arch, version, extra_fragments=cell.fragments, sets=cell.sets
+    )
+    inputs = {
+        "arch": cell.arch,
+        "instrument": sorted(cell.instrument),
+        "request": request.identity(),
+        "toolchain": toolchain.product.key,
+        "tree": tree.key,
+    }
+    return Ready(cell, toolchain, tree, request, inputs)
+
+
+def check_generation(toolchain: Toolchain, wanted: str | None, series: str) -> None:
+    """Refuse a compiler whose callbacks pass other operands than the series takes: it would link and record garbage.
+
+    Raises:
+        UserError: they differ.
+    """
+    if wanted is None or toolchain.generation == wanted:
+        return
+    if toolchain.generation is None:
+        raise UserError(
+            f"the toolchain {toolchain.name} has no dataflow pass, and the series {series} needs one of generation {wanted}",
+            "name a toolchain with the pass, such as --toolchain plugin-19, or say --no-guard",
+        )
+    raise UserError(
+        f"the toolchain {toolchain.name} emits callbacks of generation {toolchain.generation}, "
+        f"the series {series} takes generation {wanted}: the kernel would record garbage",
+        "use a toolchain and a series of one generation",
+    )
+
+
+def kernel_version(tree: Path) -> str:
+    """The version that a source tree's Makefile states, such as `7.1.8`.
+
+    Raises:
+        UserError: it is no kernel tree.
+    """
+    try:
+        head = (tree / "Makefile").read_text(errors="replace")[:4000]
+    except OSError:
+        raise UserError(f"{tree} is no Linux source: it has no Makefile") from None
+    parts = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)", head, re.MULTILINE))
+    if "VERSION" not in parts:
+        raise UserError(f"{tree} is no Linux source: its Makefile states no version")
+    return (
+        f"{parts['VERSION']}.{parts.get('PATCHLEVEL', '0')}.{parts.get('SUBLEVEL', '0')}{parts.get('EXTRAVERSION', '')}"
+    )
+
+
+def build(cell: Cell, where: str, *, install: bool = True, guard: bool = True) -> Product:
+    """The kernel of a cell; made now if the store does not have it.
+
+    Raises:
+        UserError: the request is wrong.
+        UnderTest: a patch does not apply, a symbol was lost, or the kernel does not compile.
+        InfraError: the machine failed.
+    """
+    ready = prepare(cell, where, install=install, guard=guard)
+    return store.make("kernel", ready.inputs, lambda tmp: _make(ready, tmp))
+
+
+def build_directory(inputs: Mapping[str, Any]) -> Path:
+    """The incremental build directory of a kernel."""
+    return store.home() / "build" / store.key_of(inputs)[:24]
+
+
+def make_command(ready: Ready, session: Session, tree: Path, build_dir: Path, jobs: int) -> list[str]:
+    """The make command line of a cell, without a target: the same for configuration and compilation."""
+    tools = session.path(ready.toolchain.product.path)
+    command = [
+        "make",
+        f"-j{jobs}",
+        "-C",
+        session.path(tree),
+        f"O={session.path(build_dir)}",
+        f"ARCH={ready.cell.arch}",
+        f"LLVM={tools}/bin/",
+        f"CC=ccache {tools}/bin/clang",
+        # A kernel of the same inputs has the same bytes, whoever builds it and when.
+        "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+        "KBUILD_BUILD_USER=kdf",
+        "KBUILD_BUILD_HOST=kdf",
+        "KBUILD_BUILD_VERSION=1",
+    ]
+    if ready.cell.instrument:
+        command.append(f"KCOV_DATAFLOW_ONLY={' '.join(sorted(ready.cell.instrument))}")
+    return command
+
+
+def _make(ready: Ready, out: Path) -> dict[str, Any]:
+    """Configure and compile into the build directory, then copy what is to be kept."""
+    build_dir = build_directory(ready.inputs)
+    ccache_dir = store.home() / "ccache"
+    for folder in (build_dir, ccache_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+    log = build_dir / "build.log"
+    log.unlink(missing_ok=True)
+    statistics = build_dir / "ccache.log"
+    statistics.unlink(missing_ok=True)
+    linux = ready.tree.path / "linux"
+    mounts = [Mount(linux, _TREE), Mount(build_dir, _BUILD, writable=True), Mount(ccache_dir, _CCACHE, writable=True)]
+    with toolchains.open_session(ready.toolchain, mounts) as session:
+        jobs = runtime.jobs(_MEMORY_EACH)
+        command = make_command(ready, session, linux, build_dir, jobs)
+        env = cache.environment(
+            session.path(ccache_dir),
+            session.path(statistics),
+            session.path(store.home()) if session.name == "host" else "",
+            ready.toolchain.product.key,
+        )
+        config_file = config.configure(session, linux, build_dir, command, ready.request, ready.cell.base, log, env=env)
+        survival.require(ready.request, config_file.read_text(), log)
+        seconds, warnings, objects = _compile(ready, session, command, env, log)
+    kept = _collect(ready.cell.arch, build_dir, out)
+    return {
+        "cell": asdict(ready.cell),
+        "release": (build_dir / "include/config/kernel.release").read_text().strip(),
+        "tree": str(ready.tree.key),
+        "toolchain_manifest": dict(ready.toolchain.manifest),
+        "layout": patch_series.load(ready.cell.series).layout,
+        "files": kept,
+        "make_seconds": round(seconds, 1),
+        "warnings": warnings,
+        "objects": objects,
+        "jobs": jobs,
+        "ccache": asdict(cache.read(statistics)),
+        "command": command,
+    }
+
+
+def _compile(
+    ready: Ready, session: Session, command: list[str], env: Mapping[str, str], log: Path
+) -> tuple[float, int, int]:
+    """Run make; returns seconds, the number of distinct warnings, and of compiled objects."""
+    image = Path(IMAGES[ready.cell.arch]).name
+    warnings: set[str] = set()
+    errors: list[str] = []
+    with Progress(f"kernel {ready.cell.profile}", _expected_objects(ready.cell), "objects") as progress:
+
+        def listen(line: str) -> None:
+            if found := _COMPILED.match(line):
+                progress.step(1, found[1])
+            elif ": warning: " in line:
+                warnings.add(line)
+            elif (
+                ": error: " in line
+                or line.startswith(("ld.lld: error", "ERROR: modpost"))
+                or "undefined symbol" in line
+            ):
+                errors.append(line)
+
+        done = session.run([*command, image, "vmlinux"], env=env, log=log, on_line=listen, timeout=6 * 3600)
+        objects = progress.done
+    if done.timed_out or done.code < 0 or "Killed" in " ".join(done.tail[-8:]):
+        raise InfraError(
+            "the kernel build was killed" + (" after six hours" if done.timed_out else ""),
+            "look at the memory of this machine (./invoke doctor), then run the same command again: it goes on",
+            log,
+        )
+    if not done.ok:
+        with store.disk_errors(log):
+            if any("No space left on device" in line for line in [*done.tail, *errors]):
+                raise InfraError(
+                    "the disk is full: the kernel build could not write",
+                    "free some space or point KDF_HOME at a larger disk, then run the same command again",
+                    log,
+                )
+        first = (
+            errors[0]
+            if errors
+            else next((line for line in done.tail if "Error" in line), f"make ended with {done.code}")
+        )
+        raise UnderTest(f"the kernel does not compile: {first.strip()}", "read the log", log)
+    return done.seconds, len(warnings), objects
+
+
+def _expected_objects(cell: Cell) -> int | None:
+    """How many objects a build like this had the last time."""
+    counts = [
+        int(p.metadata["objects"])
+        for p in store.products()
+        if p.kind == "kernel"
+        and p.metadata.get("cell", {}).get("base") == cell.base
+        and p.metadata["cell"]["arch"] == cell.arch
+    ]
+    return max(counts, default=0) or None
+
+
+def _collect(arch: str, build_dir: Path, out: Path) -> dict[str, Mapping[str, Any]]:
+    """Copy the products of a build; returns name -> {size in bytes, sha256}."""
+    wanted = {
+        "image": build_dir / IMAGES[arch],
+        "vmlinux": build_dir / "vmlinux",
+        "System.map": build_dir / "System.map",
+        "config": build_dir / ".config",
+        "build.log": build_dir / "build.log",
+    }
+    kept: dict[str, Mapping[str, Any]] = {}
+    for name, source in wanted.items():
+        if not source.is_file():
+            raise UnderTest(f"the build ended well but made no {source.name}", "read the log", build_dir / "build.log")
+        shutil.copyfile(source, out / name)
+        kept[name] = {"size": source.stat().st_size, "sha256": store.hash_file(out / name)}
+    (out / "files.json").write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+    return kept
