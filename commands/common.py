@@ -1,0 +1,92 @@
+"""What the tasks share: the options of a cell, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kernel.cell import Cell
+
+RUNTIME_HELP = "docker, host, or auto (the first that works)"
+
+CELL_HELP = {
+    "profile": "a profile of kconfig/profiles.yaml: none, kcov, dataflow, all, kasan-all",
+    "base": "starting configuration: tiny, defconfig, or path:FILE",
+    "arch": "x86_64 or arm64; the host's by default",
+    "linux": "a version of sources.yaml, path:DIR, or git:REPOSITORY@COMMIT",
+    "series": "a series of patches/series.yaml: kit, none",
+    "toolchain": "a toolchain of toolchain/toolchains.yaml",
+    "runtime": RUNTIME_HELP,
+    "instrument": "objects and directories to opt in: fs/open.o,net/",
+    "set": "a further SYMBOL=value; may be given several times",
+    "fragment": "a further fragment file; may be given several times",
+    "no_install": "print the line that installs missing host packages instead of running it",
+    "no_guard": "build even if compiler and series speak different callback generations",
+    "json": "print the result as JSON",
+}
+
+
+def cell_help(*extra: str, **more: str) -> dict[str, str]:
+    """Help texts for the options of a cell, and for some more."""
+    names = ("profile", "base", "arch", "linux", "series", "toolchain", "runtime", "instrument", "set", "fragment")
+    return {**{name: CELL_HELP[name] for name in (*names, *extra)}, **more}
+
+
+def make_cell(
+    profile: str,
+    base: str,
+    arch: str,
+    linux: str,
+    series: str,
+    toolchain: str,
+    instrument: str,
+    sets: Sequence[str],
+    fragments: Sequence[str],
+) -> Cell:
+    """A cell from the options of a task, empty ones replaced by their defaults."""
+    from kernel.cell import Cell, check_arch, host_arch
+    from toolchain.build import default_name
+
+    return Cell(
+        toolchain=toolchain or default_name(),
+        series=series or "kit",
+        profile=profile,
+        base=base or "defconfig",
+        arch=check_arch(arch) if arch else host_arch(),
+        linux=linux or "7.1.8",
+        instrument=tuple(part for part in instrument.split(",") if part),
+        fragments=tuple(fragments),
+        sets=tuple(sets),
+    )
+
+
+def announce(cell: Cell, where: str) -> None:
+    """The first line: what will be done, and where."""
+    print(f"{cell}, runtime {where}", flush=True)
+
+
+def print_json(value: Any) -> None:
+    """A value as JSON on standard output."""
+    json.dump(value, sys.stdout, indent=2, sort_keys=True, default=str)
+    print()
+
+
+def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
+    """Rows as a plain table with the given columns; nothing is cut, so that it can be read by programs as well."""
+    texts = [[str(row.get(column, "")) for column in columns] for row in rows]
+    widths = [max([len(column), *(len(line[i]) for line in texts)]) for i, column in enumerate(columns)]
+    for line in [list(columns), *texts]:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def human_size(count: int) -> str:
+    """Bytes as a person reads them."""
+    size = float(count)
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1024 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError

@@ -1,0 +1,30 @@
+"""invoke sources.*: upstream archives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from commands.common import CELL_HELP, print_json, print_table
+from core.program import command
+
+
+@command(name="list", help={"json": CELL_HELP["json"]})
+def list_(_c: Any, json: bool = False) -> None:
+    """List the sources and their origins. Example: ./invoke sources.list"""
+    from core import sources
+
+    rows = sources.list_sources()
+    if json:
+        print_json(rows)
+    else:
+        print_table(rows, ("name", "origin", "pinned", "here"))
+
+
+@command(
+    positional=["name"], help={"name": "a source of sources.yaml", "sha256": "the hash to accept an unpinned origin by"}
+)
+def fetch(_c: Any, name: str, sha256: str = "") -> None:
+    """Fetch and verify an archive. Example: ./invoke sources.fetch linux-7.1.8"""
+    from core import sources
+
+    print(sources.fetch(name, sha256=sha256 or None))

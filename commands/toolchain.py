@@ -1,0 +1,63 @@
+"""invoke toolchain.*: build, list and verify compilers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from commands.common import CELL_HELP, RUNTIME_HELP, print_json, print_table
+from core.program import command
+
+_HELP = {"name": "a toolchain of toolchains.yaml", "runtime": RUNTIME_HELP, "no_install": CELL_HELP["no_install"]}
+
+
+@command(help=_HELP)
+def build(_c: Any, name: str = "", runtime: str = "auto", no_install: bool = False) -> None:
+    """Build a toolchain, or find it in the store. Example: ./invoke toolchain.build --name plugin-19"""
+    from core.runtime import choose
+    from toolchain import build as toolchains
+
+    where = choose(runtime)
+    made = toolchains.ensure(name or toolchains.default_name(), where, install=not no_install)
+    print(
+        f"{made.name}: {made.manifest.get('clang', 'clang')}, callback generation {made.generation or 'none'}, "
+        f"runtime {where}, made in {made.product.metadata['seconds']} s"
+    )
+    print(made.product.path)
+
+
+@command(name="list", help={"json": CELL_HELP["json"]})
+def list_(_c: Any, json: bool = False) -> None:
+    """List the toolchains and where they are built. Example: ./invoke toolchain.list"""
+    from core import store
+    from toolchain import names
+
+    built: dict[str, list[str]] = {}
+    for product in store.products():
+        if product.kind == "toolchain":
+            inputs = product.metadata["inputs"]
+            built.setdefault(inputs["name"], []).append(f"{inputs['runtime']}:{product.key[:12]}")
+    rows = [
+        {"name": s.name, "kind": s.kind, "llvm": s.llvm, "built": " ".join(built.get(s.name, [])), "about": s.about}
+        for s in names.load()[0].values()
+    ]
+    if json:
+        print_json(rows)
+    else:
+        print_table(rows, ("name", "kind", "llvm", "built", "about"))
+
+
+@command(help={**_HELP, "json": CELL_HELP["json"]}, positional=["name"])
+def verify(_c: Any, name: str = "", runtime: str = "auto", no_install: bool = False, json: bool = False) -> None:
+    """Compile and run a corpus, compare what the callbacks got. Example: ./invoke toolchain.verify plugin-19"""
+    from core.runtime import choose
+    from toolchain import build as toolchains
+    from toolchain import verify as corpus
+
+    where = choose(runtime)
+    made = toolchains.ensure(name or toolchains.default_name(), where, install=not no_install)
+    result = corpus.verify(made)
+    if json:
+        print_json(result.as_json())
+    else:
+        print(result.as_text())
+    result.require()

@@ -1,0 +1,129 @@
+"""The program behind `./invoke`: Invoke's own, with this project's tasks and exit codes.
+
+`command` wraps every task, so that plain `invoke` and `./invoke` end with the same codes; `main` adds what Invoke leaves
+out: a wrong task or option is the user's error (2), and the nearest right name is said.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from invoke import Collection, Exit, ParseError, Program, Task, UnexpectedExit, task
+
+from core.errors import InfraError, KitError, describe
+
+VERSION = "0.1.0"
+
+
+def exit_for(error: BaseException) -> Exit | None:
+    """The exit that an error leads to: the one place that decides codes; None for an error that is our bug."""
+    if isinstance(error, KitError):
+        return Exit(describe(error), error.exit_code)
+    if isinstance(error, KeyboardInterrupt):
+        stopped = InfraError("interrupted", "run the same command again: what was finished is kept")
+        return Exit(describe(stopped), stopped.exit_code)
+    if isinstance(error, OSError):
+        from core.store import disk_errors, home
+
+        try:
+            with disk_errors(home()):
+                raise error
+        except KitError as named:
+            return exit_for(named)
+        except OSError:
+            return None
+    return None
+
+
+def command(*args: Any, **options: Any) -> Any:
+    """Like Invoke's `task`, with errors turned into exit codes.
+
+    Raises:
+        Exit: a KitError or Ctrl-C ended the task.
+    """
+
+    def decorate(body: Callable[..., None]) -> Task[Any]:
+        @functools.wraps(body)
+        def guarded(*values: Any, **named: Any) -> None:
+            signal.signal(signal.SIGTERM, _stop)
+            try:
+                body(*values, **named)
+            except (KitError, KeyboardInterrupt, OSError) as error:
+                ended = exit_for(error)
+                if ended is None:
+                    raise
+                raise ended from error
+
+        return task(guarded, **options)
+
+    return decorate(args[0]) if args else decorate
+
+
+def _stop(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _names(collection: Collection) -> list[str]:
+    return sorted(collection.task_names)
+
+
+def _explain(error: ParseError, namespace: Collection) -> str:
+    """Invoke's sentence, with the nearest right name."""
+    text = str(error)
+    wrong = re.search(r"'([^']+)'", text)
+    if wrong is None:
+        return text
+    name = wrong[1]
+    if name.startswith("-") and error.context is not None:
+        known = sorted(error.context.flags)
+    else:
+        known = _names(namespace)
+        # A bare name may be the last part of a task: build -> kernel.build, toolchain.build.
+        tails = [task_name for task_name in known if task_name.rpartition(".")[2] == name]
+        if tails:
+            return f"there is no task {name}; there is {' and '.join(tails)}"
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    kind = "option" if name.startswith("-") else "task"
+    return f"there is no {kind} {name}{hint}" if "No idea" in text else f"{text}{hint}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run tasks; returns the exit code."""
+    import tasks
+
+    words = ["invoke", *(sys.argv[1:] if argv is None else argv)]
+    program = Program(namespace=tasks.ns, name="invoke", binary="invoke", version=VERSION)
+    try:
+        program.create_config()
+        program.parse_core(words)
+        program.parse_collection()
+        program.parse_tasks()
+        program.parse_cleanup()
+        program.update_config()
+        program.execute()
+    except ParseError as error:
+        print(f"error: {_explain(error, tasks.ns)}\n  do: see ./invoke --list", file=sys.stderr)
+        return 2
+    except UnexpectedExit as error:
+        return int(error.result.exited)
+    except Exit as ended:
+        if ended.message:
+            print(ended.message, file=sys.stderr)
+        return int(ended.code)
+    except BrokenPipeError:
+        # The reader of our output went away; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
