@@ -6,10 +6,11 @@ What comes in is a cell and a runtime; what goes out is a product with `image`, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -162,30 +163,107 @@ def make_command(ready: Ready, session: Session, tree: Path, build_dir: Path, jo
     return command
 
 
-def _make(ready: Ready, out: Path) -> dict[str, Any]:
-    """Configure and compile into the build directory, then copy what is to be kept."""
+@dataclass(frozen=True)
+class ConfigCheck:
+    """What became of a request.
+
+    Attributes:
+        asked: how many symbols were asked for.
+        lost: those that did not survive.
+        config: the final configuration.
+    """
+
+    asked: int
+    lost: Sequence[survival.Lost]
+    config: Path
+    log: Path
+
+    def require(self) -> None:
+        """Raises UnderTest if a symbol was lost."""
+        survival.require_none(self.lost, self.log)
+
+
+def check_config(cell: Cell, where: str, *, install: bool = True, guard: bool = True) -> ConfigCheck:
+    """Configure a cell without building it, and compare what was asked with what came out.
+
+    Raises:
+        UserError: the request is wrong.
+        UnderTest: a patch does not apply, or the configuration cannot be made at all.
+        InfraError: the machine failed.
+    """
+    ready = prepare(cell, where, install=install, guard=guard)
+    with workplace(ready) as place:
+        final = place.configure()
+    return ConfigCheck(len(ready.request.asked), survival.compare(ready.request, final.read_text()), final, place.log)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A session for one cell, with its directories, its make command and its variables."""
+
+    ready: Ready
+    session: Session
+    build_dir: Path
+    command: list[str]
+    env: Mapping[str, str]
+    jobs: int
+
+    @property
+    def log(self) -> Path:
+        return self.build_dir / "build.log"
+
+    @property
+    def statistics(self) -> Path:
+        return self.build_dir / "ccache.log"
+
+    def configure(self) -> Path:
+        """Make the final configuration in the build directory."""
+        return config.configure(
+            self.session,
+            self.ready.tree.path / "linux",
+            self.build_dir,
+            self.command,
+            self.ready.request,
+            self.ready.cell.base,
+            self.log,
+            env=self.env,
+        )
+
+
+@contextlib.contextmanager
+def workplace(ready: Ready) -> Iterator[Workplace]:
+    """Open the place in which a cell is configured and built; one run at a time has it."""
     build_dir = build_directory(ready.inputs)
     ccache_dir = store.home() / "ccache"
-    for folder in (build_dir, ccache_dir):
-        folder.mkdir(parents=True, exist_ok=True)
-    log = build_dir / "build.log"
-    log.unlink(missing_ok=True)
-    statistics = build_dir / "ccache.log"
-    statistics.unlink(missing_ok=True)
     linux = ready.tree.path / "linux"
-    mounts = [Mount(linux, _TREE), Mount(build_dir, _BUILD, writable=True), Mount(ccache_dir, _CCACHE, writable=True)]
-    with toolchains.open_session(ready.toolchain, mounts) as session:
-        jobs = runtime.jobs(_MEMORY_EACH)
-        command = make_command(ready, session, linux, build_dir, jobs)
-        env = cache.environment(
-            session.path(ccache_dir),
-            session.path(statistics),
-            session.path(store.home()) if session.name == "host" else "",
-            ready.toolchain.product.key,
-        )
-        config_file = config.configure(session, linux, build_dir, command, ready.request, ready.cell.base, log, env=env)
-        survival.require(ready.request, config_file.read_text(), log)
-        seconds, warnings, objects = _compile(ready, session, command, env, log)
+    with store.lock(f"build-{build_dir.name}"), store.disk_errors(build_dir):
+        for folder in (build_dir, ccache_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name in ("build.log", "ccache.log"):
+            (build_dir / name).unlink(missing_ok=True)
+        mounts = [
+            Mount(linux, _TREE),
+            Mount(build_dir, _BUILD, writable=True),
+            Mount(ccache_dir, _CCACHE, writable=True),
+        ]
+        with toolchains.open_session(ready.toolchain, mounts) as session:
+            jobs = runtime.jobs(_MEMORY_EACH)
+            env = cache.environment(
+                session.path(ccache_dir),
+                session.path(build_dir / "ccache.log"),
+                str(store.home()) if session.name == "host" else "",
+                ready.toolchain.product.key,
+            )
+            yield Workplace(ready, session, build_dir, make_command(ready, session, linux, build_dir, jobs), env, jobs)
+
+
+def _make(ready: Ready, out: Path) -> dict[str, Any]:
+    """Configure and compile into the build directory, then copy what is to be kept."""
+    with workplace(ready) as place:
+        final = place.configure()
+        survival.require_none(survival.compare(ready.request, final.read_text()), place.log)
+        seconds, warnings, objects = _compile(place)
+    build_dir = place.build_dir
     kept = _collect(ready.cell.arch, build_dir, out)
     return {
         "cell": asdict(ready.cell),
@@ -197,20 +275,19 @@ def _make(ready: Ready, out: Path) -> dict[str, Any]:
         "make_seconds": round(seconds, 1),
         "warnings": warnings,
         "objects": objects,
-        "jobs": jobs,
-        "ccache": asdict(cache.read(statistics)),
-        "command": command,
+        "jobs": place.jobs,
+        "ccache": asdict(cache.read(place.statistics)),
+        "command": place.command,
     }
 
 
-def _compile(
-    ready: Ready, session: Session, command: list[str], env: Mapping[str, str], log: Path
-) -> tuple[float, int, int]:
+def _compile(place: Workplace) -> tuple[float, int, int]:
     """Run make; returns seconds, the number of distinct warnings, and of compiled objects."""
-    image = Path(IMAGES[ready.cell.arch]).name
+    cell, log = place.ready.cell, place.log
+    image = Path(IMAGES[cell.arch]).name
     warnings: set[str] = set()
     errors: list[str] = []
-    with Progress(f"kernel {ready.cell.profile}", _expected_objects(ready.cell), "objects") as progress:
+    with Progress(f"kernel {cell.profile}", _expected_objects(cell), "objects") as progress:
 
         def listen(line: str) -> None:
             if found := _COMPILED.match(line):
@@ -224,7 +301,9 @@ def _compile(
             ):
                 errors.append(line)
 
-        done = session.run([*command, image, "vmlinux"], env=env, log=log, on_line=listen, timeout=6 * 3600)
+        done = place.session.run(
+            [*place.command, image, "vmlinux"], env=place.env, log=log, on_line=listen, timeout=6 * 3600
+        )
         objects = progress.done
     if done.timed_out or done.code < 0 or "Killed" in " ".join(done.tail[-8:]):
         raise InfraError(

@@ -1,0 +1,88 @@
+"""invoke kconfig.*: profiles and what became of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from commands.common import CELL_HELP, announce, cell_help, make_cell, print_json, print_table
+from core.program import command
+
+
+@command(name="list", help={"json": CELL_HELP["json"]})
+def list_(_c: Any, json: bool = False) -> None:
+    """List profiles and bases. Example: ./invoke kconfig.list"""
+    from kconfig import profile
+
+    rows = profile.rows()
+    if json:
+        print_json(rows)
+    else:
+        print_table(rows, ("kind", "name", "fragments", "about"))
+
+
+@command(
+    positional=["profile"],
+    help={n: CELL_HELP[n] for n in ("profile", "base", "arch", "set", "fragment", "json")} | {"linux": "the version"},
+    iterable=["set", "fragment"],
+)
+def show(
+    _c: Any,
+    profile: str,
+    base: str = "defconfig",
+    arch: str = "",
+    linux: str = "7.1.8",
+    set: Any = (),  # noqa: A002  (Invoke's flag name)
+    fragment: Any = (),
+    json: bool = False,
+) -> None:
+    """Show a composed profile, each line with its origin. Example: ./invoke kconfig.show all --base tiny"""
+    from kconfig import profile as profiles
+    from kernel.cell import check_arch, host_arch
+
+    request = profiles.compose(
+        profile, base, check_arch(arch) if arch else host_arch(), linux, extra_fragments=fragment, sets=set
+    )
+    rows = [a.as_row() for a in request.asked]
+    if json:
+        print_json(rows)
+    else:
+        print_table(rows, ("symbol", "value", "origin", "reason"))
+
+
+@command(
+    positional=["profile"],
+    help=cell_help("no_install", "no_guard", "json"),
+    iterable=["set", "fragment"],
+)
+def check(
+    _c: Any,
+    profile: str,
+    base: str = "defconfig",
+    arch: str = "",
+    linux: str = "7.1.8",
+    series: str = "kit",
+    toolchain: str = "",
+    runtime: str = "auto",
+    instrument: str = "",
+    set: Any = (),  # noqa: A002  (Invoke's flag name)
+    fragment: Any = (),
+    no_install: bool = False,
+    no_guard: bool = False,
+    json: bool = False,
+) -> None:
+    """Configure only, and check that every symbol survives. Example: ./invoke kconfig.check all --base tiny"""
+    from core.runtime import choose
+    from kernel import build
+
+    cell = make_cell(profile, base, arch, linux, series, toolchain, instrument, set, fragment)
+    where = choose(runtime)
+    announce(cell, where)
+    result = build.check_config(cell, where, install=not no_install, guard=not no_guard)
+    rows = [lost.as_row() for lost in result.lost]
+    if json:
+        print_json({"asked": result.asked, "lost": rows, "config": str(result.config)})
+    elif rows:
+        print_table(rows, ("symbol", "asked", "got", "origin"))
+    result.require()
+    if not json:
+        print(f"all {result.asked} symbols survive: {result.config}")

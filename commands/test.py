@@ -1,0 +1,54 @@
+"""invoke test: the project's own tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from core.program import command
+
+_ROOT = Path(__file__).parent.parent
+
+
+@command(
+    default=True,
+    help={
+        "all": "also the long builds, marked slow",
+        "unit": "only the fast unit tests",
+        "match": "only tests whose name matches (pytest -k)",
+    },
+)
+def suite(_c: Any, all: bool = False, unit: bool = False, match: str = "") -> None:  # noqa: A002  (Invoke's flag name)
+    """Run unit tests, then end-to-end tests on the tiny base. Example: ./invoke test"""
+    from core.process import run
+
+    python = [sys.executable, "-m", "pytest"]
+    chosen = ["-k", match] if match else []
+    show = {"on_line": lambda line: print(line, flush=True)}
+    # Unit tests side by side; end-to-end tests one after the other, because each of them uses all cores.
+    jobs = str(min(4, len(os.sched_getaffinity(0))))
+    done = run([*python, "-q", "-m", "not e2e and not slow", "-n", jobs, *chosen], cwd=_ROOT, **show)
+    _require(done.code, nothing_is_fine=bool(match))
+    if unit:
+        return
+    marks = "e2e or slow" if all else "e2e and not slow"
+    done = run([*python, "-v", "-m", marks, "--durations=15", *chosen], cwd=_ROOT, **show)
+    _require(done.code, nothing_is_fine=bool(match))
+
+
+def _require(code: int, *, nothing_is_fine: bool) -> None:
+    """Turn pytest's exit code into ours.
+
+    Raises:
+        UnderTest: a test failed, or no test ran though some were asked for (pytest's code 5).
+        InfraError: pytest itself did not work.
+    """
+    from core.errors import InfraError, UnderTest
+
+    if code == 0 or (code == 5 and nothing_is_fine):
+        return
+    if code in (1, 5):
+        raise UnderTest("no test ran" if code == 5 else "tests failed", "read what pytest printed above")
+    raise InfraError(f"pytest ended with {code}", "read what it printed above")
