@@ -1,0 +1,107 @@
+"""The result of a cell, as one value: written before work starts, replaced atomically, rendered as text or JSON.
+
+running   work goes on, or was killed
+passed    it booted, said so, and every check holds
+failed    what is under test failed
+lost      the guest never reported
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from core import store
+from core.errors import UnderTest
+
+FORMAT = 1
+STATUSES = ("running", "passed", "failed", "lost")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One fact that was asked of a run.
+
+    Attributes:
+        name: what was asked, in a few words.
+        asked, got: the two values, as text.
+    """
+
+    name: str
+    ok: bool
+    asked: str
+    got: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one pass through the toolkit gave.
+
+    Attributes:
+        folder: where result.json, console and captures are.
+        cell: the names that it was built from.
+        status: one of STATUSES.
+        reasons: why it is not passed; empty if it is.
+        checks: all that was asked of the records.
+        stages: seconds of wall time by stage.
+        facts: versions, keys, draws: what else a reader wants to know.
+    """
+
+    folder: Path
+    cell: Mapping[str, Any]
+    runtime: str
+    status: str = "running"
+    reasons: Sequence[str] = ()
+    checks: Sequence[Check] = ()
+    stages: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    started: int = field(default_factory=lambda: int(time.time()))
+
+    def as_json(self) -> dict[str, Any]:
+        """The value as published in docs/result.schema.json."""
+        value = asdict(self)
+        value["folder"] = str(self.folder)
+        value["format"] = FORMAT
+        return value
+
+    def as_text(self) -> str:
+        """The value for a person: checks as a table, then the status."""
+        width = max((len(c.name) for c in self.checks), default=0)
+        lines = [f"{'ok' if c.ok else 'WRONG':5}  {c.name.ljust(width)}  {c.got}" for c in self.checks]
+        for c in self.checks:
+            if not c.ok:
+                lines.append(f"wrong: {c.name}: asked {c.asked}, got {c.got}")
+        for key, value in self.facts.items():
+            if isinstance(value, str | int | float):
+                lines.append(f"{key}: {value}")
+        spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stages.items())
+        held = sum(c.ok for c in self.checks)
+        lines.append(f"{self.status}: {held} of {len(self.checks)} checks hold ({spent})")
+        lines.append(str(self.folder / "result.json"))
+        return "\n".join(lines)
+
+    def save(self) -> Result:
+        """Replace result.json in the folder; returns the value itself."""
+        store.write_json(self.folder / "result.json", self.as_json())
+        return self
+
+    def require(self) -> None:
+        """Raises UnderTest unless the status is passed."""
+        if self.status != "passed":
+            why = "; ".join(self.reasons) or "a check does not hold"
+            raise UnderTest(f"{self.status}: {why}", "read the console and the checks", self.folder / "console.log")
+
+
+def finish(result: Result, status: str, **changes: Any) -> Result:
+    """The result with its final status, saved.
+
+    Raises:
+        ValueError: it says passed, but a check does not hold or there is none.
+    """
+    done = replace(result, status=status, **changes)
+    if status == "passed" and (not done.checks or not all(c.ok for c in done.checks)):
+        raise ValueError("a result without held checks cannot have passed")
+    return done.save()
