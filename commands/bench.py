@@ -1,0 +1,37 @@
+"""invoke bench.*: measurements, as ratios to a baseline of the same run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from core.program import command
+
+_BENCHES = Path(__file__).parent.parent / "tests" / "bench"
+
+
+def _run(name: str, *args: str) -> None:
+    """Run one benchmark program, its output shown.
+
+    Raises:
+        UnderTest: a target is missed.
+    """
+    from core.errors import UnderTest
+    from core.process import run
+
+    done = run([sys.executable, str(_BENCHES / f"{name}.py"), *args], on_line=lambda line: print(line, flush=True))
+    if not done.ok:
+        raise UnderTest(f"the benchmark {name} missed a target", "read what it printed above")
+
+
+@command
+def decode(_c: Any) -> None:
+    """Decode and symbolise a million words. Example: ./invoke bench.decode"""
+    _run("decode")
+
+
+@command
+def front(_c: Any) -> None:
+    """What the front program costs per compiler call. Example: ./invoke bench.front"""
+    _run("front")

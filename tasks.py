@@ -1,0 +1,9 @@
+"""The root of all tasks: each collection is a module of `commands`, which only parses arguments and prints."""
+
+from invoke import Collection
+
+from commands import bench, dataflow, doctor, guest, kconfig, kernel, patches, sources, store, test, toolchain
+
+ns = Collection()
+for _module in (doctor, sources, toolchain, patches, kconfig, kernel, guest, dataflow, store, test, bench):
+    ns.add_collection(Collection.from_module(_module), name=_module.__name__.rpartition(".")[2])
