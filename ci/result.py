@@ -71,12 +71,8 @@ class Result:
         """The value for a person: checks as a table, then the status."""
         width = max((len(c.name) for c in self.checks), default=0)
         lines = [f"{'ok' if c.ok else 'WRONG':5}  {c.name.ljust(width)}  {c.got}" for c in self.checks]
-        for c in self.checks:
-            if not c.ok:
-                lines.append(f"wrong: {c.name}: asked {c.asked}, got {c.got}")
-        for key, value in self.facts.items():
-            if isinstance(value, str | int | float):
-                lines.append(f"{key}: {value}")
+        lines += [f"wrong: {c.name}: asked {c.asked}, got {c.got}" for c in self.checks if not c.ok]
+        lines += [f"{key}: {value}" for key, value in self.facts.items() if isinstance(value, str | int | float)]
         spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stages.items())
         held = sum(c.ok for c in self.checks)
         lines.append(f"{self.status}: {held} of {len(self.checks)} checks hold ({spent})")

@@ -47,9 +47,13 @@ def make_cell(
     fragments: Sequence[str],
 ) -> Cell:
     """A cell from the options of a task, empty ones replaced by their defaults."""
+    from core.errors import UserError, nearest
+    from kconfig import profile as profiles
     from kernel.cell import Cell, check_arch, host_arch
     from toolchain.build import default_name
 
+    if not profile:
+        raise UserError(f"name a profile with --profile{nearest('', profiles.load().profiles)}")
     return Cell(
         toolchain=toolchain or default_name(),
         series=series or "kit",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from commands.common import CELL_HELP, announce, cell_help, human_size, make_cell, print_json
+from commands.common import announce, cell_help, human_size, make_cell, print_json
 from core.program import command
 
 
-@command(help=cell_help("no_install", "no_guard", "json"), iterable=["set", "fragment"])
+@command(positional=[], help=cell_help("no_install", "no_guard", "json"), iterable=["set", "fragment"])
 def build(
     _c: Any,
-    profile: str,
+    profile: str = "",
     base: str = "defconfig",
     arch: str = "",
     linux: str = "7.1.8",
@@ -48,12 +48,13 @@ def build(
 
 
 @command(
+    positional=[],
     help=cell_help("no_install", "no_guard", "json", seed="repeat the draws of an earlier run"),
     iterable=["set", "fragment"],
 )
 def run(
     _c: Any,
-    profile: str,
+    profile: str = "",
     base: str = "defconfig",
     arch: str = "",
     linux: str = "7.1.8",

@@ -41,3 +41,17 @@ def gc(_c: Any, days: float = 30.0) -> None:
     for path, size in gone:
         print(f"removed {path} ({human_size(size)})")
     print(f"{len(gone)} removed, {human_size(sum(size for _path, size in gone))} freed")
+
+
+@command
+def check(_c: Any) -> None:
+    """Compare every product with what its metadata says. Example: ./invoke store.check"""
+    from core import store
+    from core.errors import InfraError
+
+    damaged = store.damaged()
+    for product, why in damaged:
+        print(f"{product.path} {why}")
+    if damaged:
+        raise InfraError(f"{len(damaged)} products are damaged", "remove them; they are made again when needed")
+    print(f"{len(store.products())} products, none damaged")

@@ -1,7 +1,7 @@
 """The program behind `./invoke`: Invoke's own, with this project's tasks and exit codes.
 
-`command` wraps every task, so that plain `invoke` and `./invoke` end with the same codes; `main` adds what Invoke leaves
-out: a wrong task or option is the user's error (2), and the nearest right name is said.
+`command` wraps every task, so that plain `invoke` and `./invoke` end with the same codes; `main` adds what Invoke
+leaves out: a wrong task or option is the user's error (2), and the nearest right name is said.
 """
 
 from __future__ import annotations

@@ -192,6 +192,7 @@ def make(
                 extra = work(temporary)
                 metadata = {
                     **extra,
+                    "content": count_content(temporary),
                     "inputs": dict(inputs),
                     "made": int(started),
                     "seconds": round(time.time() - started, 2),
@@ -256,6 +257,35 @@ def size_of(path: Path) -> int:
             with contextlib.suppress(FileNotFoundError):
                 total += (Path(folder) / name).lstat().st_blocks * 512
     return total
+
+
+def count_content(path: Path) -> dict[str, int]:
+    """Files and bytes below a directory, its own metadata not counted: what a damaged product differs in."""
+    files = total = 0
+    for folder, _dirs, names in os.walk(path):
+        for name in names:
+            entry = Path(folder) / name
+            if entry == path / METADATA:
+                continue
+            files += 1
+            total += entry.lstat().st_size
+    return {"files": files, "bytes": total}
+
+
+def damaged() -> list[tuple[Product, str]]:
+    """Products that are not what their metadata says: other files, other sizes, or other bytes where hashes are kept."""
+    found: list[tuple[Product, str]] = []
+    for product in products():
+        now = count_content(product.path)
+        then = product.metadata.get("content", now)
+        if now != then:
+            found.append((product, f"has {now['files']} files of {now['bytes']} bytes, was made with {then}"))
+            continue
+        hashes = product.metadata.get("files", {})
+        wrong = [name for name, facts in hashes.items() if hash_file(product.path / name) != facts["sha256"]]
+        if wrong:
+            found.append((product, f"differs in {', '.join(sorted(wrong))}"))
+    return found
 
 
 def collect(keep_days: float) -> list[tuple[Path, int]]:
