@@ -1,0 +1,1023 @@
+//===- KcovDataflow.cpp - Report arguments and return values --------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "KcovDataflow.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SmallPtrSet.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/BinaryFormat/Dwarf.h"
+#include "llvm/IR/AttributeMask.h"
+#include "llvm/IR/Constants.h"
+#include "llvm/IR/DataLayout.h"
+#include "llvm/IR/DebugInfoMetadata.h"
+#include "llvm/IR/DebugProgramInstruction.h"
+#include "llvm/IR/Function.h"
+#include "llvm/IR/GlobalAlias.h"
+#include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/InstIterator.h"
+#include "llvm/IR/Instructions.h"
+#include "llvm/IR/IntrinsicInst.h"
+#include "llvm/IR/Module.h"
+#include "llvm/TargetParser/Triple.h"
+#include <optional>
+
+using namespace llvm;
+
+#ifdef KCOV_DATAFLOW_FAULTS
+// A build for tests of the tests: one deliberate mistake, by number. The number
+// comes from variant.c, so that one compile serves all of them.
+extern "C" const unsigned KcovDataflowFault;
+static bool fault(unsigned N) { return KcovDataflowFault == N; }
+#else
+static constexpr bool fault(unsigned) { return false; }
+#endif
+
+namespace {
+
+constexpr StringLiteral ArgsCallback = "__sanitizer_cov_trace_args";
+constexpr StringLiteral RetCallback = "__sanitizer_cov_trace_ret";
+
+// Notes of the mark pass. On a parameter: "P,OFFSET,SIZE" (it carries SIZE
+// bytes at OFFSET of parameter P) or "P@" (it is the address of parameter P).
+// On the function: "COUNT;P,P,..." (how many parameters there are, and those
+// that the source may assign to). P is counted from 1, as in DWARF.
+constexpr StringLiteral ArgNote = "kcov-dataflow-arg";
+constexpr StringLiteral FunctionNote = "kcov-dataflow-params";
+
+/// Some bytes of a parameter, or its address.
+struct Piece {
+  Value *V = nullptr;
+  uint64_t Offset = 0;
+  uint64_t Size = 0;
+  bool IsAddress = false;
+};
+
+struct Parameter {
+  SmallVector<Piece, 2> Pieces;
+  bool Assigned = false;
+  const DIType *Type = nullptr;
+};
+
+using ParameterList = SmallVector<Parameter, 8>;
+
+/// One call: what to pass as pointer, and what to store before it.
+struct Report {
+  uint64_t Size = 0;
+  Constant *Table = nullptr;
+  uint32_t Fields = 0;
+  Value *Address = nullptr;          // passed as it is, if set
+  SmallVector<Piece, 2> SlotPieces;  // else these go to the slot
+  bool ZeroSlot = false;
+
+  uint64_t slotSize(const DataLayout &DL) const {
+    uint64_t Bytes = SlotPieces.empty() ? 0 : Size;
+    for (const Piece &P : SlotPieces)
+      Bytes = std::max(Bytes, P.Offset + DL.getTypeStoreSize(P.V->getType())
+                                             .getFixedValue());
+    return Bytes;
+  }
+};
+
+uint64_t bytes(uint64_t Bits) { return (Bits + 7) / 8; }
+
+//===----------------------------------------------------------------------===//
+// Debug types
+//===----------------------------------------------------------------------===//
+
+/// Without typedefs and qualifiers. \p Name gets the outermost name on the way.
+const DIType *strip(const DIType *T, StringRef *Name = nullptr) {
+  while (const auto *D = dyn_cast_or_null<DIDerivedType>(T)) {
+    switch (D->getTag()) {
+    case dwarf::DW_TAG_typedef:
+      if (Name && Name->empty())
+        *Name = D->getName();
+      break;
+    case dwarf::DW_TAG_const_type:
+    case dwarf::DW_TAG_volatile_type:
+    case dwarf::DW_TAG_restrict_type:
+    case dwarf::DW_TAG_atomic_type:
+    case dwarf::DW_TAG_immutable_type:
+      break;
+    default:
+      return T;
+    }
+    T = D->getBaseType();
+  }
+  return T;
+}
+
+/// What a pointer or reference points to; null for anything else.
+/// The result may be null for `void *` too: see \p IsPointer.
+const DIType *pointee(const DIType *T, bool &IsPointer) {
+  const auto *D = dyn_cast_or_null<DIDerivedType>(strip(T));
+  IsPointer = D && (D->getTag() == dwarf::DW_TAG_pointer_type ||
+                    D->getTag() == dwarf::DW_TAG_reference_type ||
+                    D->getTag() == dwarf::DW_TAG_rvalue_reference_type);
+  return IsPointer ? D->getBaseType() : nullptr;
+}
+
+const DICompositeType *asStruct(const DIType *T, StringRef *Name = nullptr) {
+  const auto *C = dyn_cast_or_null<DICompositeType>(strip(T, Name));
+  if (C && (C->getTag() == dwarf::DW_TAG_structure_type ||
+            C->getTag() == dwarf::DW_TAG_class_type ||
+            (fault(20) && C->getTag() == dwarf::DW_TAG_union_type)))
+    return C;
+  return nullptr;
+}
+
+uint64_t sizeOf(const DIType *T) {
+  const DIType *S = strip(T);
+  return S ? bytes(S->getSizeInBits()) : 0;
+}
+
+/// The byte ranges that hold values, padding left out. Unions ask for nothing:
+/// which of their bytes matter cannot be known.
+void leaves(const DIType *T, uint64_t Base,
+            SmallVectorImpl<std::pair<uint64_t, uint64_t>> &Out) {
+  T = strip(T);
+  if (!T || Out.size() > 256)
+    return;
+  const auto *C = dyn_cast<DICompositeType>(T);
+  if (!C || C->getTag() == dwarf::DW_TAG_enumeration_type) {
+    if (uint64_t Size = bytes(T->getSizeInBits()))
+      Out.push_back({Base, Base + Size});
+    return;
+  }
+  if (C->getTag() == dwarf::DW_TAG_array_type) {
+    uint64_t Element = sizeOf(C->getBaseType());
+    uint64_t Count = Element ? bytes(C->getSizeInBits()) / Element : 0;
+    for (uint64_t I = 0; I < Count && Out.size() <= 256; ++I)
+      leaves(C->getBaseType(), Base + I * Element, Out);
+    return;
+  }
+  if (C->getTag() != dwarf::DW_TAG_structure_type &&
+      C->getTag() != dwarf::DW_TAG_class_type)
+    return;
+  for (const DINode *N : C->getElements()) {
+    const auto *M = dyn_cast<DIDerivedType>(N);
+    if (!M || M->isStaticMember() || !M->getSizeInBits())
+      continue;
+    uint64_t Start = M->getOffsetInBits();
+    if (M->isBitField())
+      Out.push_back({Base + Start / 8, Base + bytes(Start + M->getSizeInBits())});
+    else
+      leaves(M->getBaseType(), Base + Start / 8, Out);
+  }
+}
+
+uint64_t fnv1a(StringRef Text) {
+  uint64_t Hash = 0xcbf29ce484222325; // FNV-1a, 64 bit: offset basis and prime
+  for (unsigned char C : Text)
+    Hash = (Hash ^ C) * 0x100000001b3;
+  return Hash;
+}
+
+//===----------------------------------------------------------------------===//
+// Functions
+//===----------------------------------------------------------------------===//
+
+bool isWanted(const Function &F) {
+  if (F.isDeclaration() || F.hasAvailableExternallyLinkage())
+    return false;
+  if (F.getName().contains(".module_ctor") ||
+      F.getName().starts_with("__sanitizer_"))
+    return false;
+  if ((F.hasFnAttribute(Attribute::NoSanitizeCoverage) && !fault(6)) ||
+      F.hasFnAttribute(Attribute::DisableSanitizerInstrumentation) ||
+      F.hasFnAttribute(Attribute::Naked) || F.isPresplitCoroutine())
+    return false;
+  // Code that must not call out even if the attribute got lost (Linux).
+  StringRef Section = F.getSection();
+  if (Section == ".noinstr.text" || Section == ".cpuidle.text" ||
+      Section == ".entry.text")
+    return fault(6);
+  // Conventions without a usual stack or with a frame made by the processor.
+  if (F.getCallingConv() == CallingConv::GHC ||
+      F.getCallingConv() == CallingConv::X86_INTR)
+    return false;
+  return !isa<UnreachableInst>(F.getEntryBlock().front());
+}
+
+/// The parameter types that the debug info declares; null if it does not say.
+const DISubroutineType *declaredTypes(const Function &F) {
+  const DISubprogram *SP = F.getSubprogram();
+  const DISubroutineType *T = SP ? SP->getType() : nullptr;
+  // With line tables only the list is empty; `void f(void)` has one null.
+  return T && T->getTypeArray() && T->getTypeArray().size() ? T : nullptr;
+}
+
+bool isSkippedArgument(const Argument &A) {
+  if (fault(5))
+    return false;
+  return A.hasStructRetAttr();
+}
+
+/// Whether a value can be copied to memory and has a size known now.
+bool isStorable(const Value *V) {
+  Type *T = V->getType();
+  if (T->isTokenTy() || T->isMetadataTy() || T->isX86_AMXTy() ||
+      T->isTargetExtTy() || !T->isSized())
+    return false;
+  if (const auto *A = dyn_cast<Argument>(V); A && A->hasSwiftErrorAttr())
+    return false;
+  return !T->isScalableTy();
+}
+
+void collectTypes(const Function &F, ParameterList &Params) {
+  const DISubroutineType *T = declaredTypes(F);
+  if (!T)
+    return;
+  DITypeRefArray Types = T->getTypeArray();
+  for (unsigned I = 1; I < Types.size() && Types[I]; ++I) {
+    if (Params.size() < I)
+      Params.resize(I);
+    Params[I - 1].Type = Types[I];
+  }
+}
+
+/// The parameter that a debug record describes in this function itself, or 0.
+unsigned parameterOf(const Function &F, const DbgVariableRecord &R) {
+  const DILocalVariable *Var = R.getVariable();
+  if (!Var->getArg() || R.getDebugLoc().getInlinedAt())
+    return 0;
+  return Var->getScope()->getSubprogram() == F.getSubprogram() ? Var->getArg()
+                                                               : 0;
+}
+
+/// Follow casts that keep the low bits in place back to an argument.
+Argument *argumentBehind(Value *V) {
+  while (auto *I = dyn_cast<Instruction>(V)) {
+    if (!isa<TruncInst, ZExtInst, SExtInst, PtrToIntInst, IntToPtrInst,
+             BitCastInst, FreezeInst>(I))
+      return nullptr;
+    V = I->getOperand(0);
+  }
+  return dyn_cast<Argument>(V);
+}
+
+AllocaInst *allocaBehind(Value *Pointer, const DataLayout &DL,
+                         uint64_t &Offset) {
+  APInt Off(DL.getIndexTypeSizeInBits(Pointer->getType()), 0);
+  auto *A = dyn_cast<AllocaInst>(
+      Pointer->stripAndAccumulateConstantOffsets(DL, Off, true));
+  Offset = Off.getZExtValue();
+  return A && !Off.isNegative() ? A : nullptr;
+}
+
+//===----------------------------------------------------------------------===//
+// Which IR argument carries which parameter
+//===----------------------------------------------------------------------===//
+
+/// Reads the code in which a front end spills the arguments, and the debug
+/// records: complete before optimization, best effort after it.
+class ParameterMap {
+public:
+  ParameterMap(Function &F, bool Original)
+      : F(F), DL(F.getParent()->getDataLayout()), Original(Original) {}
+
+  ParameterList build() {
+    ParameterList Params;
+    if (!declaredTypes(F)) {
+      for (Argument &A : F.args())
+        if (!isSkippedArgument(A)) {
+          Params.emplace_back();
+          Params.back().Pieces.push_back(whole(A));
+        }
+      return Params;
+    }
+    collectTypes(F, Params);
+    followSpills();
+    readRecords(Params);
+    fillGaps(Params);
+    return Params;
+  }
+
+private:
+  Function &F;
+  const DataLayout &DL;
+  bool Original; // the signature is the front end's
+  DenseMap<AllocaInst *, SmallVector<Piece, 2>> Spilled;
+  SmallPtrSet<Instruction *, 16> Spills;
+
+  Piece whole(Argument &A) const {
+    if (A.hasPassPointeeByValueCopyAttr())
+      return {&A, 0, DL.getTypeAllocSize(A.getPointeeInMemoryValueType()),
+              true};
+    if (!A.getType()->isSized() || A.getType()->isScalableTy())
+      return {&A, 0, 0, false};
+    return {&A, 0, DL.getTypeStoreSize(A.getType()).getFixedValue(), false};
+  }
+
+  void addSpill(AllocaInst *A, Piece P, Instruction &By) {
+    for (const Piece &Old : Spilled[A])
+      if (P.Offset < Old.Offset + Old.Size && Old.Offset < P.Offset + P.Size)
+        return; // the first one is the value at entry
+    Spilled[A].push_back(P);
+    Spills.insert(&By);
+  }
+
+  void copySpills(AllocaInst *From, AllocaInst *To, uint64_t Shift,
+                  Instruction &By) {
+    auto It = Spilled.find(From);
+    if (It == Spilled.end() || From == To)
+      return;
+    SmallVector<Piece, 2> Copy = It->second;
+    for (Piece P : Copy) {
+      P.Offset += Shift;
+      addSpill(To, P, By);
+    }
+  }
+
+  void followSpills() {
+    for (Instruction &I : F.getEntryBlock()) {
+      uint64_t Offset = 0, FromOffset = 0;
+      if (auto *S = dyn_cast<StoreInst>(&I)) {
+        AllocaInst *To = allocaBehind(S->getPointerOperand(), DL, Offset);
+        TypeSize Stored = DL.getTypeStoreSize(S->getValueOperand()->getType());
+        if (!To || Stored.isScalable())
+          continue;
+        if (Argument *A = argumentBehind(S->getValueOperand()))
+          addSpill(To, {A, Offset, Stored.getFixedValue(), false}, I);
+        else if (auto *L = dyn_cast<LoadInst>(S->getValueOperand()))
+          if (AllocaInst *From =
+                  allocaBehind(L->getPointerOperand(), DL, FromOffset);
+              From && !FromOffset)
+            copySpills(From, To, Offset, I);
+      } else if (auto *C = dyn_cast<MemCpyInst>(&I)) {
+        AllocaInst *To = allocaBehind(C->getRawDest(), DL, Offset);
+        AllocaInst *From = allocaBehind(C->getRawSource(), DL, FromOffset);
+        if (To && From && !FromOffset)
+          copySpills(From, To, Offset, I);
+      }
+    }
+  }
+
+  /// Whether anything but the spill of the argument may write to memory.
+  bool isWritten(Value *Pointer, unsigned Depth = 0) const {
+    for (User *U : Pointer->users()) {
+      auto *I = dyn_cast<Instruction>(U);
+      if (!I || Spills.contains(I) || isa<LoadInst>(I) ||
+          I->isLifetimeStartOrEnd())
+        continue;
+      if (auto *C = dyn_cast<MemCpyInst>(I); C && C->getRawDest() != Pointer)
+        continue;
+      if (isa<GetElementPtrInst>(I) && Depth < 4 && !isWritten(I, Depth + 1))
+        continue;
+      return true;
+    }
+    return false;
+  }
+
+  void readRecords(ParameterList &Params) {
+    SmallDenseMap<unsigned, SmallVector<std::pair<uint64_t, uint64_t>, 2>> Seen;
+    for (Instruction &I : instructions(F)) {
+      for (DbgVariableRecord &R : filterDbgVars(I.getDbgRecordRange())) {
+        unsigned P = parameterOf(F, R);
+        if (!P)
+          continue;
+        if (Params.size() < P)
+          Params.resize(P);
+        Parameter &Param = Params[P - 1];
+        if (!Param.Type)
+          Param.Type = R.getVariable()->getType();
+        // Where assignment tracking ran first, a declare has become an assign.
+        if (R.isDbgAssign()) {
+          if (!R.isKillAddress())
+            readDeclare(R.getAddressExpression(), R.getAddress(), Param);
+        } else if (R.isKillLocation() || R.getNumVariableLocationOps() != 1) {
+          continue;
+        } else if (R.isDbgDeclare()) {
+          readDeclare(R.getExpression(), R.getVariableLocationOp(0), Param);
+        } else if (I.getParent() == &F.getEntryBlock()) {
+          readValue(R, R.getVariableLocationOp(0), Param, Seen[P]);
+        }
+      }
+    }
+  }
+
+  void readDeclare(const DIExpression *E, Value *V, Parameter &Param) {
+    bool Indirect = E->isDeref();
+    if (E->getNumElements() && !Indirect)
+      return;
+    if (auto *A = dyn_cast<Argument>(V); A && !Indirect) {
+      if (Param.Pieces.empty() && !A->hasStructRetAttr())
+        Param.Pieces.push_back({A, 0, sizeOf(Param.Type), true});
+      return;
+    }
+    auto *Slot = dyn_cast<AllocaInst>(V);
+    auto It = Spilled.find(Slot);
+    if (!Slot || It == Spilled.end() || !Param.Pieces.empty())
+      return;
+    if (!Indirect) {
+      Param.Pieces = It->second;
+      Param.Assigned = isWritten(Slot);
+    } else if (It->second.size() == 1 && !It->second[0].Offset) {
+      Param.Pieces.push_back({It->second[0].V, 0, sizeOf(Param.Type), true});
+    }
+  }
+
+  void readValue(DbgVariableRecord &R, Value *V, Parameter &Param,
+                 SmallVectorImpl<std::pair<uint64_t, uint64_t>> &Seen) {
+    const DIExpression *E = R.getExpression();
+    auto Fragment = E->getFragmentInfo();
+    uint64_t Begin = Fragment ? Fragment->OffsetInBits : 0;
+    uint64_t End = Fragment ? Begin + Fragment->SizeInBits : ~uint64_t(0);
+    // Only the first record of each part speaks of the value at entry.
+    for (auto [B, X] : Seen)
+      if (Begin < X && B < End)
+        return;
+    Seen.push_back({Begin, End});
+    unsigned Own = E->getNumElements() - (Fragment ? 3 : 0);
+    auto *A = dyn_cast<Argument>(V);
+    if (A && A->hasStructRetAttr())
+      return;
+    if (A && Own == 1 && E->getElement(0) == dwarf::DW_OP_deref && !Fragment) {
+      Param.Pieces.push_back({A, 0, sizeOf(Param.Type), true});
+      return;
+    }
+    if (Own || Begin % 8 || (!A && !isa<Constant>(V)) || isa<UndefValue>(V))
+      return;
+    // A constant stands for an argument that the optimizer removed, and it
+    // removes them only where it sees all callers.
+    if (!A && (Original || !F.hasLocalLinkage()))
+      return;
+    uint64_t Size = Fragment ? Fragment->SizeInBits / 8
+                             : DL.getTypeStoreSize(V->getType()).getFixedValue();
+    Param.Pieces.push_back({V, Begin / 8, Size, false});
+  }
+
+  /// Parameters that nothing speaks of (unnamed ones): if as many arguments as
+  /// parameters are left between two that are known, they correspond.
+  void fillGaps(ParameterList &Params) {
+    if (!Original)
+      return;
+    SmallVector<Argument *, 8> Args;
+    for (Argument &A : F.args())
+      if (!isSkippedArgument(A))
+        Args.push_back(&A);
+    unsigned NextArg = 0;
+    for (unsigned P = 0; P < Params.size();) {
+      if (!Params[P].Pieces.empty()) {
+        NextArg = std::max(NextArg, lastArgument(Params[P], Args) + 1);
+        ++P;
+        continue;
+      }
+      unsigned Stop = P;
+      while (Stop < Params.size() && Params[Stop].Pieces.empty())
+        ++Stop;
+      unsigned Limit =
+          Stop < Params.size() ? firstArgument(Params[Stop], Args) : Args.size();
+      if (Limit >= NextArg && Limit - NextArg == Stop - P)
+        for (unsigned I = 0; I < Stop - P; ++I)
+          Params[P + I].Pieces.push_back(whole(*Args[NextArg + I]));
+      P = Stop;
+    }
+  }
+
+  unsigned firstArgument(const Parameter &P, ArrayRef<Argument *> Args) const {
+    unsigned First = Args.size();
+    for (const Piece &Part : P.Pieces)
+      for (unsigned I = 0; I < Args.size(); ++I)
+        if (Args[I] == Part.V)
+          First = std::min(First, I);
+    return First;
+  }
+
+  unsigned lastArgument(const Parameter &P, ArrayRef<Argument *> Args) const {
+    unsigned Last = 0;
+    for (const Piece &Part : P.Pieces)
+      for (unsigned I = 0; I < Args.size(); ++I)
+        if (Args[I] == Part.V)
+          Last = std::max(Last, I);
+    return Last;
+  }
+};
+
+void writeNotes(Function &F, const ParameterList &Params) {
+  std::string Note = utostr(Params.size()) + ";";
+  for (unsigned I = 0; I < Params.size(); ++I) {
+    if (Params[I].Assigned)
+      Note += utostr(I + 1) + ",";
+    for (const Piece &P : Params[I].Pieces)
+      if (auto *A = dyn_cast<Argument>(P.V);
+          A && !F.getAttributes().hasParamAttr(A->getArgNo(), ArgNote))
+        A->addAttr(Attribute::get(
+            F.getContext(), ArgNote,
+            P.IsAddress ? utostr(I + 1) + "@"
+                        : utostr(I + 1) + "," + utostr(P.Offset) + "," +
+                              utostr(P.Size)));
+  }
+  F.addFnAttr(FunctionNote, Note);
+}
+
+void removeNotes(Module &M) {
+  for (Function &F : M) {
+    F.removeFnAttr(FunctionNote);
+    for (Argument &A : F.args())
+      F.removeParamAttr(A.getArgNo(), ArgNote);
+  }
+}
+
+std::optional<ParameterList> readNotes(Function &F) {
+  if (!F.hasFnAttribute(FunctionNote))
+    return std::nullopt;
+  auto [Count, List] =
+      F.getFnAttribute(FunctionNote).getValueAsString().split(';');
+  unsigned N = 0;
+  if (Count.getAsInteger(10, N) || N > 4096)
+    return std::nullopt;
+  ParameterList Params(N);
+  collectTypes(F, Params);
+  SmallVector<StringRef, 8> Words;
+  List.split(Words, ',', -1, /*KeepEmpty=*/false);
+  for (StringRef W : Words)
+    if (unsigned P = 0; !W.getAsInteger(10, P) && P && P <= Params.size())
+      Params[P - 1].Assigned = true;
+  for (Argument &A : F.args()) {
+    if (!F.getAttributes().hasParamAttr(A.getArgNo(), ArgNote))
+      continue;
+    StringRef Note = F.getAttributes()
+                         .getParamAttr(A.getArgNo(), ArgNote)
+                         .getValueAsString();
+    unsigned P = 0;
+    if (Note.consumeInteger(10, P) || !P || P > Params.size())
+      continue;
+    if (Note == "@") {
+      uint64_t Size = sizeOf(Params[P - 1].Type);
+      if (!Size && A.hasPassPointeeByValueCopyAttr())
+        Size = F.getParent()->getDataLayout().getTypeAllocSize(
+            A.getPointeeInMemoryValueType());
+      Params[P - 1].Pieces.push_back({&A, 0, Size, true});
+      continue;
+    }
+    uint64_t Offset = 0, Size = 0;
+    if (!Note.consume_front(",") || Note.consumeInteger(10, Offset) ||
+        !Note.consume_front(",") || Note.consumeInteger(10, Size))
+      continue;
+    Params[P - 1].Pieces.push_back({&A, Offset, Size, false});
+  }
+  return Params;
+}
+
+/// Whether the optimizer has told callers that they may pass anything: it does
+/// so for arguments without a use, and a use by us comes too late.
+bool isGarbage(const Argument &A) {
+  if (!A.use_empty() || A.hasPassPointeeByValueCopyAttr())
+    return false;
+  for (const User *U : A.getParent()->users())
+    if (const auto *C = dyn_cast<CallBase>(U))
+      if (C->getCalledOperand() == A.getParent() &&
+          A.getArgNo() < C->arg_size() &&
+          isa<UndefValue>(C->getArgOperand(A.getArgNo())))
+        return true;
+  return false;
+}
+
+/// A removed parameter may be known to be a constant. That is its value at
+/// entry only if nothing ever assigns to it.
+void findConstants(Function &F, ParameterList &Params) {
+  if (!F.hasLocalLinkage() || !F.getSubprogram())
+    return;
+  for (Instruction &I : instructions(F))
+    for (DbgVariableRecord &R : filterDbgVars(I.getDbgRecordRange())) {
+      unsigned P = parameterOf(F, R);
+      if (!P || P > Params.size() || !R.isDbgValue() || R.isKillLocation() ||
+          R.getNumVariableLocationOps() != 1)
+        continue;
+      Parameter &Param = Params[P - 1];
+      auto *C = dyn_cast<Constant>(R.getVariableLocationOp(0));
+      if (Param.Assigned || !Param.Pieces.empty() || !C ||
+          isa<UndefValue>(C) || R.getExpression()->getNumElements())
+        continue;
+      Param.Pieces.push_back(
+          {C, 0,
+           F.getParent()->getDataLayout().getTypeStoreSize(C->getType())
+               .getFixedValue(),
+           false});
+    }
+}
+
+//===----------------------------------------------------------------------===//
+// Instrumentation
+//===----------------------------------------------------------------------===//
+
+class Instrumenter {
+public:
+  Instrumenter(Module &M, KcovDataflowOptions Options)
+      : M(M), DL(M.getDataLayout()), Options(Options),
+        I8(Type::getInt8Ty(M.getContext())),
+        I32(Type::getInt32Ty(M.getContext())),
+        I64(Type::getInt64Ty(M.getContext())),
+        Ptr(PointerType::getUnqual(M.getContext())) {}
+
+  bool run() {
+    SmallVector<std::pair<Function *, ParameterList>, 0> Work;
+    // All of it is read before any of it is changed: what callers pass counts.
+    for (Function &F : M)
+      if (isWanted(F) && !(fault(17) && F.hasLocalLinkage()) &&
+          !(fault(11) && F.isVarArg()))
+        Work.push_back({&F, Options.TraceArgs ? parameters(F) : ParameterList()});
+    for (auto &[F, Params] : Work)
+      instrument(*F, Params);
+    return !Work.empty();
+  }
+
+private:
+  Module &M;
+  const DataLayout &DL;
+  KcovDataflowOptions Options;
+  Type *I8, *I32, *I64;
+  PointerType *Ptr;
+  FunctionCallee Args, Ret;
+  DenseMap<const DICompositeType *, std::pair<Constant *, uint32_t>> Tables;
+
+  ParameterList parameters(Function &F) {
+    std::optional<ParameterList> Params = readNotes(F);
+    if (!Params)
+      Params = ParameterMap(F, !F.hasLocalLinkage()).build();
+    for (Parameter &P : *Params)
+      if (any_of(P.Pieces, [](const Piece &Part) {
+            auto *A = dyn_cast<Argument>(Part.V);
+            return A && isGarbage(*A);
+          }) && !fault(13))
+        P.Pieces.clear();
+    findConstants(F, *Params);
+    return std::move(*Params);
+  }
+
+  /// A callback's declaration. Some ABIs want 32-bit integers extended.
+  FunctionCallee declare(StringRef Name, bool IsArgs) {
+    FunctionType *T =
+        IsArgs ? FunctionType::get(Type::getVoidTy(M.getContext()),
+                                   {I64, I32, I32, Ptr, Ptr, I32}, false)
+               : FunctionType::get(Type::getVoidTy(M.getContext()),
+                                   {I64, I32, Ptr, Ptr, I32}, false);
+    FunctionCallee Callee = M.getOrInsertFunction(Name, T);
+    if (auto *F = dyn_cast<Function>(Callee.getCallee());
+        F && F->isDeclaration()) {
+      F->addFnAttr(Attribute::NoUnwind);
+      if (Attribute::AttrKind Kind = extension(); Kind != Attribute::None)
+        for (unsigned I = 0; I < T->getNumParams(); ++I)
+          if (T->getParamType(I) == I32)
+            F->addParamAttr(I, Kind);
+    }
+    return Callee;
+  }
+
+  Attribute::AttrKind extension() const {
+    Triple T(M.getTargetTriple());
+    if (T.isRISCV64() || T.isLoongArch64() || T.isMIPS())
+      return Attribute::SExt;
+    if (T.isPPC64() || T.isSystemZ())
+      return Attribute::ZExt;
+    return Attribute::None;
+  }
+
+  CallInst *call(IRBuilder<> &B, FunctionCallee Callee,
+                 ArrayRef<Value *> Operands) {
+    CallInst *C = B.CreateCall(Callee, Operands);
+    C->setDoesNotThrow();
+    if (Attribute::AttrKind Kind = extension(); Kind != Attribute::None)
+      for (unsigned I = 0; I < C->arg_size(); ++I)
+        if (C->getArgOperand(I)->getType() == I32)
+          C->addParamAttr(I, Kind);
+    return C;
+  }
+
+  /// {hash, offset 0, size 0, offset 1, ...}; the address of element 1.
+  std::pair<Constant *, uint32_t> table(const DICompositeType *C,
+                                        StringRef Name) {
+    auto [It, New] = Tables.try_emplace(C, nullptr, 0);
+    if (!New)
+      return It->second;
+    SmallVector<uint64_t, 32> Words{fnv1a(C->getName().empty() ? Name
+                                                               : C->getName())};
+    for (const DINode *N : C->getElements()) {
+      const auto *D = dyn_cast<DIDerivedType>(N);
+      if (!D || D->getTag() != dwarf::DW_TAG_member || D->isStaticMember())
+        continue;
+      uint64_t Bits = D->getSizeInBits(), Start = D->getOffsetInBits();
+      if (!Bits && !fault(21))
+        continue;
+      Words.push_back(Start / 8);
+      Words.push_back(fault(12) ? Bits / 8 : bytes(Start + Bits) - Start / 8);
+    }
+    uint32_t Fields = (Words.size() - 1) / 2;
+    if (!Fields)
+      return It->second;
+    if (fault(2) && Fields > 1) {
+      std::swap(Words[1], Words[3]);
+      std::swap(Words[2], Words[4]);
+    }
+    if (fault(24))
+      Words.pop_back(), Words.pop_back(), --Fields;
+    Constant *Data = ConstantDataArray::get(M.getContext(), Words);
+    auto *GV = new GlobalVariable(M, Data->getType(), /*isConstant=*/true,
+                                  GlobalValue::PrivateLinkage, Data,
+                                  "__kcov_dataflow_fields");
+    GV->setUnnamedAddr(GlobalValue::UnnamedAddr::Global);
+    GV->setAlignment(Align(8));
+    Constant *Index[] = {ConstantInt::get(I64, 0),
+                         ConstantInt::get(I64, fault(8) ? 0 : 1)};
+    It->second = {
+        ConstantExpr::getInBoundsGetElementPtr(Data->getType(), GV, Index),
+        Fields};
+    return It->second;
+  }
+
+  /// The operand that names the function. A weak definition may lose against
+  /// another one, to which its own name then refers, even across sections; a
+  /// private alias stays with this body.
+  Constant *pc(Function &F) {
+    Constant *Address = &F;
+    Triple T(M.getTargetTriple());
+    if ((F.isInterposable() || F.isWeakForLinker()) && T.isOSBinFormatELF() &&
+        !fault(14))
+      Address = GlobalAlias::create(F.getValueType(), F.getAddressSpace(),
+                                    GlobalValue::PrivateLinkage,
+                                    "__kcov_dataflow_pc", &F, &M);
+    return ConstantExpr::getPtrToInt(Address, I64);
+  }
+
+  std::optional<Report> report(const Parameter &P) {
+    if (P.Pieces.empty())
+      return std::nullopt;
+    for (const Piece &Part : P.Pieces)
+      if (!isStorable(Part.V))
+        return std::nullopt;
+    Report R;
+    StringRef Name;
+    bool IsPointer = false;
+    const Piece &First = P.Pieces.front();
+    const DIType *Target = pointee(P.Type, IsPointer);
+    if (IsPointer && P.Pieces.size() == 1 && !First.IsAddress &&
+        First.V->getType() == Ptr) {
+      const DICompositeType *C = asStruct(Target, &Name);
+      uint64_t Size = C ? sizeOf(C) : 0;
+      if (Size)
+        std::tie(R.Table, R.Fields) = table(C, Name);
+      if (R.Fields || fault(10)) {
+        R.Address = First.V;
+        R.Size = R.Fields ? Size : 8;
+        return R;
+      }
+    }
+    const DICompositeType *C = IsPointer ? nullptr : asStruct(P.Type, &Name);
+    if (C)
+      std::tie(R.Table, R.Fields) = table(C, Name);
+    if (fault(18) && R.Fields > 1)
+      R.Fields--;
+    if (First.IsAddress) {
+      R.Address = First.V;
+      R.Size = First.Size;
+      return R;
+    }
+    R.SlotPieces = P.Pieces;
+    R.Size = valueSize(P);
+    if (!isCovered(P, R))
+      return std::nullopt;
+    if (fault(9))
+      for (Piece &Part : R.SlotPieces)
+        Part.Offset = 0;
+    if (fault(3))
+      R.Size = std::max<uint64_t>(R.Size / 2, 1);
+    if (fault(19) && First.V->getType()->isFloatingPointTy())
+      return std::nullopt;
+    if (fault(25) && !P.Type)
+      R.Size = 8;
+    return R;
+  }
+
+  /// How many bytes the source says the value has; what the IR says if the
+  /// source does not say, or if it promoted the value on the way.
+  uint64_t valueSize(const Parameter &P) const {
+    uint64_t Known = 0;
+    for (const Piece &Part : P.Pieces)
+      Known = std::max(Known, Part.Offset + Part.Size);
+    uint64_t Declared = sizeOf(P.Type);
+    Type *T = P.Pieces.front().V->getType();
+    if (!Declared || (P.Pieces.size() == 1 && T->isFloatingPointTy()))
+      return Known;
+    return Declared;
+  }
+
+  /// Whether the pieces hold every value in it; sets ZeroSlot if not every byte.
+  bool isCovered(const Parameter &P, Report &R) const {
+    SmallVector<std::pair<uint64_t, uint64_t>, 8> Have, Need;
+    for (const Piece &Part : P.Pieces)
+      Have.push_back({Part.Offset, Part.Offset + Part.Size});
+    llvm::sort(Have);
+    auto Covers = [&](uint64_t Begin, uint64_t End) {
+      for (auto [B, E] : Have)
+        if (B <= Begin && Begin < E)
+          Begin = E;
+      return Begin >= End;
+    };
+    R.ZeroSlot = !Covers(0, R.Size);
+    leaves(P.Type, 0, Need);
+    if (Need.empty())
+      Need.push_back({0, 1});
+    return all_of(Need, [&](auto &N) { return Covers(N.first, N.second); });
+  }
+
+  std::optional<Report> reportReturn(Function &F, Value *V, Argument *Buffer,
+                                     const DIType *T) {
+    Parameter P;
+    P.Type = T;
+    if (Buffer) {
+      uint64_t Size = sizeOf(T);
+      if (!Size)
+        Size = DL.getTypeAllocSize(Buffer->getParamStructRetType());
+      P.Pieces.push_back({Buffer, 0, Size, true});
+    } else {
+      // The optimizer takes away what no caller looks at.
+      if (isa<UndefValue>(V) || !isStorable(V))
+        return std::nullopt;
+      P.Pieces.push_back(
+          {V, 0, DL.getTypeStoreSize(V->getType()).getFixedValue(), false});
+    }
+    return report(P);
+  }
+
+  void instrument(Function &F, ParameterList &Params) {
+    SmallVector<ReturnInst *, 4> Returns;
+    Argument *Buffer = nullptr;
+    for (Argument &A : F.args())
+      if (A.hasStructRetAttr())
+        Buffer = &A;
+    if (Options.TraceRet && (!F.getReturnType()->isVoidTy() || Buffer || fault(22)))
+      for (BasicBlock &BB : F)
+        if (auto *R = dyn_cast<ReturnInst>(BB.getTerminator()))
+          if (!BB.getTerminatingMustTailCall() &&
+              !BB.getTerminatingDeoptimizeCall())
+            Returns.push_back(R);
+    if (fault(4) && !Returns.empty())
+      Returns.pop_back();
+
+    SmallVector<std::optional<Report>, 8> Entry;
+    SmallVector<std::optional<Report>, 4> Exit;
+    uint64_t SlotSize = 0;
+    auto Note = [&](const std::optional<Report> &R) {
+      if (R)
+        SlotSize = std::max(SlotSize, R->slotSize(DL));
+    };
+    for (Parameter &P : Params) {
+      Entry.push_back(report(P));
+      Note(Entry.back());
+    }
+    const DIType *ReturnType = nullptr;
+    if (const DISubroutineType *T = declaredTypes(F))
+      ReturnType = T->getTypeArray()[0];
+    for (ReturnInst *R : Returns) {
+      Exit.push_back(fault(22) && F.getReturnType()->isVoidTy() && !Buffer
+                         ? std::nullopt
+                         : reportReturn(F, R->getReturnValue(), Buffer,
+                                        ReturnType));
+      Note(Exit.back());
+    }
+    if (Entry.empty() && Exit.empty())
+      return;
+
+    forgetEffects(F);
+    Constant *Pc = fault(7) ? ConstantInt::get(I64, 1) : pc(F);
+    DebugLoc Loc;
+    if (DISubprogram *SP = F.getSubprogram())
+      Loc = DILocation::get(M.getContext(), SP->getScopeLine(), 0, SP);
+    BasicBlock::iterator At = F.getEntryBlock().getFirstInsertionPt();
+    while (isa<AllocaInst>(*At))
+      ++At;
+    AllocaInst *Slot = slot(F, SlotSize);
+    IRBuilder<> B(&F.getEntryBlock(), At);
+    B.SetCurrentDebugLocation(Loc);
+    if (!Entry.empty() && !Args)
+      Args = declare(ArgsCallback, true);
+    for (unsigned I = 0; I < Entry.size(); ++I) {
+      if (fault(13) && !Entry[I])
+        continue;
+      if (fault(23) && Entry[I] && Entry[I]->SlotPieces.size() > 1) {
+        for (const Piece &P : Entry[I]->SlotPieces) {
+          Report Part;
+          Part.Size = P.Size;
+          Part.SlotPieces.push_back({P.V, 0, P.Size, false});
+          emitArgument(B, Pc, I, Part, Slot);
+        }
+        continue;
+      }
+      emitArgument(B, Pc, fault(1) ? I + 1 : I, Entry[I], Slot);
+    }
+    if (!Exit.empty() && !Ret)
+      Ret = declare(RetCallback, false);
+    for (unsigned I = 0; I < Exit.size(); ++I) {
+      IRBuilder<> R(Returns[I]);
+      if (Loc)
+        R.SetCurrentDebugLocation(Returns[I]->getDebugLoc()
+                                      ? Returns[I]->getDebugLoc()
+                                      : Loc);
+      Operands O = operands(R, Exit[I], Slot);
+      call(R, Ret, {Pc, O.Size, O.Address, O.Table, O.Fields});
+    }
+  }
+
+  /// Callbacks read memory, so what was inferred about the function is over.
+  void forgetEffects(Function &F) {
+    F.setMemoryEffects(MemoryEffects::unknown());
+    F.removeFnAttr(Attribute::Speculatable);
+    AttributeMask Mask;
+    Mask.addAttribute(Attribute::ReadNone);
+    Mask.addAttribute(Attribute::ReadOnly);
+    Mask.addAttribute(Attribute::WriteOnly);
+#if LLVM_VERSION_MAJOR >= 21
+    Mask.addAttribute(Attribute::Captures);
+#else
+    Mask.addAttribute(Attribute::NoCapture);
+#endif
+    for (Argument &A : F.args())
+      F.removeParamAttrs(A.getArgNo(), Mask);
+  }
+
+  /// One piece of stack for all the copies of a function: they are dead after
+  /// each call. Eight-byte aligned, so that it never makes a function realign
+  /// its stack (and need a base pointer, which inline assembly may use).
+  AllocaInst *slot(Function &F, uint64_t Size) {
+    if (!Size)
+      return nullptr;
+    BasicBlock &Entry = F.getEntryBlock();
+    IRBuilder<> B(&Entry, Entry.getFirstInsertionPt());
+    AllocaInst *Slot = B.CreateAlloca(
+        ArrayType::get(I64, (Size + 7) / 8), DL.getAllocaAddrSpace(), nullptr,
+        "kcov.dataflow.slot");
+    Slot->setAlignment(Align(8));
+    MDNode *None = MDNode::get(M.getContext(), {});
+    Slot->setMetadata(LLVMContext::MD_nosanitize, None);
+    // From LLVM 20 on: no reason for a stack protector.
+    Slot->setMetadata("stack-protector",
+                      MDNode::get(M.getContext(), ConstantAsMetadata::get(
+                                                      ConstantInt::get(I32, 0))));
+    return Slot;
+  }
+
+  void emitArgument(IRBuilder<> &B, Constant *Pc, unsigned Index,
+                    const std::optional<Report> &R, AllocaInst *Slot) {
+    Operands O = operands(B, R, Slot);
+    call(B, Args, {Pc, ConstantInt::get(I32, Index), O.Size, O.Address, O.Table,
+                   O.Fields});
+  }
+
+  struct Operands {
+    Value *Size, *Address, *Table, *Fields;
+  };
+
+  Operands operands(IRBuilder<> &B, const std::optional<Report> &R,
+                    AllocaInst *Slot) {
+    Constant *Null = ConstantPointerNull::get(Ptr);
+    if (!R)
+      return {ConstantInt::get(I32, 0), Null, Null, ConstantInt::get(I32, 0)};
+    Value *Address = R->Address;
+    MDNode *None = MDNode::get(M.getContext(), {});
+    if (!Address) {
+      if (R->ZeroSlot)
+        for (uint64_t I = 0; I < R->Size; I += 8)
+          B.CreateAlignedStore(
+               ConstantInt::get(I64, 0),
+               B.CreateConstInBoundsGEP1_64(I8, Slot, I), Align(8))
+              ->setMetadata(LLVMContext::MD_nosanitize, None);
+      for (const Piece &P : R->SlotPieces) {
+        Value *V = P.V;
+        if (auto *T = dyn_cast<IntegerType>(V->getType()); T && T->getBitWidth() % 8)
+          V = B.CreateZExt(V, B.getIntNTy(alignTo(T->getBitWidth(), 8)));
+        if (fault(16) && V->getType() == I8)
+          continue;
+        Value *To = P.Offset ? B.CreateConstInBoundsGEP1_64(I8, Slot, P.Offset)
+                             : Slot;
+        B.CreateAlignedStore(V, To, commonAlignment(Align(8), P.Offset))
+            ->setMetadata(LLVMContext::MD_nosanitize, None);
+      }
+      Address = Slot;
+    }
+    if (Address->getType() != Ptr)
+      Address = B.CreateAddrSpaceCast(Address, Ptr);
+    return {ConstantInt::get(I32, R->Size), Address,
+            R->Fields ? R->Table : Null, ConstantInt::get(I32, R->Fields)};
+  }
+};
+
+} // namespace
+
+PreservedAnalyses KcovDataflowMarkPass::run(Module &M, ModuleAnalysisManager &) {
+  for (Function &F : M)
+    if (isWanted(F))
+      writeNotes(F, ParameterMap(F, /*Original=*/true).build());
+  return PreservedAnalyses::all();
+}
+
+PreservedAnalyses KcovDataflowPass::run(Module &M, ModuleAnalysisManager &) {
+  bool Changed = (Options.TraceArgs || Options.TraceRet) &&
+                 Instrumenter(M, Options).run();
+  removeNotes(M);
+  return Changed ? PreservedAnalyses::none() : PreservedAnalyses::all();
+}

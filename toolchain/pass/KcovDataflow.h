@@ -1,0 +1,58 @@
+//===- KcovDataflow.h - Report arguments and return values -------*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Instruments functions so that each one reports the values of its
+// source-level parameters on entry and its return value before each return.
+// The idea is that of the kcov-dataflow RFC (linux-kernel, June 2026); this is
+// an implementation of its own. Callback generation "L0":
+//
+//   void __sanitizer_cov_trace_args(u64 pc, u32 arg_idx, u32 arg_size,
+//                                   void *arg_ptr, u64 *offsets,
+//                                   u32 num_fields);
+//   void __sanitizer_cov_trace_ret(u64 pc, u32 ret_size, void *ret_val,
+//                                  u64 *offsets, u32 num_fields);
+//
+// There are two passes. KcovDataflowMarkPass runs before any optimization and
+// notes, as string attributes, which IR argument carries which parameter; that
+// is exact then, and the notes survive the removal of arguments.
+// KcovDataflowPass runs last and inserts the calls. Without notes it infers the
+// same from the debug records that are left.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef LLVM_TRANSFORMS_INSTRUMENTATION_KCOVDATAFLOW_H
+#define LLVM_TRANSFORMS_INSTRUMENTATION_KCOVDATAFLOW_H
+
+#include "llvm/IR/PassManager.h"
+
+namespace llvm {
+
+class Module;
+
+struct KcovDataflowOptions {
+  bool TraceArgs = false;
+  bool TraceRet = false;
+};
+
+class KcovDataflowMarkPass : public PassInfoMixin<KcovDataflowMarkPass> {
+public:
+  PreservedAnalyses run(Module &M, ModuleAnalysisManager &AM);
+  static bool isRequired() { return true; }
+};
+
+class KcovDataflowPass : public PassInfoMixin<KcovDataflowPass> {
+public:
+  explicit KcovDataflowPass(KcovDataflowOptions Options) : Options(Options) {}
+  PreservedAnalyses run(Module &M, ModuleAnalysisManager &AM);
+  static bool isRequired() { return true; }
+
+private:
+  KcovDataflowOptions Options;
+};
+
+} // namespace llvm
+
+#endif // LLVM_TRANSFORMS_INSTRUMENTATION_KCOVDATAFLOW_H

@@ -1,0 +1,78 @@
+//===- Plugin.cpp - The kcov-dataflow passes as a plugin ------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Registration only. Options declared with cl::opt do not reach a plugin in
+// clang unless it is loaded twice, and in rustc not at all, so what to trace by
+// default is a constant of its own (variant.c) and the plugin is linked once
+// per variant.
+//
+//===----------------------------------------------------------------------===//
+
+#include "KcovDataflow.h"
+#include "llvm/Passes/PassBuilder.h"
+#if __has_include("llvm/Plugins/PassPlugin.h")
+#include "llvm/Plugins/PassPlugin.h"
+#else
+#include "llvm/Passes/PassPlugin.h"
+#endif
+
+using namespace llvm;
+
+// Bit 0: arguments, bit 1: return values. Defined in variant.c.
+extern "C" const unsigned KcovDataflowVariant;
+
+static bool parsePipelineName(StringRef Name, ModulePassManager &MPM) {
+  if (Name == "kcov-dataflow-mark") {
+    MPM.addPass(KcovDataflowMarkPass());
+    return true;
+  }
+  if (!Name.consume_front("kcov-dataflow"))
+    return false;
+  KcovDataflowOptions Options;
+  if (Name.empty()) {
+    Options.TraceArgs = KcovDataflowVariant & 1;
+    Options.TraceRet = KcovDataflowVariant & 2;
+  } else {
+    if (!Name.consume_front("<") || !Name.consume_back(">"))
+      return false;
+    SmallVector<StringRef, 2> Words;
+    Name.split(Words, ';', /*MaxSplit=*/-1, /*KeepEmpty=*/false);
+    for (StringRef Word : Words) {
+      if (Word == "args")
+        Options.TraceArgs = true;
+      else if (Word == "ret")
+        Options.TraceRet = true;
+      else
+        return false;
+    }
+  }
+  MPM.addPass(KcovDataflowPass(Options));
+  return true;
+}
+
+static void registerPasses(PassBuilder &PB) {
+  // The extension points got one more parameter after LLVM 19.
+  PB.registerPipelineStartEPCallback(
+      [](ModulePassManager &MPM, OptimizationLevel, auto &&...) {
+        MPM.addPass(KcovDataflowMarkPass());
+      });
+  PB.registerOptimizerLastEPCallback(
+      [](ModulePassManager &MPM, OptimizationLevel, auto &&...) {
+        MPM.addPass(KcovDataflowPass(
+            {(KcovDataflowVariant & 1) != 0, (KcovDataflowVariant & 2) != 0}));
+      });
+  PB.registerPipelineParsingCallback(
+      [](StringRef Name, ModulePassManager &MPM,
+         ArrayRef<PassBuilder::PipelineElement>) {
+        return parsePipelineName(Name, MPM);
+      });
+}
+
+extern "C" LLVM_ATTRIBUTE_WEAK LLVM_ATTRIBUTE_VISIBILITY_DEFAULT
+PassPluginLibraryInfo llvmGetPassPluginInfo() {
+  return {LLVM_PLUGIN_API_VERSION, "kcov-dataflow", LLVM_VERSION_STRING,
+          registerPasses};
+}
