@@ -60,24 +60,29 @@ def test_wrong_names_are_the_users_error(words: list[str], said: str, capsys: py
     assert said in capsys.readouterr().err
 
 
-def test_every_task_has_a_help_text_with_an_example() -> None:
-    import tasks
+def _python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
-    for name in tasks.ns.task_names:
-        task = tasks.ns[name]
-        text = task.__doc__ or ""
-        assert "Example: ./invoke " in text, name
-        described = set(task.help)
-        options = {a.name for a in task.get_arguments()}
-        assert options <= {d.replace("-", "_") for d in described}, f"{name}: {options - described} have no help text"
+
+def test_every_task_has_a_help_text_with_an_example() -> None:
+    """In a process of its own: Invoke takes the help texts out of a task the first time that it parses one."""
+    done = _python(
+        "import tasks\n"
+        "for name in tasks.ns.task_names:\n"
+        "    task = tasks.ns[name]\n"
+        "    if 'Example: ./invoke ' not in (task.__doc__ or ''): print(name, 'has no example')\n"
+        "    for a in task.get_arguments():\n"
+        "        if not a.help: print(name, a.name, 'has no help text')\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
 
 
 def test_light_imports() -> None:
     """Listing tasks must not load the heavy libraries (design, Layout)."""
-    code = (
+    done = _python(
         "import sys, tasks, kconfig, kernel, guest, dataflow, patches, toolchain\n"
         "heavy = {'docker', 'drgn', 'numpy', 'capstone', 'requests', 'rich'} & set(sys.modules)\n"
-        "sys.exit(', '.join(sorted(heavy)))"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
