@@ -1,0 +1,98 @@
+"""Conditions on fragments and symbols: for which architecture and which kernel version something is asked.
+
+Written as words separated by commas: `x86_64`, `arm64`, and comparisons of the version such as `>=7.2`. Several
+architectures mean any of them, several comparisons mean all of them.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.errors import UserError, nearest
+
+ARCHES = ("x86_64", "arm64")
+_COMPARISONS: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_COMPARISON = re.compile(r"(>=|<=|==|!=|>|<)\s*(\S+)")
+# 7.1.8, 7.2-rc3, 7.2.0-rc3-next-20260603, 6.12.107-0-amd64
+_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:-rc(\d+))?(?![\d.])")
+_RELEASED = 1 << 16  # a release comes after all its candidates
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """A kernel version as something that compares: `7.2-rc3` < `7.2` < `7.2.8`.
+
+    Raises:
+        UserError: it does not begin like a kernel version.
+    """
+    found = _VERSION.match(version)
+    if found is None:
+        raise UserError(f"{version} is no kernel version such as 7.1.8 or 7.2-rc3")
+    major, minor, patch, candidate = found.groups()
+    return (int(major), int(minor), int(patch or 0), int(candidate) if candidate else _RELEASED)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """When something is asked.
+
+    Attributes:
+        arches: any of these; empty for all.
+        versions: (comparison, version) pairs that must all hold.
+    """
+
+    arches: tuple[str, ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
+
+    def holds(self, arch: str, version: str) -> bool:
+        """Whether it is so for an architecture and a kernel version."""
+        if self.arches and arch not in self.arches:
+            return False
+        return not self.versions or all(
+            _COMPARISONS[how](version_key(version), version_key(limit)) for how, limit in self.versions
+        )
+
+    def __str__(self) -> str:
+        return ", ".join([*self.arches, *(f"{how}{limit}" for how, limit in self.versions)])
+
+
+ALWAYS = Condition()
+
+
+def parse(text: str, where: str) -> Condition:
+    """Read a condition.
+
+    Args:
+        text: words separated by commas, such as `x86_64, >=7.2`.
+        where: the place that an error names.
+
+    Raises:
+        UserError: a word is neither an architecture nor a comparison.
+    """
+    arches: list[str] = []
+    versions: list[tuple[str, str]] = []
+    for word in (part.strip() for part in text.split(",")):
+        found = _COMPARISON.fullmatch(word)
+        if found:
+            try:
+                version_key(found[2])
+            except UserError as error:
+                raise UserError(f"{where}: {error.message}") from None
+            versions.append((found[1], found[2]))
+        elif word in ARCHES:
+            arches.append(word)
+        else:
+            raise UserError(
+                f"{where}: {word or 'an empty word'} is neither an architecture nor a comparison like >=7.2"
+                f"{nearest(word, ARCHES)}"
+            )
+    return Condition(tuple(arches), tuple(versions))

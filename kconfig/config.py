@@ -1,0 +1,202 @@
+"""Make a `.config`: base, then the requests, then the tree's own olddefconfig, all where the kernel will be built.
+
+Kconfig probes the compiler, so the configuration is made in the session and with the make variables of the build. It is
+made beside `.config` and takes its place only if the bytes differ: make then does not rebuild the world.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import InfraError, UnderTest
+from core.process import Finished
+from core.runtime import Session
+from core.store import disk_errors
+from kconfig.fragment import Asked, unquote
+from kconfig.profile import Request
+
+WORK_NAME = ".config.kdf"  # relative to the build directory, so that it means the same file in every session
+TIMEOUT = 900.0  # seconds for one make target: conf starts some hundred compilers, nothing more
+_WARNING = re.compile(r"^(?:\S+:\d+:)?\s*warning: ", re.IGNORECASE)
+_UNKNOWN = re.compile(r"unknown symbol: (?:CONFIG_)?(\w+)")
+_KCONFIG_ERROR = re.compile(r"Kconfig[\w.]*:\d+: ")
+# Characters that scripts/config, which hands values to sed, does not carry unchanged.
+_NOT_FOR_SED = re.compile(r'[\\&"\x01]')
+
+
+@dataclass(frozen=True)
+class Configured:
+    """A configuration that was made.
+
+    Attributes:
+        config: the final `.config`.
+        warnings: what Kconfig said about the requests, unknown symbols among it.
+        changed: whether `.config` is a new one.
+        seconds: wall time.
+    """
+
+    config: Path
+    warnings: tuple[str, ...]
+    changed: bool
+    seconds: float
+
+
+def configure(
+    session: Session,
+    tree: Path,
+    build_dir: Path,
+    make_argv: Sequence[str],
+    request: Request,
+    base: str,
+    log: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+) -> Path:
+    """Like `make_config`; returns only the path of the final configuration."""
+    if base != request.base:
+        raise ValueError(f"the request is composed on {request.base}, not on {base}")
+    return make_config(session, tree, build_dir, make_argv, request, log, env=env).config
+
+
+def make_config(
+    session: Session,
+    tree: Path,
+    build_dir: Path,
+    make_argv: Sequence[str],
+    request: Request,
+    log: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+) -> Configured:
+    """Make the final configuration of a request in a build directory.
+
+    Args:
+        tree: the patched source, as the host sees it; only read.
+        build_dir: as the host sees it; `.config` in it is replaced if it differs.
+        make_argv: make, its directory and its variables, without a target: those of the build.
+        log: gets all output.
+        env: variables for make.
+
+    Raises:
+        UnderTest: the tree's Kconfig cannot make a configuration at all.
+        InfraError: a program is missing, the disk is full, a step was killed or took too long.
+    """
+    started = time.monotonic()
+    work = build_dir / WORK_NAME
+    variables = {**(env or {}), "LC_ALL": "C", "KCONFIG_WARN_UNKNOWN_SYMBOLS": "1"}
+    warnings: list[str] = []
+
+    def listen(line: str) -> None:
+        if _WARNING.match(line):
+            warnings.append(line.removeprefix(f"{WORK_NAME}:"))
+
+    def make(target: str, *, listening: bool) -> None:
+        done = session.run(
+            [*make_argv, f"KCONFIG_CONFIG={WORK_NAME}", target],
+            env=variables,
+            log=log,
+            timeout=TIMEOUT,
+            on_line=listen if listening else None,
+        )
+        _require(done, f"make {target}", log)
+
+    with disk_errors(build_dir):
+        _tidy(build_dir)
+        if request.target:
+            make(request.target, listening=False)
+        else:
+            work.write_text(request.base_text.rstrip("\n") + "\n")
+        _apply(session, tree, work, request, variables, log)
+        make("olddefconfig", listening=True)
+        if not work.is_file():
+            raise UnderTest(f"make olddefconfig ended well but wrote no {WORK_NAME}", "read the log", log)
+        final = build_dir / ".config"
+        changed = not final.is_file() or final.read_bytes() != work.read_bytes()
+        if changed:
+            work.replace(final)
+        _tidy(build_dir)
+    return Configured(final, _worth_saying(warnings, request), changed, time.monotonic() - started)
+
+
+def _tidy(build_dir: Path) -> None:
+    """Remove what this or a killed run left beside `.config`."""
+    for path in build_dir.glob(f"{WORK_NAME}*"):
+        path.unlink(missing_ok=True)
+
+
+def _apply(session: Session, tree: Path, work: Path, request: Request, env: Mapping[str, str], log: Path) -> None:
+    """Put the requests on the base with the tree's own script, without olddefconfig."""
+    if not request.asked:
+        return
+    tool = session.path(tree / "scripts" / "config")
+    words = [word for one in request.asked for word in script_words(one)]
+    done = session.run(
+        ["bash", tool, "--file", session.path(work), "--keep-case", *words], env=env, log=log, timeout=60
+    )
+    _require(done, "scripts/config", log)
+    # The script drops backslashes and ampersands, so such strings are written by us, in a line that it removed before.
+    own = [one.config_line for one in request.asked if _is_delicate(one)]
+    if own:
+        with work.open("a") as out:
+            out.write("\n".join(own) + "\n")
+
+
+def _is_delicate(one: Asked) -> bool:
+    text = unquote(one.value)
+    return text is not None and _NOT_FOR_SED.search(text) is not None
+
+
+def script_words(one: Asked) -> list[str]:
+    """The arguments of `scripts/config` for a request."""
+    flags = {"y": "--enable", "m": "--module", "n": "--disable"}
+    if one.value in flags:
+        return [flags[one.value], one.symbol]
+    text = unquote(one.value)
+    if text is None:
+        return ["--set-val", one.symbol, one.value]
+    return ["--undefine", one.symbol] if _is_delicate(one) else ["--set-str", one.symbol, text]
+
+
+def _worth_saying(warnings: Sequence[str], request: Request) -> tuple[str, ...]:
+    """Warnings without those about symbols that were asked to be off: an unknown symbol is off."""
+    off = {one.symbol for one in request.asked if one.value == "n"}
+    kept = dict.fromkeys(w for w in warnings if not ((found := _UNKNOWN.search(w)) and found[1] in off))
+    return tuple(kept)
+
+
+def _require(done: Finished, what: str, log: Path) -> None:
+    """Raise if a step failed.
+
+    Raises:
+        UnderTest: it said so itself.
+        InfraError: it was killed, took too long, or lacked a program or disk.
+    """
+    if done.ok:
+        return
+    if done.timed_out:
+        raise InfraError(f"{what} did not end within {done.seconds:.0f} s", "look at the load of this machine", log)
+    if done.code < 0:
+        raise InfraError(f"{what} was killed by signal {-done.code}", "run the same command again", log)
+    for line in done.tail:
+        if "No space left on device" in line:
+            raise InfraError(
+                f"the disk is full: {what} could not write",
+                "free some space or point KDF_HOME at a larger disk, then run the same command again",
+                log,
+            )
+        if line.endswith((": not found", ": command not found")):
+            raise InfraError(f"{what} lacks a program: {line}", "run ./invoke doctor, it names the package", log)
+    raise UnderTest(f"{what} failed: {_telling(done)}", "read the log", log)
+
+
+def _telling(done: Finished) -> str:
+    """The line of the output that says most: Kconfig's own error, else make's first, else the last."""
+    ours = [line for line in done.tail if _KCONFIG_ERROR.search(line) and "warning:" not in line]
+    stars = [line for line in done.tail if "***" in line and "] Error " not in line]
+    other = [line for line in done.tail if line.strip() and "] Error " not in line and "Leaving directory" not in line]
+    first = (ours or stars)[:1] or other[-1:]
+    return first[0].strip() if first else f"it ended with {done.code}"

@@ -1,0 +1,203 @@
+"""Fragments: a few symbols each, with the value that is asked and the reason in the comment above it.
+
+    # [x86_64] the console of QEMU's pc
+    CONFIG_SERIAL_8250=y
+    # CONFIG_SLUB_TINY is not set
+
+A reason may begin with a condition in brackets (`kconfig.condition`). What comes in is text; what goes out is a list of
+`Asked`. Nothing here knows whether a symbol exists: the tree's own Kconfig says that later.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import UserError, nearest
+from kconfig.condition import ALWAYS, Condition, parse
+
+FOLDER = Path(__file__).parent / "fragments"
+
+# The syntax of a .config (Documentation/kbuild/kconfig-language.rst and scripts/kconfig/confdata.c of Linux 7.1).
+_SYMBOL = re.compile(r"[A-Za-z0-9_]+")
+_SET = re.compile(r"CONFIG_([A-Za-z0-9_]+)=(.*)")
+_NOT_SET = re.compile(r"# CONFIG_([A-Za-z0-9_]+) is not set")
+_NUMBER = re.compile(r"-?[0-9]+|0[xX][0-9A-Fa-f]+")
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_CONDITION = re.compile(r"\[([^\]]*)\]\s*(.*)")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One requested value.
+
+    Attributes:
+        symbol: without `CONFIG_`.
+        value: as a `.config` spells it: `y`, `m`, `n`, `4096`, `0x1000`, `"text"`; `n` also stands for "is not set".
+        file: where it is asked, as a user would name the file; `--set` for the command line.
+        line: line number there, from 1; 0 where there are no lines.
+        reason: the comment above it.
+        condition: when it is asked.
+        also: other places that ask the same.
+        over: places that ask something else and lose, each with its value.
+    """
+
+    symbol: str
+    value: str
+    file: str
+    line: int
+    reason: str = ""
+    condition: Condition = ALWAYS
+    also: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+    @property
+    def config_line(self) -> str:
+        """The request as a line of a `.config`."""
+        return f"# CONFIG_{self.symbol} is not set" if self.value == "n" else f"CONFIG_{self.symbol}={self.value}"
+
+    def as_row(self) -> dict[str, object]:
+        """The request for a table or JSON."""
+        notes = [self.reason, *(f"same in {p}" for p in self.also), *(f"wins over {p}" for p in self.over)]
+        return {
+            "symbol": self.symbol,
+            "value": self.value,
+            "origin": self.origin,
+            "reason": "; ".join(note for note in notes if note),
+        }
+
+
+def unquote(value: str) -> str | None:
+    r"""The text of a quoted value, `\"` and `\\` undone; None if it is not quoted."""
+    found = _STRING.fullmatch(value)
+    return re.sub(r"\\(.)", r"\1", found[1]) if found else None
+
+
+def check_value(value: str, where: str) -> str:
+    """A value as a `.config` spells it.
+
+    Raises:
+        UserError: it is none of y, m, n, a number, a quoted string.
+    """
+    if value in ("y", "m", "n") or _NUMBER.fullmatch(value):
+        return value
+    if unquote(value) is not None:
+        if any(ord(c) < 32 and c != "\t" for c in value):
+            raise UserError(f"{where}: a string must not hold control characters")
+        return value
+    if value.startswith('"'):
+        raise UserError(f"{where}: the string {value} does not end with its quote")
+    raise UserError(
+        f"{where}: the value {value or '(nothing)'} is none of y, m, n, a number or a string in double quotes"
+    )
+
+
+def parse_fragment(text: str, name: str) -> list[Asked]:
+    """Read a fragment.
+
+    Args:
+        text: its text.
+        name: what origins and errors call it.
+
+    Raises:
+        UserError: a line is no request, a value is none, or one symbol is asked twice with different values.
+    """
+    asked: dict[str, Asked] = {}
+    comment: list[str] = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        where = f"{name}:{number}"
+        found = _NOT_SET.fullmatch(line)
+        if found:
+            symbol, value = found[1], "n"
+        elif line.startswith("#"):
+            comment.append(line.lstrip("#").strip())
+            continue
+        elif not line:
+            comment = []
+            continue
+        else:
+            symbol, value = _split(line, where)
+        reason, condition = _reason(comment, where)
+        comment = []
+        one = Asked(symbol, value, name, number, reason, condition)
+        before = asked.get(symbol)
+        if before is not None and before.value != value:
+            raise UserError(f"{where}: CONFIG_{symbol}={value} contradicts {before.origin}, which asks {before.value}")
+        if before is None:
+            asked[symbol] = one
+    return list(asked.values())
+
+
+def _split(line: str, where: str) -> tuple[str, str]:
+    """Symbol and value of a line `CONFIG_X=value`."""
+    found = _SET.fullmatch(line)
+    if found is None:
+        what = "CONFIG_ is missing before it" if re.match(r"[A-Z0-9_]+=", line) else "write CONFIG_NAME=value"
+        raise UserError(f"{where}: {line[:80]!r} is no request: {what}")
+    return found[1], check_value(found[2].strip(), where)
+
+
+def _reason(comment: list[str], where: str) -> tuple[str, Condition]:
+    """The comment above a symbol as a reason and a condition."""
+    text = " ".join(comment)
+    found = _CONDITION.match(text)
+    if found is None:
+        return text, ALWAYS
+    return found[2], parse(found[1], where)
+
+
+def parse_set(text: str) -> Asked:
+    """Read a `SYMBOL=value` of the command line; a value that is neither y, m, n nor a number is a string.
+
+    Raises:
+        UserError: it has no `=`, or the symbol is no name.
+    """
+    symbol, equals, value = text.partition("=")
+    symbol = symbol.removeprefix("CONFIG_")
+    if not equals or not _SYMBOL.fullmatch(symbol):
+        raise UserError(f"--set {text}: write SYMBOL=value, such as KASAN=y or FRAME_WARN=4096")
+    if not (value in ("y", "m", "n") or _NUMBER.fullmatch(value) or unquote(value) is not None):
+        value = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return Asked(symbol, check_value(value, f"--set {text}"), "--set", 0, "asked on the command line")
+
+
+def read_file(path: Path, shown: str) -> str:
+    """The text of a file that a user named.
+
+    Raises:
+        UserError: it is not there or no text.
+    """
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        raise UserError(f"{shown}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{shown}: cannot be read: {error}") from None
+
+
+def load(name: str) -> list[Asked]:
+    """A fragment of this project by name.
+
+    Raises:
+        UserError: there is none of that name, or it is malformed.
+    """
+    path = FOLDER / f"{name}.config"
+    if not path.is_file():
+        known = [p.stem for p in FOLDER.glob("*.config")]
+        raise UserError(f"there is no fragment {name}{nearest(name, known)}", f"fragments are files in {FOLDER}")
+    return parse_fragment(read_file(path, str(path)), f"kconfig/fragments/{path.name}")
+
+
+def load_file(path: Path) -> list[Asked]:
+    """A fragment of the user.
+
+    Raises:
+        UserError: it is not there or malformed.
+    """
+    return parse_fragment(read_file(path, str(path)), str(path))
