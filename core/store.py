@@ -273,7 +273,7 @@ def count_content(path: Path) -> dict[str, int]:
 
 
 def damaged() -> list[tuple[Product, str]]:
-    """Products that are not what their metadata says: other files, other sizes, or other bytes where hashes are kept."""
+    """Products that are not what their metadata says: other files, sizes, or bytes where hashes are kept."""
     found: list[tuple[Product, str]] = []
     for product in products():
         now = count_content(product.path)

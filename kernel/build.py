@@ -95,7 +95,7 @@ def check_generation(toolchain: Toolchain, wanted: str | None, series: str) -> N
         return
     if toolchain.generation is None:
         raise UserError(
-            f"the toolchain {toolchain.name} has no dataflow pass, the series {series} needs one of generation {wanted}",
+            f"the toolchain {toolchain.name} has no dataflow pass, the series {series} needs generation {wanted}",
             "name a toolchain with the pass, such as --toolchain plugin-19, or say --no-guard",
         )
     raise UserError(
