@@ -232,7 +232,7 @@ void collectTypes(const Function &F, ParameterList &Params) {
   const DISubroutineType *T = declaredTypes(F);
   if (!T)
     return;
-  DITypeRefArray Types = T->getTypeArray();
+  auto Types = T->getTypeArray();
   for (unsigned I = 1; I < Types.size() && Types[I]; ++I) {
     if (Params.size() < I)
       Params.resize(I);

@@ -1,0 +1,305 @@
+"""Make a plugin toolchain: the stock clang of a place, our pass as plugins for it, and front programs that load them.
+
+What comes in is a session and an LLVM major; what goes out is a directory with `bin/` (fronts and links to the stock
+tools, usable as `make LLVM=<dir>/bin/`), `lib/` (the pass, one plugin per variant) and `manifest.json`. What a
+compiler calls is never assumed from its name here: a probe is compiled and the callbacks in it are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from core import store
+from core.errors import InfraError, UnderTest, UserError
+from core.runtime import Session
+
+MANIFEST = "manifest.json"
+
+# Bit 0 arguments, bit 1 return values: variant.c and front.c count the same way.
+VARIANTS: Mapping[str, int] = {"dataflow-args": 1, "dataflow-ret": 2, "dataflow-args-ret": 3}
+
+# What the kernel's Makefile takes from LLVM= (7.1: Makefile, tools/scripts), and what our tests and readers use.
+TOOLS = (
+    "ld.lld", "llvm-ar", "llvm-as", "llvm-config", "llvm-dis", "llvm-dwarfdump", "llvm-link", "llvm-nm", "llvm-objcopy",
+    "llvm-objdump", "llvm-ranlib", "llvm-readelf", "llvm-size", "llvm-strip", "llvm-symbolizer", "opt", "llc",
+    "FileCheck",
+)  # fmt: skip
+
+# The flags of the RFC: the first posting's, then those of the later ones (spec/kcov-dataflow.md, 5.1).
+_FLAGS = {
+    "dataflow": "-fsanitize-coverage=dataflow-args,dataflow-ret",
+    "trace": "-fsanitize-coverage=trace-args,trace-ret",
+}
+
+# Operands of (args callback, ret callback) and the spelling of the flags -> generation (spec, sections 0 and 5).
+_GENERATIONS = {
+    ("i64,i32,i32,ptr,ptr,i32", "i64,i32,ptr,ptr,i32", "dataflow"): "L0",
+    ("i64,i32,i32,ptr,ptr,i32", "i64,i32,ptr,ptr,i32", "trace"): "L1",
+    ("i64,i32,i32,i64,ptr,i32", "i64,i32,i64,ptr,i32", "trace"): "L2",
+    ("i32,i32,i64,ptr,i32", "i32,i64,ptr,i32", "trace"): "L3",
+}
+
+_PROBE = """
+struct probe { int a; long b; };
+long kdf_probe(struct probe *p, int x) { return p->a + p->b + x; }
+"""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a compiler's callbacks look like.
+
+    Attributes:
+        name: `L0` .. `L3`, or `unknown`.
+        flags: the option that asks for them.
+        args: LLVM types of the operands of `__sanitizer_cov_trace_args`, comma-separated.
+        ret: the same of `__sanitizer_cov_trace_ret`.
+    """
+
+    name: str
+    flags: str
+    args: str
+    ret: str
+
+
+@dataclass(frozen=True)
+class _Llvm:
+    """The stock LLVM that a toolchain stands on, as its llvm-config describes it."""
+
+    bindir: str
+    libdir: str
+    version: str
+    cxxflags: tuple[str, ...]
+    ldflags: tuple[str, ...]
+
+
+def output(session: Session, argv: Sequence[str], log: Path | None = None) -> list[str]:
+    """All lines of a command that must succeed.
+
+    Raises:
+        InfraError: it fails or is not there.
+    """
+    lines: list[str] = []
+    ended = session.run(argv, log=log, on_line=lines.append)
+    if not ended.ok:
+        why = lines[-1] if lines else f"exit code {ended.code}"
+        raise InfraError(f"{argv[0]} failed: {why}", "run ./invoke doctor, it names what is missing", log)
+    return lines
+
+
+def _llvm(session: Session, major: int) -> _Llvm:
+    config = f"llvm-config-{major}"
+
+    def ask(*words: str) -> str:
+        return " ".join(output(session, [config, *words])).strip()
+
+    version = ask("--version")
+    if version.split(".")[0] != str(major):
+        raise InfraError(f"{config} says that it is LLVM {version}")
+    return _Llvm(
+        bindir=ask("--bindir"),
+        libdir=ask("--libdir"),
+        version=version,
+        cxxflags=tuple(ask("--cxxflags").split()),
+        ldflags=tuple(ask("--link-shared", "--ldflags", "--libs").split()),
+    )
+
+
+def _compile(session: Session, argv: Sequence[str], what: str, log: Path) -> None:
+    if not session.run(argv, log=log).ok:
+        raise UnderTest(f"{what} does not compile with this LLVM", log=log)
+
+
+def _build_pass(
+    session: Session, llvm: _Llvm, sources: Path, objects: Path, lib: Path, log: Path, *, fault: int | None = None
+) -> None:
+    """Compile the pass once and link it once per variant.
+
+    Args:
+        fault: link only `dataflow-args-ret`, with this deliberate mistake in it (tests of the verification).
+    """
+    cxx = [f"{llvm.bindir}/clang++", *llvm.cxxflags, "-O2", "-fPIC", "-fno-rtti", "-fvisibility=hidden", "-Wall"]
+    compiled: list[str] = []
+    for name in ("KcovDataflow", "Plugin"):
+        place = objects / f"{name}{'' if fault is None else '-faults'}.o"
+        compiled.append(session.path(place))
+        if not place.exists():
+            extra = [] if fault is None else ["-DKCOV_DATAFLOW_FAULTS"]
+            source = session.path(sources / f"{name}.cpp")
+            _compile(session, [*cxx, *extra, "-c", source, "-o", compiled[-1]], name, log)
+    for variant, number in VARIANTS.items():
+        if fault is not None and number != 3:
+            continue
+        own = session.path(objects / f"{variant}.o")
+        define = [f"-DKCOV_DATAFLOW_VARIANT={number}", f"-DKCOV_DATAFLOW_FAULT={fault or 0}"]
+        source = session.path(sources / "variant.c")
+        _compile(session, [f"{llvm.bindir}/clang", "-O2", "-fPIC", "-fvisibility=hidden", *define, "-c", source,
+                           "-o", own], "variant.c", log)  # fmt: skip
+        _compile(session, [f"{llvm.bindir}/clang++", "-shared", "-Wl,-z,defs", *compiled, own, *llvm.ldflags,
+                           "-o", session.path(lib / f"{variant}.so")], "the plugin", log)  # fmt: skip
+
+
+def _rustc(session: Session, major: int) -> str | None:
+    """The stock rustc, if it is there and built on the same LLVM: a plugin loads into no other."""
+    try:
+        lines = output(session, ["rustc", "--version", "--verbose"])
+        where = output(session, ["sh", "-c", "command -v rustc"])[0]
+    except InfraError:
+        return None
+    found = next((line.partition(":")[2].strip() for line in lines if line.startswith("LLVM version:")), "")
+    return where if found.split(".")[0] == str(major) else None
+
+
+def _link_tools(session: Session, llvm: _Llvm, bin_folder: Path) -> list[str]:
+    there = set(output(session, ["ls", llvm.bindir]))
+    found = [tool for tool in TOOLS if tool in there]
+    for tool in found:
+        (bin_folder / tool).symlink_to(PurePosixPath(llvm.bindir) / tool)
+    return found
+
+
+def generation(session: Session, clang: str, scratch: Path) -> Generation | None:
+    """Find out what a compiler's callbacks look like, by compiling a probe and reading the calls in it.
+
+    Args:
+        clang: the compiler, as the session sees it.
+        scratch: a writable directory that the session sees.
+
+    Returns:
+        None if it knows neither spelling of the flags, or accepts one and calls nothing.
+    """
+    source, out = scratch / "probe.c", scratch / "probe.ll"
+    source.write_text(_PROBE)
+    for spelling, flag in _FLAGS.items():
+        out.unlink(missing_ok=True)
+        argv = [clang, "-Werror", "-O2", "-g", flag, "-S", "-emit-llvm", session.path(source), "-o", session.path(out)]
+        if not session.run(argv).ok or not out.exists():
+            continue
+        text = out.read_text()
+        args = _operands(text, "__sanitizer_cov_trace_args")
+        ret = _operands(text, "__sanitizer_cov_trace_ret")
+        if args or ret:
+            return Generation(_GENERATIONS.get((args, ret, spelling), "unknown"), flag, args, ret)
+    return None
+
+
+def _operands(ir: str, callback: str) -> str:
+    """Types of the operands of the first call of a function in textual IR; empty if there is none."""
+    found = re.search(rf"call void @{callback}\((.*)\)", ir)
+    if not found:
+        return ""
+    # A constant expression holds commas of its own, inside of brackets; what counts is the first word of each operand.
+    flat, depth = "", 0
+    for char in found[1]:
+        depth += char in "([{<"
+        if not depth:
+            flat += char
+        depth -= char in ")]}>"
+    return ",".join(operand.split()[0] for operand in flat.split(","))
+
+
+def describe(session: Session, llvm: _Llvm, root: Path, rustc: str | None) -> dict[str, Any]:
+    """What is in a toolchain: versions as the programs say them, hashes of the files that are ours, the generation."""
+    clang = session.path(root / "bin" / "clang")
+    versions = {
+        "clang": output(session, [clang, "--version"])[0],
+        "ld.lld": output(session, [f"{llvm.bindir}/ld.lld", "--version"])[0],
+        "llvm": llvm.version,
+    }
+    if rustc:
+        versions["rustc"] = output(session, [rustc, "--version"])[0]
+    scratch = root / ".probe"
+    scratch.mkdir()
+    found = generation(session, clang, scratch)
+    store.remove_tree(scratch)
+    files = sorted(p for p in root.rglob("*") if p.is_file() and not p.is_symlink())
+    return {
+        "versions": versions,
+        "files": {str(p.relative_to(root)): store.hash_file(p) for p in files if p.name != "build.log"},
+        "generation": found.name if found else None,
+        "callbacks": {"args": found.args, "ret": found.ret, "flags": found.flags} if found else None,
+        "rustc": rustc,
+    }
+
+
+def build(session: Session, major: int, sources: Path, root: Path, *, with_pass: bool = True) -> dict[str, Any]:
+    """Fill a directory with a toolchain.
+
+    Args:
+        session: where it is compiled and will run; it must see `sources` and, writable, `root`.
+        major: of LLVM; `llvm-config-<major>` must be there.
+        sources: `toolchain/pass`.
+        root: an empty directory.
+        with_pass: without, `bin/` only links to the stock programs (for controls).
+
+    Returns:
+        The manifest, as written to `manifest.json`.
+
+    Raises:
+        UnderTest: the pass does not compile, or the finished toolchain does not call what it should.
+        InfraError: a program that it stands on is missing.
+    """
+    llvm = _llvm(session, major)
+    log = root / "build.log"
+    bin_folder, lib = root / "bin", root / "lib"
+    bin_folder.mkdir()
+    lib.mkdir()
+    _link_tools(session, llvm, bin_folder)
+    rustc = _rustc(session, major)
+    if with_pass:
+        objects = root / ".objects"
+        objects.mkdir()
+        _build_pass(session, llvm, sources, objects, lib, log)
+        store.remove_tree(objects)
+        _build_front(session, llvm, sources, root, rustc, log)
+    else:
+        for name, real in (("clang", f"{llvm.bindir}/clang"), ("clang++", f"{llvm.bindir}/clang++"), ("rustc", rustc)):
+            if real:
+                (bin_folder / name).symlink_to(real)
+    manifest = describe(session, llvm, root, rustc)
+    if with_pass and manifest["generation"] != "L0":
+        raise UnderTest(f"the finished toolchain calls {manifest['callbacks']}, which is not generation L0", log=log)
+    store.write_json(root / MANIFEST, manifest)
+    return manifest
+
+
+def _build_front(session: Session, llvm: _Llvm, sources: Path, root: Path, rustc: str | None, log: Path) -> None:
+    """One static program under three names; its identity makes the fronts of two toolchains differ as files."""
+    version = output(session, [f"{llvm.bindir}/clang", "--version"])[0]
+    plugins = {p.name: store.hash_file(p) for p in sorted((root / "lib").iterdir())}
+    identity = store.key_of({"clang": version, "plugins": plugins, "rustc": rustc})
+    real = {"CLANG": f"{llvm.bindir}/clang", "CLANGXX": f"{llvm.bindir}/clang++", "RUSTC": rustc or "rustc-is-missing"}
+    defines = [f'-DKDF_{name}="{value}"' for name, value in (*real.items(), ("IDENTITY", identity))]
+    front = root / "bin" / "clang"
+    _compile(session, [f"{llvm.bindir}/clang", "-O2", "-static", "-Wall", "-Wextra", *defines,
+                       session.path(sources / "front.c"), "-o", session.path(front)], "front.c", log)  # fmt: skip
+    (root / "bin" / "clang++").symlink_to("clang")
+    if rustc:
+        (root / "bin" / "rustc").symlink_to("clang")
+
+
+def build_faulty(session: Session, major: int, sources: Path, objects: Path, lib: Path, fault: int) -> Path:
+    """Link a plugin with one deliberate mistake, for the tests of the verification.
+
+    Args:
+        objects: where the compiled pass stays between calls; one compile serves all faults.
+        lib: directory for the plugin.
+        fault: number in KcovDataflow.cpp; 0 is none.
+
+    Returns:
+        The plugin.
+
+    Raises:
+        UserError: the number is negative.
+        UnderTest: the pass does not compile.
+    """
+    if fault < 0:
+        raise UserError(f"there is no fault {fault}")
+    lib.mkdir(parents=True, exist_ok=True)
+    objects.mkdir(parents=True, exist_ok=True)
+    _build_pass(session, _llvm(session, major), sources, objects, lib, objects / "build.log", fault=fault)
+    return lib / "dataflow-args-ret.so"
