@@ -1,6 +1,6 @@
 """The root of all tasks: each collection is a module of `commands`, which only parses arguments and prints."""
 
-from invoke import Collection
+from invoke.collection import Collection
 
 from commands import bench, dataflow, doctor, guest, kconfig, kernel, patches, sources, store, test, toolchain
 

@@ -25,13 +25,13 @@ def _run(name: str, *args: str) -> None:
         raise UnderTest(f"the benchmark {name} missed a target", "read what it printed above")
 
 
-@command
+@command()
 def decode(_c: Any) -> None:
     """Decode and symbolise a million words. Example: ./invoke bench.decode"""
     _run("decode")
 
 
-@command
+@command()
 def front(_c: Any) -> None:
     """What the front program costs per compiler call. Example: ./invoke bench.front"""
     _run("front")

@@ -43,7 +43,7 @@ def gc(_c: Any, days: float = 30.0) -> None:
     print(f"{len(gone)} removed, {human_size(sum(size for _path, size in gone))} freed")
 
 
-@command
+@command()
 def check(_c: Any) -> None:
     """Compare every product with what its metadata says. Example: ./invoke store.check"""
     from core import store

@@ -26,16 +26,19 @@ def suite(_c: Any, all: bool = False, unit: bool = False, match: str = "") -> No
 
     python = [sys.executable, "-m", "pytest"]
     chosen = ["-k", match] if match else []
-    show = {"on_line": lambda line: print(line, flush=True)}
     # Unit tests side by side; end-to-end tests one after the other, because each of them uses all cores.
     jobs = str(min(4, len(os.sched_getaffinity(0))))
-    done = run([*python, "-q", "-m", "not e2e and not slow", "-n", jobs, *chosen], cwd=_ROOT, **show)
+    done = run([*python, "-q", "-m", "not e2e and not slow", "-n", jobs, *chosen], cwd=_ROOT, on_line=_show)
     _require(done.code, nothing_is_fine=bool(match))
     if unit:
         return
     marks = "e2e or slow" if all else "e2e and not slow"
-    done = run([*python, "-v", "-m", marks, "--durations=15", *chosen], cwd=_ROOT, **show)
+    done = run([*python, "-v", "-m", marks, "--durations=15", *chosen], cwd=_ROOT, on_line=_show)
     _require(done.code, nothing_is_fine=bool(match))
+
+
+def _show(line: str) -> None:
+    print(line, flush=True)
 
 
 def _require(code: int, *, nothing_is_fine: bool) -> None:

@@ -15,7 +15,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from invoke import Collection, Exit, ParseError, Program, Task, UnexpectedExit, task
+from invoke.collection import Collection
+from invoke.exceptions import Exit, ParseError, UnexpectedExit
+from invoke.program import Program
+from invoke.tasks import task
 
 from core.errors import InfraError, KitError, describe
 
@@ -42,14 +45,14 @@ def exit_for(error: BaseException) -> Exit | None:
     return None
 
 
-def command(*args: Any, **options: Any) -> Any:
-    """Like Invoke's `task`, with errors turned into exit codes.
+def command(**options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Like Invoke's `task`, with errors turned into exit codes; the task is what the module attribute becomes.
 
     Raises:
         Exit: a KitError or Ctrl-C ended the task.
     """
 
-    def decorate(body: Callable[..., None]) -> Task[Any]:
+    def decorate(body: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(body)
         def guarded(*values: Any, **named: Any) -> None:
             signal.signal(signal.SIGTERM, _stop)
@@ -61,9 +64,10 @@ def command(*args: Any, **options: Any) -> Any:
                     raise
                 raise ended from error
 
-        return task(guarded, **options)
+        made: Callable[..., None] = task(guarded, **options)
+        return made
 
-    return decorate(args[0]) if args else decorate
+    return decorate
 
 
 def _stop(_signal: int, _frame: object) -> None:
