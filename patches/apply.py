@@ -1,0 +1,307 @@
+"""Say whether a series applies, and make the patched tree.
+
+What comes in is an unpacked source and a series; what goes out is a report per patch, or a product of kind `tree` whose
+`path/linux` is the patched source. The source itself is never written to.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from core import process, store
+from core.errors import InfraError, UnderTest, UserError
+from core.store import Product
+from patches import git, hostile
+from patches.parse import FileChange
+from patches.series import PatchFile, Series
+
+APPLIED, OFFSET, THERE, CONFLICTS = "applied", "applied with offset", "already there", "conflicts"
+# Part of a tree's key: raise it when the same source and patches would give another tree.
+_MAKER = 1
+
+
+@dataclass(frozen=True)
+class HunkReport:
+    """What became of one hunk.
+
+    Attributes:
+        line: where in the file it says that it belongs.
+        offset: lines by which it moved.
+        applied: whether it fits.
+        missing: lines of its context that the file does not have at all.
+    """
+
+    line: int
+    header: str
+    offset: int
+    applied: bool
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one file; `error` is git's own word for why not."""
+
+    path: str
+    kind: str
+    added: int
+    removed: int
+    hunks: tuple[HunkReport, ...]
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class PatchReport:
+    """What became of one patch.
+
+    Attributes:
+        status: `applied`, `applied with offset`, `already there` or `conflicts`.
+        reason: file, line and git's reason if it does not apply; empty otherwise.
+    """
+
+    patch: str
+    status: str
+    files: tuple[FileReport, ...]
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.status in (APPLIED, OFFSET)
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole report as JSON values."""
+        return asdict(self)
+
+    def as_row(self) -> dict[str, object]:
+        """The report as a row of a table."""
+        hunks = [hunk for file in self.files for hunk in file.hunks]
+        moved, bad = sum(bool(h.offset) for h in hunks), sum(not h.applied for h in hunks)
+        notes = [f"{count} {word}" for count, word in ((moved, "moved"), (bad, "rejected")) if count]
+        text = f"{len(hunks)} ({', '.join(notes)})" if notes else str(len(hunks))
+        return {
+            "patch": self.patch,
+            "status": self.status,
+            "files": len(self.files),
+            "hunks": text,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A patch that `patches.hostile` let pass: its bytes as they were checked."""
+
+    name: str
+    data: bytes
+    changes: tuple[FileChange, ...]
+
+
+def source_directory(source: Product | Path) -> Path:
+    """The tree of an unpacked source.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = source if isinstance(source, Path) else source.path / "src"
+    if not path.is_dir():
+        raise UserError(f"{path} is no directory: there is no source to patch")
+    return path.resolve()
+
+
+def check(source: Product | Path, series: Series) -> list[PatchReport]:
+    """Try a series patch by patch, without copying more of the tree than the files that it touches.
+
+    A patch that does not apply leaves what did apply of it, so that the patches behind it are judged as well.
+
+    Raises:
+        UserError: a patch is malformed or hostile.
+    """
+    tree = source_directory(source)
+    with tempfile.TemporaryDirectory(prefix="kdf-patch-") as scratch:
+        place = Path(scratch) / "tree"
+        place.mkdir()
+        checked = [_read(patch, tree, place) for patch in series.patches]
+        for path in dict.fromkeys(p for one in checked for change in one.changes for p in change.paths):
+            _copy_file(tree / path, place / path)
+        return [_try(one, place, Path(scratch) / "patch") for one in checked]
+
+
+def _read(patch: PatchFile, tree: Path, place: Path) -> _Checked:
+    """A patch, checked; git must read the same files in it as we do.
+
+    Raises:
+        UserError: it is malformed or hostile.
+    """
+    text = hostile.read(patch.path)
+    changes = hostile.check(text, patch.name)
+    hostile.check_tree(changes, tree, patch.name)
+    data = text.encode("utf-8", "surrogateescape")
+    file = place.parent / "patch"
+    file.write_bytes(data)
+    theirs, ours = sorted(git.touched(place, file, patch.name)), sorted(change.path for change in changes)
+    if theirs != ours:
+        odd = sorted(set(theirs) ^ set(ours)) or ours
+        raise UserError(f"{patch.name} is ambiguous: git and this toolkit read different files in it: {', '.join(odd)}")
+    return _Checked(patch.name, data, tuple(changes))
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    if source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        target.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
+
+
+def _try(one: _Checked, place: Path, file: Path) -> PatchReport:
+    """Apply one patch in a directory and say what became of it."""
+    file.write_bytes(one.data)
+    done = git.apply(place, file, "--verbose")
+    if done.code == 0:
+        files = _file_reports(one.changes, git.answers(done.err))
+        moved = any(hunk.offset for report in files for hunk in report.hunks)
+        return PatchReport(one.name, OFFSET if moved else APPLIED, files)
+    if git.apply(place, file, "--check", "--reverse").code == 0:
+        files = _file_reports(one.changes, {})
+        return PatchReport(one.name, THERE, files, "the tree has it already")
+    before = {path: _lines(place / path) for change in one.changes for path in change.paths}
+    partly = git.apply(place, file, "--verbose", "--reject")
+    files = _file_reports(one.changes, git.answers(partly.err), before)
+    reason = next((_reason(report) for report in files if _reason(report)), "")
+    return PatchReport(one.name, CONFLICTS, files, reason or _said(done))
+
+
+def _lines(path: Path) -> frozenset[str]:
+    return frozenset(path.read_text(errors="replace").splitlines()) if path.is_file() else frozenset()
+
+
+def _said(done: process.Captured) -> str:
+    return "git: " + "; ".join(line for line in done.err.splitlines() if line.startswith(("error:", "fatal:")))
+
+
+def _reason(report: FileReport) -> str:
+    """Why a file was not patched: file, line, git's words."""
+    bad = next((hunk for hunk in report.hunks if not hunk.applied), None)
+    if bad is None:
+        return f"{report.path}: git: {report.error}" if report.error else ""
+    lost = f"; the file has no line {bad.missing[0].strip()!r}" if bad.missing else ""
+    return f"{report.path}: hunk at line {bad.line} ({bad.header}): git: {report.error or 'does not apply'}{lost}"
+
+
+def _file_reports(
+    changes: Sequence[FileChange],
+    answers: dict[str, git.Answer],
+    before: dict[str, frozenset[str]] | None = None,
+) -> tuple[FileReport, ...]:
+    """Join what a patch says with what git answered."""
+    return tuple(_file_report(change, answers.get(change.path, git.Answer()), before or {}) for change in changes)
+
+
+def _file_report(change: FileChange, answer: git.Answer, before: dict[str, frozenset[str]]) -> FileReport:
+    hunks: list[HunkReport] = []
+    there = before.get(change.old or change.new, frozenset())
+    # A file that git could not read at all has no rejected hunks of its own: none applies.
+    whole = bool(answer.errors) and not answer.rejected
+    for number, hunk in enumerate(change.hunks, 1):
+        bad = whole or number in answer.rejected
+        searched = answer.searched.get(hunk.old_start, []) if bad else []
+        missing = tuple(line for line in searched if line not in there)
+        hunks.append(HunkReport(hunk.old_start, hunk.header, answer.offsets.get(number, 0), not bad, missing))
+    added, removed = sum(h.added for h in change.hunks), sum(h.removed for h in change.hunks)
+    error = "; ".join(dict.fromkeys(answer.errors[:1])) if (whole or answer.rejected) else ""
+    return FileReport(change.path, change.kind, added, removed, tuple(hunks), error)
+
+
+def require(reports: Iterable[PatchReport], linux: str) -> None:
+    """Raise if a patch does not apply.
+
+    Args:
+        linux: what the patches were tried on, as a user names it.
+
+    Raises:
+        UnderTest: names each patch with file, hunk and git's reason.
+    """
+    bad = [report for report in reports if not report.ok]
+    if not bad:
+        return
+    lines = [f"{report.patch}: {report.reason}" for report in bad]
+    head = "a patch does" if len(bad) == 1 else f"{len(bad)} patches do"
+    hint = "say --series none: the tree is patched already" if all(r.status == THERE for r in bad) else ""
+    raise UnderTest("\n  ".join([f"{head} not apply to Linux {linux}:", *lines]), hint)
+
+
+def tree(source: Product, series: Series) -> Product:
+    """The source with a series applied; made now if the store does not have it.
+
+    Args:
+        source: an unpacked source: `path/src`.
+
+    Returns:
+        A product of kind `tree`: `path/linux`, read-only.
+
+    Raises:
+        UserError: a patch is malformed or hostile.
+        UnderTest: a patch does not apply.
+        InfraError: the tree cannot be copied.
+    """
+    inputs = {"source": source.key, "patches": [patch.sha256 for patch in series.patches], "maker": _MAKER}
+
+    def work(tmp: Path) -> dict[str, Any]:
+        label = str(source.metadata.get("version") or source.metadata.get("name") or source.path.name[:12])
+        reports = check(source, series)
+        require(reports, label)
+        linux = tmp / "linux"
+        copy_tree(source_directory(source), linux)
+        for patch, report in zip(series.patches, reports, strict=True):
+            done = git.apply(linux, patch.path)
+            if done.code != 0:
+                raise UnderTest(f"{report.patch} applied in the trial and not in the tree: {_said(done)}")
+        make_read_only(linux)
+        return {
+            "series": series.name,
+            "generation": series.generation,
+            "layout": series.layout,
+            "patches": [report.as_row() for report in reports],
+        }
+
+    return store.make("tree", inputs, work)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy an unpacked source into a directory of ours.
+
+    A source that stands in the store never changes, so its files become hard links: a second instead of twenty, and no
+    disk. git replaces the files that it patches, it does not write into them. Any other source is copied.
+
+    Raises:
+        InfraError: the copy failed.
+    """
+    in_store = source.is_relative_to((store.home() / "store").resolve())
+    for options in (["-al"], ["-a", "--reflink=auto"]) if in_store else (["-a", "--reflink=auto"],):
+        done = process.run(["cp", *options, "--", str(source), str(target)])
+        if done.ok:
+            break
+        store.remove_tree(target)
+    else:
+        if any("No space left on device" in line for line in done.tail):
+            raise InfraError(
+                f"the disk is full: copying {source} failed",
+                "free some space or point KDF_HOME at a larger disk, then run the same command again",
+            )
+        raise InfraError(f"copying {source} to {target} failed: {(done.tail or ('',))[-1]}")
+    # Directories are our own; they may be copies of read-only ones.
+    process.run(["find", str(target), "-type", "d", "-exec", "chmod", "u+rwx", "{}", "+"])
+    repository = target / ".git"
+    if repository.is_dir() and not repository.is_symlink():
+        store.remove_tree(repository)
+    else:
+        repository.unlink(missing_ok=True)
+
+
+def make_read_only(path: Path) -> None:
+    """Take the right to write from everybody, so that a build that writes into its source is noticed."""
+    process.run(["chmod", "-R", "a-w", str(path)])

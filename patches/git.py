@@ -1,0 +1,106 @@
+"""`git apply`, kept away from every repository and configuration but its own arguments.
+
+Only git's answer counts for whether a patch applies, and git here means: exact context (offsets, but no fuzz), no
+hooks, no attributes of a user, no enclosing repository.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core import process
+from core.errors import InfraError, UserError
+
+TIMEOUT = 120.0  # seconds; a series of hundreds of patches takes one
+# Variables by which git would look for its repository elsewhere (git(1), "The Git Repository").
+_UNSET = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_CONFIG")
+_CHECKING = re.compile(r"(?:Checking|Applying|Applied) patch (.+?)(?:\.\.\.| cleanly\.| with \d+ rejects?\.\.\.)")
+_OFFSET = re.compile(r"Hunk #(\d+) succeeded at \d+ \(offset (-?\d+) lines?\)\.")
+_REJECTED = re.compile(r"Rejected hunk #(\d+)\.")
+_FAILED = re.compile(r"patch failed: .*:(\d+)")
+
+
+@dataclass
+class Answer:
+    """What git said of one file.
+
+    Attributes:
+        offsets: hunk number -> lines by which it moved.
+        rejected: numbers of the hunks that do not apply.
+        searched: line where a hunk says it belongs -> the lines that git did not find.
+        errors: git's own words, without the searched lines.
+    """
+
+    offsets: dict[int, int] = field(default_factory=dict)
+    rejected: list[int] = field(default_factory=list)
+    searched: dict[int, list[str]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+
+def apply(tree: Path, patch: Path, *options: str) -> process.Captured:
+    """Run `git apply` on a directory.
+
+    Raises:
+        InfraError: there is no git, or it did not end in time.
+    """
+    if shutil.which("git") is None:
+        raise InfraError(
+            "the program git is not on this machine", "run ./invoke doctor, it names the package to install"
+        )
+    root = tree.resolve()
+    unset = [word for name in _UNSET for word in ("-u", name)]
+    return process.capture(
+        ["env", *unset, "git", "apply", "--whitespace=nowarn", *options, str(patch.resolve())],
+        cwd=root,
+        env={
+            "GIT_CEILING_DIRECTORIES": str(root.parent),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_ATTR_NOSYSTEM": "1",
+            "LC_ALL": "C",
+        },
+        timeout=TIMEOUT,
+    )
+
+
+def touched(tree: Path, patch: Path, name: str) -> list[str]:
+    """The files that git itself reads in a patch, by their new names.
+
+    Raises:
+        UserError: git cannot read it.
+    """
+    done = apply(tree, patch, "--numstat", "-z")
+    if done.code != 0:
+        said = "; ".join(line.removeprefix("error: ") for line in done.err.splitlines() if line.strip())
+        raise UserError(f"{name} is malformed: git says: {said}")
+    return [entry.split("\t", 2)[2] for entry in done.out.split("\0") if entry.count("\t") >= 2]
+
+
+def answers(said: str) -> dict[str, Answer]:
+    """What `git apply --verbose` printed, by file; messages that name no file are under the empty name."""
+    current = Answer()
+    found = {"": current}
+    searching: list[str] | None = None
+    for line in said.splitlines():
+        if searching is not None and not line.startswith("error: "):
+            searching.append(line)
+            continue
+        if header := _CHECKING.fullmatch(line):
+            current = found.setdefault(header[1].rpartition(" => ")[2], Answer())
+        elif moved := _OFFSET.fullmatch(line):
+            current.offsets[int(moved[1])] = int(moved[2])
+        elif rejected := _REJECTED.fullmatch(line):
+            current.rejected.append(int(rejected[1]))
+        elif line == "error: while searching for:":
+            searching = []
+        elif line.startswith(("error: ", "fatal: ")):
+            text = line.partition(": ")[2]
+            if searching is not None and (failed := _FAILED.fullmatch(text)):
+                # git ends the block with an empty line of its own.
+                current.searched[int(failed[1])] = searching[:-1] if searching[-1:] == [""] else searching
+                searching = None
+            current.errors.append(text)
+    return found
