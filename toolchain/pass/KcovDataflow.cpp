@@ -73,6 +73,7 @@ struct Report {
   Value *Address = nullptr;          // passed as it is, if set
   SmallVector<Piece, 2> SlotPieces;  // else these go to the slot
   bool ZeroSlot = false;
+  bool Signed = false;               // how to widen an integer
 
   uint64_t slotSize(const DataLayout &DL) const {
     uint64_t Bytes = SlotPieces.empty() ? 0 : Size;
@@ -779,6 +780,11 @@ private:
     }
     R.SlotPieces = P.Pieces;
     R.Size = valueSize(P);
+    const auto *Basic = dyn_cast_or_null<DIBasicType>(strip(P.Type));
+    R.Signed = Basic && Basic->getSignedness() == DIBasicType::Signedness::Signed;
+    if (P.Pieces.size() == 1 && (Basic || !P.Type) &&
+        First.V->getType()->isIntegerTy())
+      R.SlotPieces[0].Size = R.Size;
     if (!isCovered(P, R))
       return std::nullopt;
     if (fault(9))
@@ -809,7 +815,7 @@ private:
   /// Whether the pieces hold every value in it; sets ZeroSlot if not every byte.
   bool isCovered(const Parameter &P, Report &R) const {
     SmallVector<std::pair<uint64_t, uint64_t>, 8> Have, Need;
-    for (const Piece &Part : P.Pieces)
+    for (const Piece &Part : R.SlotPieces)
       Have.push_back({Part.Offset, Part.Offset + Part.Size});
     llvm::sort(Have);
     auto Covers = [&](uint64_t Begin, uint64_t End) {
@@ -988,8 +994,9 @@ private:
               ->setMetadata(LLVMContext::MD_nosanitize, None);
       for (const Piece &P : R->SlotPieces) {
         Value *V = P.V;
-        if (auto *T = dyn_cast<IntegerType>(V->getType()); T && T->getBitWidth() % 8)
-          V = B.CreateZExt(V, B.getIntNTy(alignTo(T->getBitWidth(), 8)));
+        // i1 and _BitInt are narrower than what the source stores.
+        if (V->getType()->isIntegerTy() && P.Size)
+          V = B.CreateIntCast(V, B.getIntNTy(P.Size * 8), R->Signed);
         if (fault(16) && V->getType() == I8)
           continue;
         Value *To = P.Offset ? B.CreateConstInBoundsGEP1_64(I8, Slot, P.Offset)

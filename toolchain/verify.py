@@ -1,0 +1,418 @@
+"""Does a compiler report what the program passes? Compile the corpus, run it, compare with the corpus's literals.
+
+What comes in is a session with a toolchain and a writable directory; what goes out is a Verification: functions and
+values compared, as equal, removed (by the optimizer, in static functions only) or wrong. Expected values are read
+from the corpus, never from a compiler.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core import store
+from core.errors import InfraError, UnderTest
+from core.runtime import Session
+from toolchain.expect import Corpus, Field, Line, Value, read_corpus
+
+CORPUS = Path(__file__).parent / "corpus"
+FLAGS = ("-fsanitize-coverage=dataflow-args,dataflow-ret",)
+LEVELS = ("-O1", "-O2", "-Os")
+_HELPERS = ("callbacks.c",)
+_MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that was wrong."""
+
+    case: str
+    mode: str
+    function: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.case} {self.mode}: {self.function}: {self.what}"
+
+
+@dataclass
+class Tally:
+    """What was compared in one or more runs."""
+
+    functions: int = 0
+    equal: int = 0
+    removed: int = 0
+    wrong: int = 0
+
+    @property
+    def values(self) -> int:
+        return self.equal + self.removed + self.wrong
+
+    def add(self, other: Tally) -> None:
+        self.functions += other.functions
+        self.equal += other.equal
+        self.removed += other.removed
+        self.wrong += other.wrong
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result for one compiler.
+
+    Attributes:
+        cases: the tally of each case over all modes.
+        modes: the options that each case was compiled with.
+        problems: what was wrong, in words; as many as `wrong` counts, or more where a whole call is missing.
+    """
+
+    cases: Mapping[str, Tally]
+    modes: Sequence[str]
+    problems: Sequence[Problem]
+
+    @property
+    def total(self) -> Tally:
+        total = Tally()
+        for tally in self.cases.values():
+            total.add(tally)
+        return total
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The cases in which something was wrong."""
+        return tuple(sorted({p.case for p in self.problems}))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "total": dataclasses.asdict(self.total),
+            "cases": {name: dataclasses.asdict(tally) for name, tally in self.cases.items()},
+            "modes": list(self.modes),
+            "problems": [dataclasses.asdict(p) for p in self.problems],
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """One line that a callback printed."""
+
+    index: int
+    size: int
+    pointer: int
+    fields: tuple[Field, ...] | None
+    value: int | None
+
+
+@dataclass
+class Observed:
+    """What one function reported: its calls (the reports of each) and its returns."""
+
+    calls: list[list[Report]] = field(default_factory=list)
+    returns: list[Report] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """Symbols of the linked program."""
+
+    addresses: Mapping[str, int]
+    local: frozenset[str]
+    functions: Mapping[int, tuple[str, ...]]
+
+
+def read_symbols(program: Path) -> Symbols:
+    """Names of a program; suffixes that the optimizer gave to copies of a function are taken off."""
+    from elftools.elf.elffile import ELFFile
+
+    addresses: dict[str, int] = {}
+    local: set[str] = set()
+    functions: dict[int, list[str]] = {}
+    with program.open("rb") as stream:
+        table: Any = ELFFile(stream).get_section_by_name(".symtab")
+        for symbol in table.iter_symbols():
+            if symbol["st_info"]["type"] not in ("STT_FUNC", "STT_OBJECT") or symbol["st_shndx"] == "SHN_UNDEF":
+                continue
+            name = symbol.name.partition(".")[0]
+            addresses.setdefault(name, symbol["st_value"])
+            if symbol["st_info"]["bind"] == "STB_LOCAL":
+                local.add(name)
+            if symbol["st_info"]["type"] == "STT_FUNC":
+                functions.setdefault(symbol["st_value"], []).append(name)
+    return Symbols(addresses, frozenset(local), {a: tuple(n) for a, n in functions.items()})
+
+
+def read_reports(text: str, symbols: Symbols, names: Iterable[str]) -> tuple[dict[str, Observed], list[str]]:
+    """Sort what the callbacks printed by function.
+
+    Args:
+        names: functions that the corpus knows; where several names share an address, a known one counts.
+
+    Returns:
+        Observations by function, and complaints about addresses that are no function's.
+    """
+    known = set(names)
+    observed: dict[str, Observed] = {}
+    complaints: list[str] = []
+    for line in text.splitlines():
+        kind, pc, *rest = line.split(" ")
+        here = symbols.functions.get(int(pc, 16), ())
+        if not here:
+            complaints.append(f"the address {pc} is not where a function begins")
+            continue
+        name = next((n for n in here if n in known), here[0])
+        into = observed.setdefault(name, Observed())
+        report = _read_report(rest)
+        if kind == "R":
+            into.returns.append(report)
+        elif report.index == 0 or not into.calls or report.index <= into.calls[-1][-1].index:
+            into.calls.append([report])
+        else:
+            into.calls[-1].append(report)
+    return observed, complaints
+
+
+def _read_report(words: Sequence[str]) -> Report:
+    index, size, pointer, count, *values = words
+    fields: tuple[Field, ...] | None = None
+    value: int | None = None
+    if int(count):
+        split = [word.partition("=") for word in values]
+        places = [(place.partition(":"), shown) for place, _, shown in split]
+        fields = tuple(Field(int(o), int(s), None if v == "-" else int(v, 0)) for (o, _, s), v in places)
+    elif values:
+        value = int(values[0], 0)
+    address = 0 if pointer == "(nil)" else int(pointer, 16)
+    return Report(int(index), int(size), address, fields, value)
+
+
+@dataclass
+class _Comparison:
+    """Compares one run with its expectations."""
+
+    case: str
+    mode: str
+    debug: bool
+    symbols: Symbols
+    tally: Tally = field(default_factory=Tally)
+    problems: list[Problem] = field(default_factory=list)
+
+    def _wrong(self, function: str, what: str) -> None:
+        self.tally.wrong += 1
+        self.problems.append(Problem(self.case, self.mode, function, what))
+
+    def run(self, expected: Sequence[Line], observed: Mapping[str, Observed]) -> None:
+        lines = [line for line in expected if line.debug in (None, self.debug)]
+        names = list(dict.fromkeys(line.function for line in lines))
+        for name in names:
+            self.tally.functions += 1
+            own = [line for line in lines if line.function == name]
+            self._function(name, own, observed.get(name, Observed()))
+        for name in observed:
+            if name not in names and name not in {line.function for line in expected}:
+                self._wrong(name, "reports, but nothing is expected of it")
+
+    def _function(self, name: str, own: Sequence[Line], seen: Observed) -> None:
+        static = any(line.static for line in own)
+        calls = [line for line in own if line.kind == "call"]
+        returns = [line for line in own if line.kind == "return"]
+        nothing = [line.kind for line in own if line.kind in ("never", "none")]
+        if "never" in nothing:
+            if seen.calls or seen.returns:
+                self._wrong(name, "reports, but must never do so")
+            else:
+                self.tally.equal += 1
+            return
+        if "none" in nothing:
+            if seen.returns:
+                self._wrong(name, "reports a return, but must not")
+            else:
+                self.tally.equal += 1
+        # Functions with lines for the other mode only are not looked at in this one.
+        if calls:
+            self._sequence(name, static, calls, seen.calls, "call")
+        if returns:
+            self._sequence(name, static, returns, [[r] for r in seen.returns], "return")
+
+    def _sequence(
+        self, name: str, static: bool, lines: Sequence[Line], seen: Sequence[Sequence[Report]], what: str
+    ) -> None:
+        for number, line in enumerate(lines):
+            if not self.debug and line.has_struct_by_value:
+                continue
+            leaves = sum(v.leaves for v in line.values)
+            if number >= len(seen):
+                if static:
+                    self.tally.removed += leaves
+                else:
+                    self._wrong(name, f"{what} {number + 1} is not reported")
+                continue
+            reports = seen[number]
+            by_index = {r.index: r for r in reports}
+            if len(by_index) != len(reports) or (what == "call" and len(reports) != len(line.values)):
+                self._wrong(name, f"{what} {number + 1} has {len(reports)} reports instead of {len(line.values)}")
+            for index, value in enumerate(line.values):
+                where = f"{what} {number + 1}" + (f", parameter {index}" if what == "call" else "")
+                report = by_index.get(index)
+                if report is None:
+                    self._wrong(name, f"{where} is not reported")
+                else:
+                    self._value(name, static, where, value, report)
+        if len(seen) > len(lines):
+            self._wrong(name, f"{len(seen)} {what}s are reported instead of {len(lines)}")
+
+    def _value(self, name: str, static: bool, where: str, want: Value, got: Report) -> None:
+        if want.anything:
+            return
+        if got.size == 0:
+            if got.pointer or got.fields or not (static or want.removed):
+                self._wrong(name, f"{where} is reported as removed")
+            else:
+                self.tally.removed += want.leaves
+            return
+        if want.is_pointer_to_struct and not self.debug:
+            self._scalar(name, where, self._pointer(want), 8, got)
+        elif want.fields is None:
+            number = want.number if want.symbol is None else self.symbols.addresses.get(want.symbol)
+            self._scalar(name, where, number, want.size, got)
+        else:
+            self._struct(name, where, want, got)
+
+    def _pointer(self, want: Value) -> int | None:
+        return self.symbols.addresses.get(want.symbol, -1) if want.symbol else want.number
+
+    def _scalar(self, name: str, where: str, number: int | None, size: int, got: Report) -> None:
+        if got.size != size or got.fields is not None:
+            self._wrong(name, f"{where}: size {got.size} and {len(got.fields or ())} fields instead of size {size}")
+        elif number is not None and (got.value is None or got.value != number & _MASK):
+            self._wrong(name, f"{where}: {_hex(got.value)} instead of {_hex(number & _MASK)}")
+        else:
+            self.tally.equal += 1
+
+    def _struct(self, name: str, where: str, want: Value, got: Report) -> None:
+        assert want.fields is not None  # noqa: S101  (the caller looked)
+        pointer = self._pointer(want)
+        if got.size != want.size or got.fields is None:
+            self._wrong(name, f"{where}: size {got.size}, {'no ' if got.fields is None else ''}table, "
+                              f"instead of size {want.size} with a table")  # fmt: skip
+            return
+        if want.is_pointer_to_struct and pointer is not None and got.pointer != pointer & _MASK:
+            self._wrong(name, f"{where}: the object is at {got.pointer:#x} instead of {pointer & _MASK:#x}")
+            return
+        if [(f.offset, f.size) for f in got.fields] != [(f.offset, f.size) for f in want.fields]:
+            shown = " ".join(f"{f.offset}:{f.size}" for f in got.fields)
+            self._wrong(name, f"{where}: the table is {shown}")
+            return
+        for wanted, found in zip(want.fields, got.fields, strict=True):
+            if wanted.value is not None and wanted.value != found.value:
+                self._wrong(name, f"{where}, offset {wanted.offset}: {_hex(found.value)} instead of "
+                                  f"{_hex(wanted.value)}")  # fmt: skip
+            else:
+                self.tally.equal += 1
+
+
+def _hex(value: int | None) -> str:
+    return "nothing" if value is None else f"{value:#x}"
+
+
+def modes() -> list[tuple[str, bool, tuple[str, ...]]]:
+    """Name, whether there is debug information, and options of each way in which the corpus is compiled."""
+    return [(f"{level}{' -g' if g else ''}", g, (level, *(["-g"] if g else ["-g0"]))) for g in (True, False)
+            for level in LEVELS]  # fmt: skip
+
+
+def _script(compiler: Sequence[str], flags: Sequence[str], options: Sequence[str], cases: Sequence[str]) -> str:
+    """A shell script that compiles and runs each case, four at a time; CASE.failed holds what went wrong."""
+    cc = shlex.join([*compiler, "-std=gnu2x", "-fno-pie", "-Wno-everything", *options])
+    one = (
+        f"{cc} {shlex.join(flags)} -DSUBJECT -c ../$c.c -o $c.s.o && {cc} -DDRIVER -c ../$c.c -o $c.d.o && "
+        f"{cc} -no-pie $c.s.o $c.d.o callbacks.o -o $c && ./$c > $c.out"
+    )
+    lines = [f"{cc} -c ../callbacks.c -o callbacks.o || exit 9"]
+    for start in range(0, len(cases), 4):
+        for case in cases[start : start + 4]:
+            command = one.replace("$c", case)
+            lines.append(f"{{ rm -f {case}.failed; {{ {command}; }} 2> {case}.err || mv {case}.err {case}.failed; }} &")
+        lines.append("wait")
+    return "\n".join(lines) + "\n"
+
+
+def verify(
+    session: Session,
+    compiler: Sequence[str],
+    work: Path,
+    *,
+    flags: Sequence[str] = FLAGS,
+    only: Iterable[str] | None = None,
+    log: Path | None = None,
+) -> Verification:
+    """Compile, run and compare the corpus.
+
+    Args:
+        session: a place that sees the compiler and, writable, `work`.
+        compiler: the start of the command line of a C compiler, inside paths.
+        work: a directory for objects; made if absent.
+        flags: what turns dataflow on; only the subjects get them.
+        only: names of cases; all by default.
+        log: file for the commands.
+
+    Raises:
+        InfraError: the helpers of the corpus do not compile: it is not the pass that is at fault.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    for source in CORPUS.iterdir():
+        shutil.copyfile(source, work / source.name)
+    corpus: Corpus = read_corpus(CORPUS, skip=_HELPERS)
+    cases = sorted(set(only) & set(corpus) if only is not None else corpus)
+    tallies = {case: Tally() for case in cases}
+    problems: list[Problem] = []
+    for name, debug, options in modes():
+        folder = work / name.replace(" ", "")
+        folder.mkdir(exist_ok=True)
+        script = folder / "run.sh"
+        script.write_text(_script(compiler, flags, options, cases))
+        if not session.run(["sh", session.path(script)], cwd=folder, log=log, timeout=600).ok:
+            raise InfraError("the helper of the corpus does not compile", "see the log", log)
+        for case in cases:
+            failed = folder / f"{case}.failed"
+            if failed.exists():
+                tallies[case].wrong += 1
+                words = failed.read_text(errors="replace").strip().splitlines() or ["it ended with an error"]
+                problems.append(Problem(case, name, "the program", f"cannot be compiled or run: {words[0]}"))
+                continue
+            tally, found = compare(case, name, debug, folder, corpus[case])
+            tallies[case].add(tally)
+            problems.extend(found)
+    return Verification(tallies, [m[0] for m in modes()], problems)
+
+
+def compare(case: str, mode: str, debug: bool, folder: Path, lines: Sequence[Line]) -> tuple[Tally, list[Problem]]:
+    """Compare what one program printed with what its source says."""
+    symbols = read_symbols(folder / case)
+    text = (folder / f"{case}.out").read_text()
+    observed, complaints = read_reports(text, symbols, (line.function for line in lines))
+    comparison = _Comparison(case, mode, debug, symbols)
+    for complaint in dict.fromkeys(complaints):
+        comparison._wrong("?", complaint)
+    comparison.run(lines, observed)
+    return comparison.tally, comparison.problems
+
+
+def check(session: Session, toolchain: Path, work: Path, *, log: Path | None = None) -> Verification:
+    """Verify a toolchain of the store and write `verify.json` into `work`.
+
+    Raises:
+        UnderTest: a value was wrong.
+    """
+    result = verify(session, [session.path(toolchain / "bin" / "clang")], work, log=log)
+    store.write_json(work / "verify.json", result.as_json())
+    if result.total.wrong:
+        first = result.problems[0]
+        raise UnderTest(
+            f"{result.total.wrong} of {result.total.values} values are wrong, the first one: {first}",
+            f"all of them are in {work / 'verify.json'}",
+            log,
+        )
+    return result
