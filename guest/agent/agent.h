@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the agent's parts share. The agent is init: it reads a plan, runs each workload in a child of its own, and tells
+ * the host what it saw through frames on a private port. Only the agent itself writes frames; a child writes memory
+ * that it shares with the agent, so that a child that dies leaves its records behind and no half-written frame.
+ */
+#ifndef KDF_AGENT_H
+#define KDF_AGENT_H
+
+#include "sys.h"
+#include "text.h"
+
+#define AGENT_VERSION "1"
+
+/* Frame types: guest/channel.py has the same table. */
+enum frame {
+	FRAME_HELLO = 1,
+	FRAME_BEGIN = 2,
+	FRAME_FACTS = 3,
+	FRAME_WORDS = 4,
+	FRAME_INFO = 5,
+	FRAME_END = 6,
+	FRAME_TOKEN = 7,
+	FRAME_MODULES = 8,
+	FRAME_PART = 9,
+	FRAME_TROUBLE = 10,
+	FRAME_OUTPUT = 11,
+};
+
+/* The workload index of frames that belong to none. */
+#define NO_WORKLOAD 0xffffffffu
+
+/* channel.c */
+int channel_open(void);
+void channel_send(u32 type, u32 workload, const void *payload, u64 size);
+void channel_send_two(u32 type, u32 workload, const void *a, u64 a_size, const void *b, u64 b_size);
+void channel_text(u32 type, u32 workload, const char *text);
+
+/* record.c: one recording device with its buffer. */
+struct info {
+	u32 version, flags;
+	u64 dropped;
+};
+
+struct recorder {
+	int fd;
+	u64 capacity;          /* words of the buffer, word 0 included */
+	volatile u64 *words;   /* the buffer as the kernel writes it */
+};
+
+int record_present(void);
+long record_open(struct recorder *r, u64 capacity); /* 0, or minus an errno */
+void record_close(struct recorder *r);
+long record_on(const struct recorder *r);
+long record_off(const struct recorder *r);
+long record_info(const struct recorder *r, struct info *info);
+
+/* One buffer as it is sent: what the kernel wrote up to some moment. Shared between the agent and a workload's child. */
+struct part {
+	u64 counted;           /* word 0 at that moment, if fixed */
+	u32 fixed;             /* else word 0 is read when the part is sent */
+	u32 has_info;
+	struct info info;
+	u64 *copy;             /* the words, if they had to be copied, else the recorder's buffer */
+};
+
+#define MAX_PARTS 4
+#define FACTS_ROOM 8192
+
+/* What a workload's child leaves for the agent. */
+struct report {
+	struct part parts[MAX_PARTS];
+	s64 error;             /* minus an errno if the workload itself could not be done */
+	struct text facts;
+	char facts_text[FACTS_ROOM];
+};
+
+/* A plan: key=value lines in order; a workload's lines begin at its "workload=" line. */
+struct plan {
+	const char *const *lines;
+	u32 count;
+};
+
+/* The value of a key, or NULL; numbers fall back on a default. */
+const char *plan_value(const struct plan *p, const char *key);
+s64 plan_number(const struct plan *p, const char *key, s64 fallback);
+
+/* The nth value of a key that may come several times, or NULL. */
+const char *plan_nth(const struct plan *p, const char *key, u32 n);
+
+struct run {
+	const struct plan *plan;
+	struct recorder *recorders;  /* one per part that has a buffer of its own */
+	struct report *report;
+};
+
+/* A workload: its parts with the plan key of each buffer's size, and what the child does. */
+struct workload {
+	const char *name;
+	u32 parts;
+	struct {
+		const char *name;
+		const char *size_key;   /* plan key of the capacity, or NULL: the part is in the buffer of the part before */
+	} part[MAX_PARTS];
+	int becomes_program; /* its standard output goes to the host as output frames */
+	/* Runs in the child; returns 0 or minus an errno. It does not return if the child becomes another program. */
+	long (*child)(struct run *run);
+};
+
+extern const struct workload workloads[];
+extern const u32 workload_count;
+
+#endif

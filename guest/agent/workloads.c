@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The workloads: what a child does while the kernel records it. One function each and one entry in the table at the end;
+ * guest/plan.py has the draws of each by the same name. Between record_on() and record_off() nothing may be done that
+ * is not the workload: no page is touched for the first time, nothing is printed.
+ */
+
+#include "agent.h"
+
+static void settle(void)
+{
+	struct { u64 cpus[2]; } first = { { 1, 0 } };
+
+	/* Pages that fork left shared are copied now, not while recording; the task stays on one CPU. */
+	SYS(mlockall, MCL_ALL, 0, 0, 0, 0, 0);
+	SYS(sched_setaffinity, 0, sizeof(first), &first, 0, 0, 0);
+	SYS(umask, 0, 0, 0, 0, 0, 0);
+}
+
+/* So that the next descriptor is the wanted one; the low ones are the console. */
+static void fill_descriptors(s64 wanted)
+{
+	while (wanted > 3) {
+		long got = SYS(fcntl, 0, F_DUPFD, 3, 0, 0, 0);
+
+		if (got < 0 || got >= wanted - 1) {
+			if (got >= wanted)
+				sys_close((int)got);
+			return;
+		}
+	}
+}
+
+/* DISABLE and what the device then says of itself; a device without KCOV_DF_INFO is one of another series. */
+static long finish(struct run *run, u32 part, struct recorder *r)
+{
+	struct part *p = &run->report->parts[part];
+	long ret = record_off(r);
+
+	p->has_info = record_info(r, &p->info) == 0;
+	return ret;
+}
+
+static void fact_common(struct run *run)
+{
+	text_line_decimal(&run->report->facts, "pid", SYS(getpid, 0, 0, 0, 0, 0, 0));
+}
+
+static long run_getpid(struct run *run)
+{
+	struct recorder *r = &run->recorders[0];
+	long on, ret, off;
+
+	settle();
+	SYS(getpid, 0, 0, 0, 0, 0, 0);
+	on = record_on(r);
+	ret = SYS(getpid, 0, 0, 0, 0, 0, 0);
+	off = finish(run, 0, r);
+
+	text_line_decimal(&run->report->facts, "pid", ret);
+	text_line_decimal(&run->report->facts, "ret", ret);
+	return on ? on : off;
+}
+
+static long run_open_close(struct run *run)
+{
+	struct recorder *r = &run->recorders[0];
+	const char *path = plan_value(run->plan, "path");
+	int flags = (int)plan_number(run->plan, "flags", O_RDWR | O_CREAT);
+	u32 mode = (u32)plan_number(run->plan, "mode", 0600);
+	struct text *facts = &run->report->facts;
+	long on, fd, closed, off;
+
+	if (!path)
+		return -EINVAL;
+	settle();
+	fill_descriptors(plan_number(run->plan, "fd", 3));
+	on = record_on(r);
+	fd = sys_open(path, flags, mode);
+	closed = sys_close((int)fd);
+	off = finish(run, 0, r);
+
+	fact_common(run);
+	text_line(facts, "path", path);
+	text_line_hex(facts, "flags", (u64)flags);
+	text_line_octal(facts, "mode", mode);
+	text_line_hex(facts, "path_address", (u64)path);
+	text_line_decimal(facts, "fd", fd);
+	text_line_decimal(facts, "closed", closed);
+	if (on || off)
+		return on ? on : off;
+	return fd < 0 ? fd : closed;
+}
+
+static long run_fork(struct run *run)
+{
+	struct recorder *r = &run->recorders[0];
+	const char *path = plan_value(run->plan, "path"), *child_path = plan_value(run->plan, "child_path");
+	int flags = (int)plan_number(run->plan, "flags", O_RDWR | O_CREAT);
+	u32 mode = (u32)plan_number(run->plan, "mode", 0600);
+	u32 child_mode = (u32)plan_number(run->plan, "child_mode", 0644);
+	s32 child_pid = (s32)plan_number(run->plan, "child_pid", 0);
+	struct text *facts = &run->report->facts;
+	/* The child tells what it got through memory that all share: it is gone when the facts are written. */
+	volatile s64 *told = (volatile s64 *)(facts->at + facts->room - sizeof(s64));
+	s32 status = -1;
+	long on, pid, fd, closed, waited, off;
+
+	if (!path || !child_path)
+		return -EINVAL;
+	facts->room -= sizeof(s64);
+	*told = -ENODEV;
+	settle();
+	fill_descriptors(plan_number(run->plan, "fd", 3));
+	on = record_on(r);
+	pid = sys_fork_as(child_pid);
+	if (pid == 0) {
+		*told = sys_open(child_path, flags, child_mode);
+		sys_exit(*told < 0);
+	}
+	/* The parent goes on recording until the child has opened its file and ended. */
+	waited = pid < 0 ? pid : SYS(wait4, pid, &status, 0, 0, 0, 0);
+	fd = sys_open(path, flags, mode);
+	closed = sys_close((int)fd);
+	off = finish(run, 0, r);
+
+	fact_common(run);
+	text_line_decimal(facts, "child_pid", pid);
+	text_line_decimal(facts, "child_waited", waited);
+	text_line_decimal(facts, "child_status", status);
+	text_line_decimal(facts, "child_fd", *told);
+	text_line_octal(facts, "child_mode", child_mode);
+	text_line_hex(facts, "flags", (u64)flags);
+	text_line_octal(facts, "mode", mode);
+	text_line_decimal(facts, "fd", fd);
+	text_line_decimal(facts, "closed", closed);
+	if (on || off)
+		return on ? on : off;
+	if (pid < 0)
+		return pid;
+	return fd < 0 ? fd : *told < 0 ? *told : 0;
+}
+
+static void calls(u64 loops, int fd)
+{
+	/* Short records and long ones (of struct file): a short one may still fit where a long one did not. */
+	for (u64 i = 0; i < loops; i++) {
+		SYS(getpid, 0, 0, 0, 0, 0, 0);
+		SYS(lseek, fd, 4096, 0, 0, 0, 0);
+	}
+}
+
+/* The bytes that are the buffer at this moment. No system call: nothing may be recorded meanwhile. */
+static void snapshot(struct part *p, const struct recorder *r)
+{
+	p->counted = r->words[0];
+	p->fixed = 1;
+	if (!p->copy)
+		return;
+	for (u64 i = 0; i < r->capacity; i++)
+		p->copy[i] = r->words[i];
+}
+
+static long run_overflow(struct run *run)
+{
+	struct recorder *big = &run->recorders[0], *small = &run->recorders[1];
+	struct report *report = run->report;
+	u64 loops = (u64)plan_number(run->plan, "loops", 300);
+	u64 again = (u64)plan_number(run->plan, "again", 5);
+	s32 priority = 50;
+	long ret, off, fd = sys_open("/tmp/overflow", O_RDWR | O_CREAT, 0600);
+
+	if (fd < 0)
+		return fd;
+	settle();
+	/* Nothing preempts the loops, so that both go the same way through the kernel. */
+	SYS(sched_setscheduler, 0, SCHED_FIFO, &priority, 0, 0, 0);
+	/* The same way once without looking, so that caches and pages are as they stay. */
+	calls(8, (int)fd);
+	ret = record_on(big);
+	record_off(big);
+	big->words[0] = 0;
+	if (ret)
+		return ret;
+
+	record_on(big);
+	calls(loops, (int)fd);
+	snapshot(&report->parts[0], big);
+	ret = finish(run, 0, big);
+	if (ret)
+		return ret;
+
+	ret = record_on(small);
+	calls(loops, (int)fd);
+	snapshot(&report->parts[1], small);
+	/* From here on there is room again, so what was dropped was dropped in the loop. */
+	small->words[0] = 0;
+	for (u64 i = 0; i < again; i++)
+		SYS(getpid, 0, 0, 0, 0, 0, 0);
+	snapshot(&report->parts[2], small);
+	off = finish(run, 1, small);
+	report->parts[2].has_info = report->parts[1].has_info;
+	report->parts[2].info = report->parts[1].info;
+
+	fact_common(run);
+	text_line_decimal(&report->facts, "loops", (s64)loops);
+	text_line_decimal(&report->facts, "again", (s64)again);
+	return ret ? ret : off;
+}
+
+#define MAX_ARGUMENTS 62
+
+static long run_exec(struct run *run)
+{
+	static const char *const environment[] = { "PATH=/", "HOME=/", "TERM=dumb", NULL };
+	const char *arguments[MAX_ARGUMENTS + 2];
+	const char *program = plan_value(run->plan, "program");
+	u32 n = 0;
+	long ret;
+
+	if (!program)
+		return -EINVAL;
+	arguments[n++] = program;
+	while (n <= MAX_ARGUMENTS && (arguments[n] = plan_nth(run->plan, "arg", n - 1)))
+		n++;
+	arguments[n] = NULL;
+	fact_common(run);
+	ret = record_on(&run->recorders[0]);
+	if (ret)
+		return ret;
+	/* Recording is bound to the task and goes on in the program; it ends with the task. */
+	return SYS(execve, program, arguments, environment, 0, 0, 0);
+}
+
+const struct workload workloads[] = {
+	{ "getpid", 1, { { "main", "words" } }, 0, run_getpid },
+	{ "open-close", 1, { { "main", "words" } }, 0, run_open_close },
+	{ "fork", 1, { { "main", "words" } }, 0, run_fork },
+	{ "overflow", 3, { { "big", "words" }, { "small", "small_words" }, { "resumed", NULL } }, 0, run_overflow },
+	{ "exec", 1, { { "main", "words" } }, 1, run_exec },
+};
+
+const u32 workload_count = sizeof(workloads) / sizeof(workloads[0]);

@@ -1,0 +1,263 @@
+"""Plans: what the agent shall do, drawn anew for each run.
+
+Whatever a workload passes to the kernel is drawn here from a recorded seed, so that a record that matches it cannot
+have been there by chance, and a run can be repeated. What goes out: JSON for the host, `key=value` lines for the agent.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import UserError, nearest
+from guest.initramfs import MODULES_PATH, PROGRAM_PATH
+
+VERSION = 1
+
+# 1 Mi words (8 MiB): what `fork` with a whole instrumented kernel needs, several times over (see docs/guest.md).
+DEFAULT_WORDS = 1 << 20
+# What the device takes: K1 allows 2 to 16777216 words, and mmap wants whole pages of 512.
+PAGE_WORDS = 512
+MAX_WORDS = 1 << 24
+
+# Open flags that mean the same on every file of a tmpfs, by value: the same on x86-64 and arm64
+# (include/uapi/asm-generic/fcntl.h; arm64 differs only in O_DIRECTORY, O_NOFOLLOW, O_DIRECT and O_LARGEFILE).
+_O_CREAT = 0o100
+_ACCESS = (0o1, 0o2)
+_FREE_FLAGS = (0o200, 0o400, 0o1000, 0o2000, 0o4000, 0o2000000)  # EXCL, NOCTTY, TRUNC, APPEND, NONBLOCK, CLOEXEC
+
+# pids: above what a booting defconfig kernel has used up, below pid_max of a small machine (32768).
+_PIDS = range(2000, 30000)
+# Modes: all twelve bits, so that no other open of a booted kernel has the same.
+_MODES = range(0o1001, 0o7777)
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One workload with what was drawn for it.
+
+    Attributes:
+        name: a name that the agent knows.
+        values: what the agent reads; numbers are given in the base that people read them in.
+        arguments: of the user's program.
+    """
+
+    name: str
+    values: Mapping[str, str]
+    arguments: tuple[str, ...] = ()
+
+    def number(self, key: str) -> int:
+        """A value as a number.
+
+        Raises:
+            KeyError: the plan has no such value.
+        """
+        return number(self.values[key])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a guest shall do.
+
+    Attributes:
+        seed: what everything below was drawn from.
+        token: what the agent sends last.
+        works: in the order in which they run.
+        modules: paths in the guest, loaded before the first workload.
+    """
+
+    seed: str
+    token: str
+    works: tuple[Work, ...]
+    modules: tuple[str, ...] = ()
+
+
+def number(text: str) -> int:
+    """A number as plans and facts write it: decimal, 0x hexadecimal, or with a leading 0 octal.
+
+    Raises:
+        ValueError: it is none.
+    """
+    digits = text.removeprefix("-")
+    value = int(digits, 8) if len(digits) > 1 and digits[0] == "0" and digits[1] != "x" else int(digits, 0)
+    return -value if text.startswith("-") else value
+
+
+class _Draw:
+    """Draws that never repeat within one plan."""
+
+    def __init__(self, seed: str) -> None:
+        self.random = random.Random(seed)  # noqa: S311  (repeatable on purpose; the seed itself is from `secrets`)
+        self._pids: set[int] = set()
+        self._modes: set[int] = set()
+
+    def pid(self) -> str:
+        return str(self._fresh(self._pids, _PIDS))
+
+    def mode(self) -> str:
+        return f"0{self._fresh(self._modes, _MODES):o}"
+
+    def flags(self) -> str:
+        chosen = self.random.choice(_ACCESS) | _O_CREAT
+        for flag in _FREE_FLAGS:
+            if self.random.random() < 0.5:
+                chosen |= flag
+        return f"{chosen:#x}"
+
+    def path(self) -> str:
+        return "/tmp/kdf-" + "".join(self.random.choices(_LETTERS, k=12))  # noqa: S108  (in the guest)
+
+    def fd(self) -> str:
+        return str(self.random.randrange(10, 60))
+
+    def _fresh(self, used: set[int], values: range) -> int:
+        while (value := self.random.choice(values)) in used:
+            pass
+        used.add(value)
+        return value
+
+
+def _getpid(draw: _Draw) -> dict[str, str]:
+    return {"pid": draw.pid()}
+
+
+def _open_close(draw: _Draw) -> dict[str, str]:
+    return {"pid": draw.pid(), "path": draw.path(), "flags": draw.flags(), "mode": draw.mode(), "fd": draw.fd()}
+
+
+def _fork(draw: _Draw) -> dict[str, str]:
+    child = {"child_pid": draw.pid(), "child_path": draw.path(), "child_mode": draw.mode()}
+    return {**_open_close(draw), **child}
+
+
+def _overflow(draw: _Draw) -> dict[str, str]:
+    return {
+        "pid": draw.pid(),
+        "loops": str(draw.random.randrange(150, 450)),
+        "again": str(draw.random.randrange(2, 6)),
+        "small_words": str(PAGE_WORDS * draw.random.randrange(8, 24)),
+    }
+
+
+def _exec(draw: _Draw) -> dict[str, str]:
+    return {"pid": draw.pid(), "program": f"/{PROGRAM_PATH}"}
+
+
+_WORKS: Mapping[str, Callable[[_Draw], dict[str, str]]] = {
+    "getpid": _getpid,
+    "open-close": _open_close,
+    "fork": _fork,
+    "overflow": _overflow,
+    "exec": _exec,
+}
+NAMES = tuple(_WORKS)
+# What an acceptance run does; `exec` needs a program.
+STANDARD = ("getpid", "open-close", "fork", "overflow")
+
+
+def draw(
+    names: Sequence[str] = STANDARD,
+    *,
+    seed: str = "",
+    words: int = DEFAULT_WORDS,
+    modules: Sequence[str] = (),
+    arguments: Sequence[str] = (),
+    timeout: float = 60.0,
+) -> Plan:
+    """A plan with fresh draws.
+
+    Args:
+        names: workloads in order; a name may come several times.
+        seed: of an earlier plan, to repeat its draws; a new one if empty.
+        words: size of the buffers, word 0 included.
+        modules: file names of kernel modules to load first.
+        arguments: of the program of `exec`.
+        timeout: seconds of guest time that one workload may take.
+
+    Raises:
+        UserError: a workload is not known, or no device takes such a buffer.
+    """
+    for name in names:
+        if name not in _WORKS:
+            raise UserError(f"there is no workload {name}{nearest(name, NAMES)}")
+    if words % PAGE_WORDS or not 0 < words <= MAX_WORDS:
+        raise UserError(
+            f"no buffer has {words} words", f"take a multiple of {PAGE_WORDS} up to {MAX_WORDS}, as mmap needs pages"
+        )
+    seed = seed or secrets.token_hex(8)
+    drawing = _Draw(seed)
+    token = f"{drawing.random.getrandbits(128):032x}"
+    common = {"words": str(words), "timeout_ms": str(int(timeout * 1000))}
+    works = tuple(
+        Work(name, {**_WORKS[name](drawing), **common}, tuple(arguments) if name == "exec" else ()) for name in names
+    )
+    return Plan(seed, token, works, tuple(f"/{MODULES_PATH}/{module}" for module in modules))
+
+
+def _escape(value: str) -> str:
+    """A value that keeps its line: %XX for control characters and the percent sign itself.
+
+    Raises:
+        UserError: it holds a NUL, which no argument of a program can.
+    """
+    if "\0" in value:
+        raise UserError(f"an argument cannot hold a NUL character: {value!r}")
+    return "".join(f"%{ord(c):02x}" if c == "%" or ord(c) < ord(" ") else c for c in value)
+
+
+def as_lines(plan: Plan) -> str:
+    """The plan as the agent reads it; a workload's lines follow its `workload=` line."""
+    lines = [f"version={VERSION}", f"token={plan.token}", *(f"module={_escape(m)}" for m in plan.modules)]
+    for work in plan.works:
+        lines.append(f"workload={work.name}")
+        lines += [f"{key}={_escape(value)}" for key, value in work.values.items()]
+        lines += [f"arg={_escape(argument)}" for argument in work.arguments]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """The plan as JSON values."""
+    return {
+        "version": VERSION,
+        "seed": plan.seed,
+        "token": plan.token,
+        "modules": list(plan.modules),
+        "works": [work_json(work) for work in plan.works],
+    }
+
+
+def work_json(work: Work) -> dict[str, Any]:
+    """One workload as JSON values: its name, its values flat beside it, and the arguments of a program."""
+    return {"workload": work.name, **work.values, **({"arguments": list(work.arguments)} if work.arguments else {})}
+
+
+def from_json(value: Mapping[str, Any]) -> Plan:
+    """A plan that `as_json` wrote.
+
+    Raises:
+        UserError: it is no plan of this version.
+    """
+    try:
+        if value["version"] != VERSION:
+            raise UserError(f"the plan has version {value['version']}, this kit reads {VERSION}")
+        works = tuple(
+            Work(
+                work["workload"],
+                {k: str(v) for k, v in work.items() if k not in ("workload", "arguments")},
+                tuple(work.get("arguments", ())),
+            )
+            for work in value["works"]
+        )
+        return Plan(value["seed"], value["token"], works, tuple(value["modules"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"this is not a plan: {error}") from error
+
+
+def dump(plan: Plan) -> str:
+    """The plan as the text of a JSON file."""
+    return json.dumps(as_json(plan), indent=2) + "\n"

@@ -1,0 +1,160 @@
+"""QEMU's command lines: one list builder for each architecture, and how long a run may take.
+
+What comes in is what to boot; what goes out is an argument list that a person can paste into a shell. Nothing is
+started here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.errors import UserError, nearest
+
+PORT = "kdf.channel"
+MEMORY_MB = 1024
+CPUS = 1
+
+PROGRAMS = {"x86_64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
+
+# What every kernel gets. A broken kernel must end, not wait: any oops is a panic, and a panic restarts at once, which
+# -no-reboot turns into QEMU's end. panic=-1: Documentation/admin-guide/kernel-parameters.txt.
+_KERNEL = ("panic=-1", "oops=panic", "printk.time=1", "loglevel=8", "rdinit=/init")
+
+# no5lvl: `-cpu max` has 5-level paging, whose pointers do not fit the 48 bits of a record (shared/measured.md).
+# earlycon: a kernel that dies before its console driver still speaks.
+_KERNEL_ARCH = {
+    "x86_64": ("console=ttyS0", "earlycon=uart8250,io,0x3f8,115200n8", "no5lvl"),
+    "arm64": ("console=ttyAMA0", "earlycon=pl011,0x9000000"),
+}
+
+# Wall seconds that a run may take, by accelerator: `base` for boot and end, then so much for each workload.
+# Measured under TCG on a busy machine: tiny 2.5 s, tiny with all instrumented about 5 s, defconfig 8 s (docs/guest.md).
+_BOOT_SECONDS = {"tcg": 120.0, "kvm": 60.0}
+_WORK_SECONDS = {"tcg": 60.0, "kvm": 30.0}
+# How much longer an instrumented guest may take; KASAN's shadow checks are the dearest (docs/guest.md).
+_SLOWER = {"none": 1.0, "ubsan": 1.5, "kasan": 4.0}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What to boot, by inside paths.
+
+    Attributes:
+        arch: `x86_64` or `arm64`.
+        accelerator: `tcg` or `kvm`.
+        kernel, initrd: files that QEMU reads.
+        console, channel: files that QEMU writes.
+        append: kernel parameters behind ours, so that they win.
+    """
+
+    arch: str
+    accelerator: str
+    kernel: str
+    initrd: str
+    console: str
+    channel: str
+    memory_mb: int = MEMORY_MB
+    cpus: int = CPUS
+    append: tuple[str, ...] = ()
+
+
+def program(arch: str) -> str:
+    """The name of QEMU for an architecture.
+
+    Raises:
+        UserError: it is none that the toolkit boots.
+    """
+    if arch not in PROGRAMS:
+        raise UserError(f"no guest has the architecture {arch}{nearest(arch, PROGRAMS)}")
+    return PROGRAMS[arch]
+
+
+def command_line(machine: Machine) -> str:
+    """The kernel's parameters."""
+    return " ".join([*_KERNEL_ARCH[machine.arch], *_KERNEL, *machine.append])
+
+
+def command(machine: Machine) -> list[str]:
+    """QEMU's argument list.
+
+    Raises:
+        UserError: no guest has this architecture.
+    """
+    started = [program(machine.arch)]
+    return started + (_x86_64(machine) if machine.arch == "x86_64" else _arm64(machine))
+
+
+def _x86_64(machine: Machine) -> list[str]:
+    cpu = "host" if machine.accelerator == "kvm" else "max"
+    return [
+        *("-machine", "pc"),
+        *("-accel", machine.accelerator),
+        *("-cpu", cpu),
+        *_common(machine),
+        # ioeventfd=off: a frame is in the file when the guest's write() returns, so nothing is lost at the end.
+        *("-device", "virtio-serial-pci,ioeventfd=off"),
+        *_port(machine),
+    ]
+
+
+def _arm64(machine: Machine) -> list[str]:
+    cpu = "host" if machine.accelerator == "kvm" else "max"
+    return [
+        *("-machine", "virt,gic-version=max"),
+        *("-accel", machine.accelerator),
+        *("-cpu", cpu),
+        *_common(machine),
+        *("-device", "virtio-serial-device"),
+        *_port(machine),
+    ]
+
+
+def _common(machine: Machine) -> list[str]:
+    return [
+        *("-smp", str(machine.cpus)),
+        *("-m", f"{machine.memory_mb}M"),
+        # Nothing but what is named here: no display, no network, no default devices, no configuration files.
+        *("-nodefaults", "-no-user-config"),
+        *("-display", "none"),
+        *("-no-reboot",),
+        *("-chardev", f"file,id=console,path={_escape(machine.console)}"),
+        *("-serial", "chardev:console"),
+        *("-kernel", machine.kernel),
+        *("-initrd", machine.initrd),
+        *("-append", command_line(machine)),
+    ]
+
+
+def _port(machine: Machine) -> list[str]:
+    return [
+        *("-chardev", f"file,id=channel,path={_escape(machine.channel)}"),
+        *("-device", f"virtserialport,chardev=channel,name={PORT}"),
+    ]
+
+
+def _escape(path: str) -> str:
+    """A path as the value of an option: QEMU reads two commas as one."""
+    return path.replace(",", ",,")
+
+
+def timeout(accelerator: str, sanitizer: str = "none", works: int = 1) -> float:
+    """Wall seconds after which a guest is lost.
+
+    Args:
+        accelerator: `tcg` or `kvm`.
+        sanitizer: `none`, `ubsan` or `kasan`: the slowest that the kernel has.
+        works: how many workloads it runs.
+
+    Raises:
+        UserError: there is no such sanitizer.
+    """
+    if sanitizer not in _SLOWER:
+        raise UserError(f"there is no sanitizer {sanitizer}{nearest(sanitizer, _SLOWER)}")
+    return _SLOWER[sanitizer] * (_BOOT_SECONDS[accelerator] + works * _WORK_SECONDS[accelerator])
+
+
+def sanitizer_of(config: str) -> str:
+    """The slowest sanitizer of a kernel's `.config`."""
+    on: Sequence[str] = [line for line in config.splitlines() if line.endswith("=y")]
+    return next((name for name in ("kasan", "ubsan") if f"CONFIG_{name.upper()}=y" in on), "none")

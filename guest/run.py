@@ -1,0 +1,228 @@
+"""Runs: boot a kernel with a plan, and keep what came of it.
+
+What comes in is a directory with a kernel, a plan and a session; what goes out is an Outcome, and files in the run's
+directory: `initrd.cpio`, `plan.json`, `qemu.log`, `console.log`, `channel.bin`, and one pair per capture. Nothing here
+judges: see guest.verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from core import store
+from core.errors import UserError
+from core.runtime import Mount, Session
+from guest import agent, channel, initramfs, plan, qemu, verdict
+from guest.channel import Channel, Info, Part, Ran
+from guest.initramfs import Entry
+from guest.plan import Plan
+from guest.verdict import Ended, Verdict
+
+CONSOLE = "console.log"
+CHANNEL = "channel.bin"
+CAPTURES = "captures"
+IMAGE = "image"
+
+_KERNEL_INSIDE = "/kdf/kernel"
+_RUN_INSIDE = "/kdf/run"
+# The device file that KVM needs; give it to a container's session.
+DEVICES = ("/dev/kvm",)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        argv: QEMU's command line, by inside paths.
+        accelerator: `tcg` or `kvm`.
+        ended: how QEMU ended.
+        said: what the agent said.
+        folder: the run's directory.
+    """
+
+    plan: Plan
+    argv: tuple[str, ...]
+    accelerator: str
+    ended: Ended
+    said: Channel
+    folder: Path
+
+    @property
+    def console(self) -> Path:
+        return self.folder / CONSOLE
+
+    def judge(self) -> Verdict:
+        """The verdict, from the three facts of this run."""
+        screen = self.console.read_bytes() if self.console.exists() else b""
+        return verdict.judge(self.ended, self.said, screen, self.plan.token)
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One capture on disk: NAME.words and NAME.json in the run's `captures/`."""
+
+    name: str
+    words: Path
+    facts: Path
+
+
+def mounts(kernel_dir: Path, outdir: Path) -> list[Mount]:
+    """What a container's session needs to see for a run."""
+    return [Mount(kernel_dir, _KERNEL_INSIDE), Mount(outdir, _RUN_INSIDE, writable=True)]
+
+
+def boot(
+    kernel_dir: Path,
+    arch: str,
+    todo: Plan,
+    session: Session,
+    outdir: Path,
+    extra_files: Sequence[Entry] = (),
+    modules: Sequence[Path] = (),
+    *,
+    program: Path | None = None,
+    accelerator: str = "tcg",
+    image: str = IMAGE,
+    append: Sequence[str] = (),
+    memory_mb: int = qemu.MEMORY_MB,
+    cpus: int = qemu.CPUS,
+    timeout: float | None = None,
+) -> Outcome:
+    """Boot a kernel, let the agent do what the plan says, and read what it sent.
+
+    Args:
+        kernel_dir: holds the image, and `config` if the time limit shall know of sanitizers.
+        todo: the plan; its modules must be among `modules`.
+        session: where QEMU and the agent's compiler run; it sees `kernel_dir` and `outdir` (see `mounts`).
+        outdir: the run's directory, made if absent; files of an earlier run in it are replaced.
+        extra_files: further files of the guest.
+        modules: kernel modules, by their file name.
+        program: the user's static program for the workload `exec`.
+        accelerator: `tcg`, or `kvm` where guest.kvm proved it.
+        append: further kernel parameters.
+        timeout: wall seconds; from the table in guest.qemu if None.
+
+    Raises:
+        UserError: there is no kernel image in `kernel_dir`, or a file cannot be read.
+        InfraError: QEMU is not there, or the session's engine went away.
+    """
+    if not (kernel_dir / image).is_file():
+        raise UserError(f"there is no kernel image {kernel_dir / image}", "build one: ./invoke kernel.build")
+    with store.disk_errors(outdir):
+        outdir.mkdir(parents=True, exist_ok=True)
+        for stale in (CONSOLE, CHANNEL, "qemu.log"):
+            (outdir / stale).unlink(missing_ok=True)
+    binary = agent.ensure(session, arch, outdir)
+    archives = initramfs.base(binary.read_bytes()) + initramfs.run_files(
+        plan.as_lines(todo), program, modules, extra_files
+    )
+    with store.disk_errors(outdir):
+        (outdir / "initrd.cpio").write_bytes(archives)
+        store.write_text(outdir / "plan.json", plan.dump(todo))
+    machine = qemu.Machine(
+        arch=arch,
+        accelerator=accelerator,
+        kernel=session.path(kernel_dir / image),
+        initrd=session.path(outdir / "initrd.cpio"),
+        console=session.path(outdir / CONSOLE),
+        channel=session.path(outdir / CHANNEL),
+        memory_mb=memory_mb,
+        cpus=cpus,
+        append=tuple(append),
+    )
+    argv = qemu.command(machine)
+    limit = timeout if timeout is not None else _limit(kernel_dir, accelerator, len(todo.works))
+    done = session.run(argv, log=outdir / "qemu.log", timeout=limit)
+    (outdir / "initrd.cpio").unlink(missing_ok=True)
+    return Outcome(
+        plan=todo,
+        argv=tuple(argv),
+        accelerator=accelerator,
+        ended=Ended(done.code, done.timed_out, done.seconds, done.tail),
+        said=channel.read(outdir / CHANNEL),
+        folder=outdir,
+    )
+
+
+def _limit(kernel_dir: Path, accelerator: str, works: int) -> float:
+    config = kernel_dir / "config"
+    sanitizer = qemu.sanitizer_of(config.read_text()) if config.is_file() else "none"
+    return qemu.timeout(accelerator, sanitizer, works)
+
+
+def capture_name(ran: Ran, part: Part, names: Mapping[str, int]) -> str:
+    """The name of a capture: the workload's, its index if it ran several times, and the part's if there are several."""
+    own = f"{ran.name}-{ran.index}" if names[ran.name] > 1 else ran.name
+    return own if part.name == "main" else f"{own}-{part.name}"
+
+
+def write_captures(outcome: Outcome, layout: str, kernel_key: str) -> list[Capture]:
+    """Write each buffer that came as NAME.words and NAME.json below the run's `captures/`.
+
+    Args:
+        layout: the record layout of the kernel's series.
+        kernel_key: the kernel's product key.
+
+    Returns:
+        The captures, in the order in which the workloads ran.
+    """
+    folder = outcome.folder / CAPTURES
+    store.remove_tree(folder)
+    with store.disk_errors(folder):
+        folder.mkdir(parents=True)
+        names: dict[str, int] = {}
+        for ran in outcome.said.ran:
+            names[ran.name] = names.get(ran.name, 0) + 1
+        made: list[Capture] = []
+        for ran in outcome.said.ran:
+            if not _safe(ran.name) or not all(_safe(part.name) for part in ran.parts):
+                continue  # not the agent's words: a damaged channel
+            for part in ran.parts:
+                name = capture_name(ran, part, names)
+                capture = Capture(name, folder / f"{name}.words", folder / f"{name}.json")
+                capture.words.write_bytes(part.words)
+                store.write_json(capture.facts, _capture_json(outcome, ran, part, layout, kernel_key))
+                made.append(capture)
+            if ran.output:
+                (folder / f"{ran.name}-{ran.index}.out").write_bytes(ran.output)
+    return made
+
+
+def _safe(name: str) -> bool:
+    return bool(name) and name.replace("-", "").isalnum() and name.isascii()
+
+
+def _capture_json(outcome: Outcome, ran: Ran, part: Part, layout: str, kernel_key: str) -> dict[str, Any]:
+    said, works = outcome.said, outcome.plan.works
+    modules: dict[str, dict[str, str]] = {}
+    for (module, section), address in said.modules.items():
+        modules.setdefault(module, {})[section] = f"{address:#x}"
+    return {
+        "layout": layout,
+        "workload": ran.name,
+        "part": part.name,
+        "capacity": part.capacity,
+        "info": _info_json(part.info),
+        "plan": plan.work_json(works[ran.index]) if ran.index < len(works) else {},
+        "seed": outcome.plan.seed,
+        "facts": dict(ran.facts),
+        "end": ran.end,
+        "stext": said.hello.get("_stext", ""),
+        "release": said.hello.get("release", ""),
+        "arch": said.hello.get("arch", ""),
+        "modules": modules,
+        "kernel": kernel_key,
+    }
+
+
+def _info_json(info: Info | None) -> dict[str, int] | None:
+    return None if info is None else {"version": info.version, "flags": info.flags, "dropped": info.dropped}
+
+
+def without_works(todo: Plan) -> Plan:
+    """The same plan with nothing to run: a bare boot."""
+    return replace(todo, works=(), modules=())
