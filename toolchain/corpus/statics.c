@@ -18,13 +18,18 @@ static NOINLINE int result(int a) { USE(a); return a + 1; }
 /* Called through a pointer as well, so that its signature stays. */
 static NOINLINE int indirect(int a, int b, int c) { return a + OPAQUE(c); }
 int (*volatile through)(int, int, int) = indirect;
+/* ... but whoever calls it by name need not pass what it does not use. */
+static NOINLINE int partly(int a, int b, int c) { return a + OPAQUE(c); }
+int (*volatile through_too)(int, int, int) = partly;
+static NOINLINE int direct(int a, int b) { return partly(a, 1000, b); }
 
 int outer(int v) { return small(v, 1); }
 int shifted(int v)
 {
 	struct two t = { v, 2 };
 
-	return unused(v, 3, 4, &t) + promoted(&t, 5) + constant(v, 6) + overwritten(v, 7) + through(v, 8, 9);
+	return unused(v, 3, 4, &t) + promoted(&t, 5) + constant(v, 6) + overwritten(v, 7) + through(v, 8, 9) +
+	       direct(v, 10);
 }
 int lost_result(int v) { result(v); return v; }
 #else
@@ -50,7 +55,11 @@ int main(void)
 //: static overwritten -> 12:4
 //: static indirect(30:4, 8:4, 9:4)
 //: static indirect -> 39:4
-//: shifted -> 156:4
+//: static partly(30:4, 1000:4, 10:4)
+//: static partly -> 40:4
+//: static direct(30:4, 10:4)
+//: static direct -> 40:4
+//: shifted -> 196:4
 //: static result(40:4)
 //: static result -> 41:4
 //: lost_result(40:4)

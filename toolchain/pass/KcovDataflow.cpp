@@ -212,11 +212,7 @@ const DISubroutineType *declaredTypes(const Function &F) {
   return T && T->getTypeArray() && T->getTypeArray().size() ? T : nullptr;
 }
 
-bool isSkippedArgument(const Argument &A) {
-  if (fault(5))
-    return false;
-  return A.hasStructRetAttr();
-}
+bool isSkippedArgument(const Argument &A) { return A.hasStructRetAttr(); }
 
 /// Whether a value can be copied to memory and has a size known now.
 bool isStorable(const Value *V) {
@@ -592,7 +588,7 @@ void findConstants(Function &F, ParameterList &Params) {
         continue;
       Parameter &Param = Params[P - 1];
       auto *C = dyn_cast<Constant>(R.getVariableLocationOp(0));
-      if (Param.Assigned || !Param.Pieces.empty() || !C ||
+      if ((Param.Assigned && !fault(26)) || !Param.Pieces.empty() || !C ||
           isa<UndefValue>(C) || R.getExpression()->getNumElements())
         continue;
       Param.Pieces.push_back(
@@ -794,8 +790,6 @@ private:
       R.Size = std::max<uint64_t>(R.Size / 2, 1);
     if (fault(19) && First.V->getType()->isFloatingPointTy())
       return std::nullopt;
-    if (fault(25) && !P.Type)
-      R.Size = 8;
     return R;
   }
 
@@ -859,7 +853,7 @@ private:
     if (Options.TraceRet && (!F.getReturnType()->isVoidTy() || Buffer || fault(22)))
       for (BasicBlock &BB : F)
         if (auto *R = dyn_cast<ReturnInst>(BB.getTerminator()))
-          if (!BB.getTerminatingMustTailCall() &&
+          if ((!BB.getTerminatingMustTailCall() || fault(15)) &&
               !BB.getTerminatingDeoptimizeCall())
             Returns.push_back(R);
     if (fault(4) && !Returns.empty())
@@ -872,6 +866,8 @@ private:
       if (R)
         SlotSize = std::max(SlotSize, R->slotSize(DL));
     };
+    if (fault(5) && Buffer)
+      Params.insert(Params.begin(), Parameter{{{Buffer, 0, 8, false}}});
     for (Parameter &P : Params) {
       Entry.push_back(report(P));
       Note(Entry.back());
@@ -903,7 +899,7 @@ private:
     if (!Entry.empty() && !Args)
       Args = declare(ArgsCallback, true);
     for (unsigned I = 0; I < Entry.size(); ++I) {
-      if (fault(13) && !Entry[I])
+      if (fault(25) && !Entry[I])
         continue;
       if (fault(23) && Entry[I] && Entry[I]->SlotPieces.size() > 1) {
         for (const Piece &P : Entry[I]->SlotPieces) {
