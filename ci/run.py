@@ -1,0 +1,158 @@
+"""Run a cell: build, boot, capture, check, and keep the result.
+
+What comes in is a cell and a runtime; what goes out is a Result whose folder holds `result.json` from the first moment.
+Nothing is judged here: the verdict is the guest's room, the checks are the records' room.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ci.result import Check, Result, finish
+from core import store
+from core.errors import KitError, UnderTest
+from core.store import Product
+from guest import kvm, plan
+from guest import run as guests
+from guest.plan import Plan
+from guest.run import Capture, Outcome
+from guest.verdict import Verdict
+from kernel import build as kernels
+from kernel.cell import Cell
+from toolchain import build as toolchains
+
+
+@dataclass(frozen=True)
+class Booted:
+    """A kernel that was booted, with what came of it."""
+
+    kernel: Product
+    outcome: Outcome
+    verdict: Verdict
+    captures: Sequence[Capture]
+    accelerator: str
+
+
+def new_folder(label: str) -> Path:
+    """A directory for a run, named by time and label.
+
+    Raises:
+        InfraError: the disk is full or read-only.
+    """
+    words = re.sub(r"[^A-Za-z0-9._-]+", "-", label)
+    runs = store.home() / "runs"
+    with store.disk_errors(runs):
+        runs.mkdir(exist_ok=True)
+        for count in range(100):
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            folder = runs / (f"{stamp}-{words}" if not count else f"{stamp}-{words}-{count}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+    raise AssertionError("a hundred runs of one name in one second")
+
+
+def boot(
+    cell: Cell,
+    kernel: Product,
+    where: str,
+    todo: Plan,
+    folder: Path,
+    *,
+    install: bool = True,
+    program: Path | None = None,
+) -> Booted:
+    """Boot a kernel with a plan and write its captures.
+
+    Raises:
+        UnderTest: the guest failed or never reported.
+        InfraError: QEMU or the engine failed.
+    """
+    toolchain = toolchains.ensure(cell.toolchain, where, install=install)
+    with toolchains.open_session(toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
+        accelerator = kvm.prove(kernel.path, cell.arch, session, folder)
+        outcome = guests.boot(
+            kernel.path, cell.arch, todo, session, folder, program=program, accelerator=accelerator.name
+        )
+    captures = guests.write_captures(outcome, kernel.metadata["layout"] or "", kernel.key)
+    return Booted(kernel, outcome, outcome.judge(), captures, accelerator.sentence)
+
+
+def run(cell: Cell, where: str, *, seed: str = "", install: bool = True, guard: bool = True) -> Result:
+    """Take a cell all the way: build, boot, the standard workloads, their checks.
+
+    Args:
+        seed: of an earlier run, to repeat its draws.
+
+    Returns:
+        The result, whatever its status; `Result.require` turns it into an exit code.
+
+    Raises:
+        KitError: it could not be carried through; result.json then holds the reason.
+    """
+    result = Result(new_folder(f"{cell.profile}-{cell.base}-{cell.arch}"), asdict(cell), where).save()
+    stages: dict[str, float] = {}
+    clock = time.monotonic()
+
+    def stage(name: str) -> None:
+        nonlocal clock
+        now = time.monotonic()
+        stages[name] = round(now - clock, 2)
+        clock = now
+
+    try:
+        kernel = kernels.build(cell, where, install=install, guard=guard)
+        stage("build")
+        booted = boot(cell, kernel, where, plan.draw(seed=seed), result.folder, install=install)
+        stage("boot")
+        result = replace(
+            result,
+            facts={
+                "linux": booted.outcome.said.hello.get("release", ""),
+                "kernel": str(kernel.path),
+                "toolchain": cell.toolchain,
+                "accelerator": booted.accelerator,
+                "seed": booted.outcome.plan.seed,
+                "qemu": list(booted.outcome.argv),
+            },
+        )
+        booted.verdict.require(booted.outcome.console)
+        checks = check(booted)
+        stage("check")
+        wrong = [c for c in checks if not c.ok]
+        return finish(
+            result,
+            "failed" if wrong else "passed",
+            reasons=[f"{c.name}: asked {c.asked}, got {c.got}" for c in wrong],
+            checks=checks,
+            stages=stages,
+        )
+    except (KitError, KeyboardInterrupt) as error:
+        status = "failed" if isinstance(error, UnderTest) else "lost"
+        finish(result, status, reasons=[str(error) or type(error).__name__], stages=stages)
+        raise
+
+
+def check(booted: Booted) -> list[Check]:
+    """The checks of a booted kernel's captures.
+
+    Raises:
+        UnderTest: the kernel has no recording device, or a capture cannot be read.
+    """
+    from dataflow import check as records
+
+    if booted.outcome.said.device is not True:
+        raise UnderTest(
+            "this kernel has no kcov_dataflow device, so there is nothing to verify",
+            "build a profile with dataflow, such as --profile all",
+            booted.outcome.console,
+        )
+    folder = booted.outcome.folder / guests.CAPTURES
+    facts = records.examine(folder, booted.kernel.path)
+    return [Check(f.name, f.ok, f.asked, f.got) for f in facts]
