@@ -109,7 +109,7 @@ def parse_fragment(text: str, name: str) -> list[Asked]:
     """
     asked: dict[str, Asked] = {}
     comment: list[str] = []
-    for number, raw in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate(text.split("\n"), 1):
         line = raw.strip()
         where = f"{name}:{number}"
         found = _NOT_SET.fullmatch(line)

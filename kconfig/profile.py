@@ -170,6 +170,8 @@ def compose(
         known = [*(name for name in bases if name != PATH_BASE), "path:FILE"]
         raise UserError(f"there is no base {base}{nearest(base, known)}")
     base_text = fragment.read_file(Path(user_file), user_file) if colon else ""
+    if colon and "CONFIG_" not in base_text:
+        raise UserError(f"{user_file} is no kernel configuration: it has no line with CONFIG_")
     chosen = profiles[profile]
     layers: list[tuple[str, list[Asked]]] = []
     for part in (*bases[kind].parts, *chosen.parts):

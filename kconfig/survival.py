@@ -45,7 +45,7 @@ class Lost:
 def values(config_text: str) -> dict[str, str]:
     """Symbol -> value of a `.config`; `n` for "is not set". A later line wins, as in the kernel's own reader."""
     found: dict[str, str] = {}
-    for line in config_text.splitlines():
+    for line in config_text.split("\n"):
         if line.startswith("CONFIG_"):
             symbol, equals, value = line[7:].partition("=")
             if equals:

@@ -171,8 +171,9 @@ def _try(one: _Checked, place: Path, file: Path) -> PatchReport:
     before = {path: _lines(place / path) for change in one.changes for path in change.paths}
     partly = git.apply(place, file, "--verbose", "--reject")
     files = _file_reports(one.changes, git.answers(partly.err), before)
-    reason = next((_reason(report) for report in files if _reason(report)), "")
-    return PatchReport(one.name, CONFLICTS, files, reason or _said(done))
+    reasons = [text for text in map(_reason, files) if text]
+    more = f" (and {len(reasons) - 1} more files)" if len(reasons) > 1 else ""
+    return PatchReport(one.name, CONFLICTS, files, reasons[0] + more if reasons else _said(done))
 
 
 def _lines(path: Path) -> frozenset[str]:
