@@ -274,8 +274,9 @@ AllocaInst *allocaBehind(Value *Pointer, const DataLayout &DL,
 /// records: complete before optimization, best effort after it.
 class ParameterMap {
 public:
-  ParameterMap(Function &F, bool Original)
-      : F(F), DL(F.getParent()->getDataLayout()), Original(Original) {}
+  ParameterMap(Function &F, bool Optimized)
+      : F(F), DL(F.getParent()->getDataLayout()), Optimized(Optimized),
+        Original(!Optimized || !F.hasLocalLinkage()) {}
 
   ParameterList build() {
     ParameterList Params;
@@ -290,13 +291,15 @@ public:
     collectTypes(F, Params);
     followSpills();
     readRecords(Params);
-    fillGaps(Params);
+    if (!byPosition(Params))
+      fillGaps(Params);
     return Params;
   }
 
 private:
   Function &F;
   const DataLayout &DL;
+  bool Optimized;
   bool Original; // the signature is the front end's
   DenseMap<AllocaInst *, SmallVector<Piece, 2>> Spilled;
   SmallPtrSet<Instruction *, 16> Spills;
@@ -430,6 +433,8 @@ private:
         return;
     Seen.push_back({Begin, End});
     unsigned Own = E->getNumElements() - (Fragment ? 3 : 0);
+    if (Fragment && Begin % 8 == 0 && readCoerced(E, V, Begin, Param))
+      return;
     auto *A = dyn_cast<Argument>(V);
     if (A && A->hasStructRetAttr())
       return;
@@ -446,6 +451,63 @@ private:
     uint64_t Size = Fragment ? Fragment->SizeInBits / 8
                              : DL.getTypeStoreSize(V->getType()).getFixedValue();
     Param.Pieces.push_back({V, Begin / 8, Size, false});
+  }
+
+  /// A part of a struct that came in a register with others: the record names
+  /// the argument shifted and cut down, in code or in its expression. Takes the
+  /// whole argument, at the offset at which its low bits belong.
+  bool readCoerced(const DIExpression *E, Value *V, uint64_t Begin,
+                   Parameter &Param) {
+    uint64_t Shift = 0, Constant = 0;
+    for (const auto &Op : E->expr_ops()) {
+      switch (Op.getOp()) {
+      case dwarf::DW_OP_constu:
+        Constant = Op.getArg(0);
+        continue;
+      case dwarf::DW_OP_shr:
+        Shift += Constant;
+        continue;
+      case dwarf::DW_OP_LLVM_convert:
+      case dwarf::DW_OP_stack_value:
+      case dwarf::DW_OP_LLVM_fragment:
+        continue;
+      default:
+        return false;
+      }
+    }
+    while (auto *I = dyn_cast<Instruction>(V)) {
+      auto *By = I->getOpcode() == Instruction::LShr
+                     ? dyn_cast<ConstantInt>(I->getOperand(1))
+                     : nullptr;
+      if (By)
+        Shift += By->getZExtValue();
+      else if (!isa<TruncInst>(I))
+        return false;
+      V = I->getOperand(0);
+    }
+    auto *A = dyn_cast<Argument>(V);
+    if (!A || !A->getType()->isIntegerTy() || Shift % 8 || Shift > Begin)
+      return false;
+    if (none_of(Param.Pieces, [&](const Piece &P) { return P.V == A; }))
+      Param.Pieces.push_back({A, (Begin - Shift) / 8, whole(*A).Size, false});
+    return true;
+  }
+
+  /// Optimized code may have lost the record of the value at entry and kept a
+  /// later one (`a = b;` as the first statement). Where the signature is still
+  /// the front end's and has one argument for each parameter, they correspond.
+  bool byPosition(ParameterList &Params) const {
+    SmallVector<Argument *, 8> Args;
+    for (Argument &A : F.args())
+      if (!isSkippedArgument(A))
+        Args.push_back(&A);
+    if (!Optimized || !Original || Args.size() != Params.size() ||
+        any_of(Params, [](const Parameter &P) { return !sizeOf(P.Type); }))
+      return false;
+    for (unsigned I = 0; I < Args.size(); ++I)
+      if (Params[I].Pieces.empty() || !Params[I].Pieces.front().IsAddress)
+        Params[I].Pieces.assign(1, whole(*Args[I]));
+    return true;
   }
 
   /// Parameters that nothing speaks of (unnamed ones): if as many arguments as
@@ -636,7 +698,7 @@ private:
   ParameterList parameters(Function &F) {
     std::optional<ParameterList> Params = readNotes(F);
     if (!Params)
-      Params = ParameterMap(F, !F.hasLocalLinkage()).build();
+      Params = ParameterMap(F, /*Optimized=*/true).build();
     for (Parameter &P : *Params)
       if (any_of(P.Pieces, [](const Piece &Part) {
             auto *A = dyn_cast<Argument>(Part.V);
@@ -1014,7 +1076,7 @@ private:
 PreservedAnalyses KcovDataflowMarkPass::run(Module &M, ModuleAnalysisManager &) {
   for (Function &F : M)
     if (isWanted(F))
-      writeNotes(F, ParameterMap(F, /*Original=*/true).build());
+      writeNotes(F, ParameterMap(F, /*Optimized=*/false).build());
   return PreservedAnalyses::all();
 }
 
