@@ -53,7 +53,7 @@ def apply(tree: Path, patch: Path, *options: str) -> process.Captured:
     root = tree.resolve()
     unset = [word for name in _UNSET for word in ("-u", name)]
     return process.capture(
-        ["env", *unset, "git", "apply", "--whitespace=nowarn", *options, str(patch.resolve())],
+        ["env", *unset, "git", "apply", "-p1", "--whitespace=nowarn", *options, str(patch.resolve())],
         cwd=root,
         env={
             "GIT_CEILING_DIRECTORIES": str(root.parent),

@@ -89,7 +89,7 @@ def check(text: str, name: str) -> list[FileChange]:
             raise UserError(f"{where}: {change.path} is a binary change: only text can be reviewed")
         for mode in change.modes:
             _check_mode(mode, change, where)
-        if change.kind == "change" and not change.hunks and not change.modes:
+        if change.kind == "change" and not change.hunks and not change.mode_only:
             raise UserError(f"{where}: {change.path} has no hunk: the patch is cut short")
     return changes
 

@@ -46,6 +46,7 @@ class FileChange:
         at: line in the patch file where it begins.
         old, new: paths without the first component (`a/`, `b/`); empty for "there is none".
         modes: all modes that it names, as octal text.
+        mode_only: whether it may do without hunks, because it says that the mode changes.
         quoted: whether a path is in git's quotes.
         binary: whether its content is binary.
         kind: `change`, `create`, `delete`, `rename` or `copy`.
@@ -55,6 +56,7 @@ class FileChange:
     old: str = ""
     new: str = ""
     modes: list[str] = field(default_factory=list)
+    mode_only: bool = False
     quoted: bool = False
     binary: bool = False
     kind: str = "change"
@@ -150,6 +152,7 @@ def _extended(change: FileChange, line: str) -> bool:
     ):
         if line.startswith(start):
             change.modes.append(line.removeprefix(start).strip())
+            change.mode_only = True
             if kind:
                 change.kind = kind
             if kind == "create":
