@@ -1,0 +1,169 @@
+"""KVM, proved: a kernel booted under it on this host, or TCG said out loud.
+
+That /dev/kvm exists, opens and makes a virtual machine proves nothing (shared/measured.md: here it does all that, and
+no kernel boots). So the very kernel is booted once under KVM with a bounded wait, and what came of it is remembered in
+`$KDF_HOME/host.json` until the host boots anew or its CPU, kernel or QEMU changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import store
+from core.runtime import Session
+from guest import console, plan, qemu, run
+
+# Seconds that the proof may take. A tiny kernel that boots under KVM does so in one or two, a defconfig kernel in four.
+PROOF_SECONDS = 12.0
+_DEVICE = Path("/dev/kvm")
+_MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """What a guest runs on.
+
+    Attributes:
+        name: `kvm` or `tcg`.
+        sentence: why, to be shown to the user.
+    """
+
+    name: str
+    sentence: str
+
+
+def _memory() -> Path:
+    return store.home() / "host.json"
+
+
+def _read_memory() -> dict[str, Any]:
+    try:
+        value = json.loads(_memory().read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _remember(key: str, proof: Mapping[str, Any]) -> None:
+    known = _read_memory()
+    kvm = known.get("kvm")
+    known["kvm"] = {**(kvm if isinstance(kvm, dict) else {}), key: dict(proof)}
+    store.write_json(_memory(), known)
+
+
+def recall(key: str) -> Accelerator | None:
+    """What was proved under a key, if anything was."""
+    kvm = _read_memory().get("kvm")
+    proof = kvm.get(key) if isinstance(kvm, dict) else None
+    if not isinstance(proof, dict) or not isinstance(proof.get("works"), bool):
+        return None
+    return Accelerator("kvm" if proof["works"] else "tcg", str(proof.get("sentence", "")))
+
+
+def _cpu() -> str:
+    """The CPU's name (x86) or part number (arm64), from /proc/cpuinfo."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "CPU part"):
+            return value.strip()
+    return platform.machine()
+
+
+def host_key(session: Session, arch: str) -> str:
+    """The key of this host: boot, CPU, kernel, and the session's QEMU.
+
+    Raises:
+        InfraError: QEMU is not where the session runs.
+    """
+    version = session.run([qemu.program(arch), "--version"], timeout=30)
+    return store.key_of(
+        {
+            "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            "cpu": _cpu(),
+            "release": platform.release(),
+            "qemu": version.tail[0] if version.tail else "",
+            "runtime": session.name,
+            "arch": arch,
+        }
+    )
+
+
+def impossible(arch: str) -> str:
+    """Why KVM is out of the question without a try, or an empty string."""
+    if platform.machine() != _MACHINES.get(arch):
+        return f"KVM on this {platform.machine()} machine runs no {arch} guests"
+    if not _DEVICE.exists():
+        return "this machine has no /dev/kvm"
+    if not os.access(_DEVICE, os.R_OK | os.W_OK):
+        return "/dev/kvm may not be used by this user (group kvm)"
+    return ""
+
+
+def known(session: Session, arch: str) -> Accelerator | None:
+    """What is known without booting anything; None if a proof is needed.
+
+    Raises:
+        InfraError: QEMU is not where the session runs.
+    """
+    if why := impossible(arch):
+        return Accelerator("tcg", f"{why}: using TCG")
+    return recall(host_key(session, arch))
+
+
+def prove(kernel_dir: Path, arch: str, session: Session, workdir: Path, *, image: str = run.IMAGE) -> Accelerator:
+    """The accelerator for a kernel: KVM if a boot has proved it on this host, else TCG.
+
+    Args:
+        kernel_dir: holds the kernel to try.
+        session: where QEMU runs; a container's session needs `run.DEVICES`.
+        workdir: a directory that the session may write to.
+
+    Raises:
+        InfraError: QEMU is not where the session runs.
+    """
+    if there := known(session, arch):
+        return there
+    if not session.run(["test", "-w", str(_DEVICE)], timeout=30).ok:
+        return Accelerator("tcg", "the session has no /dev/kvm: using TCG")
+    key = host_key(session, arch)
+    with store.lock("kvm-proof"):
+        if there := recall(key):
+            return there
+        outcome = run.boot(
+            kernel_dir,
+            arch,
+            plan.draw([]),
+            session,
+            workdir / "kvm-proof",
+            accelerator="kvm",
+            image=image,
+            timeout=PROOF_SECONDS,
+        )
+        screen = outcome.console.read_bytes() if outcome.console.exists() else b""
+        spoke = console.started(console.clean(screen))
+        if outcome.said.token == outcome.plan.token:
+            made = Accelerator("kvm", f"KVM works: this kernel booted under it in {outcome.ended.seconds:.1f} s")
+        elif spoke:
+            # KVM runs it, so what ended it may be the kernel's own fault: nothing is proved either way.
+            return Accelerator("tcg", "KVM started this kernel, but it never reported: using TCG")
+        else:
+            why = outcome.ended.tail[-1].strip() if outcome.ended.broken and outcome.ended.tail else ""
+            said = f"{outcome.ended}{f' ({why})' if why else ''}"
+            made = Accelerator("tcg", f"KVM does not boot a kernel on this host: {said}, no kernel line; using TCG")
+        _remember(
+            key,
+            {
+                "works": made.name == "kvm",
+                "sentence": made.sentence,
+                "seconds": round(outcome.ended.seconds, 1),
+                "when": int(time.time()),
+            },
+        )
+        return made
