@@ -1,0 +1,408 @@
+"""Where sources come from: addresses of archives and how to get them, git repositories, trees that the user has.
+
+What comes in is an `Origin` of sources.yaml or a place that the user named; what goes out are bytes whose hash was
+compared, or an unpacked tree. Nothing here writes to a user's tree. No registry's address is known here: the Debian
+origin is read from the machine's own apt configuration, the snapshot archive's address from `KDF_SNAPSHOT`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from core import process, store
+from core.errors import InfraError, UserError
+from core.progress import Progress
+
+CONNECT_SECONDS = 10.0
+STALL_SECONDS = 60.0
+_ATTEMPTS = 8
+_CHUNK = 1 << 20
+_MB = 1_000_000
+# Suites by which a list entry is known to be Debian's own archive, whatever mirror serves it.
+_DEBIAN_SUITES = {
+    *("stable", "oldstable", "testing", "unstable", "experimental", "sid"),
+    *("bullseye", "bookworm", "trixie", "forky", "duke"),
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One way to get an archive.
+
+    Attributes:
+        kind: `pool`, `snapshot` or `url`.
+        place: path below the apt origin, sha1, or address.
+        file: name of the archive.
+        sha256: its pinned hash; empty if nobody has seen it yet.
+        size: its size in bytes; 0 if not known.
+    """
+
+    kind: str
+    place: str
+    file: str
+    sha256: str = ""
+    size: int = 0
+
+    @property
+    def shown(self) -> str:
+        """How messages name it."""
+        return f"{self.kind} {self.place}" if self.kind != "url" else without_user(self.place)
+
+
+class OriginFailed(Exception):  # noqa: N818  (it names what happened)
+    """An origin did not give the pinned bytes; the text says why."""
+
+
+def without_user(url: str) -> str:
+    """An address without the user and password that may stand in it: what logs and metadata may hold."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def apt_entries(apt: Path = Path("/etc/apt")) -> list[tuple[str, str, tuple[str, ...]]]:
+    """(address, suite, components) of the binary entries of an apt configuration (sources.list(5), both formats)."""
+    found: list[tuple[str, str, tuple[str, ...]]] = []
+    folder = apt / "sources.list.d"
+    for path in [apt / "sources.list", *(sorted(folder.iterdir()) if folder.is_dir() else [])]:
+        try:
+            text = path.read_text(errors="replace")
+        except OSError:
+            continue
+        if path.suffix == ".sources":
+            found += _deb822_entries(text)
+        elif path.suffix == ".list":
+            found += _line_entries(text)
+    return found
+
+
+def _line_entries(text: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    for line in text.splitlines():
+        match = re.match(r"\s*deb\s+(?:\[[^\]]*\]\s*)?(\S+)\s+(\S+)\s*(.*)", line.partition("#")[0])
+        if match:
+            yield match[1], match[2], tuple(match[3].split())
+
+
+def _deb822_entries(text: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    for stanza in re.split(r"\n[ \t]*\n", "\n".join(lines)):
+        fields: dict[str, str] = {}
+        last = ""
+        for line in stanza.splitlines():
+            if line[:1] in (" ", "\t"):
+                fields[last] = f"{fields.get(last, '')} {line.strip()}"
+            elif ":" in line:
+                last, _, value = line.partition(":")
+                last = last.strip().lower()
+                fields[last] = value.strip()
+        if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes").lower() not in ("no", "false"):
+            for uri in fields.get("uris", "").split():
+                for suite in fields.get("suites", "").split():
+                    yield uri, suite, tuple(fields.get("components", "").split())
+
+
+def apt_origins(apt: Path = Path("/etc/apt")) -> list[str]:
+    """Base addresses of Debian's archive in an apt configuration, without a final slash, in its order."""
+    found: list[str] = []
+    for uri, suite, components in apt_entries(apt):
+        if suite not in _DEBIAN_SUITES or "main" not in components:
+            continue
+        uris = [uri]
+        if uri.startswith(("mirror+file:", "mirror:file:")):  # apt-transport-mirror(1): a file with one address a line
+            with contextlib.suppress(OSError):
+                lines = Path("/" + uri.partition("file:")[2].lstrip("/")).read_text().splitlines()
+                uris = [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
+        found += [u.rstrip("/") for u in uris if u.startswith(("http://", "https://"))]
+    return list(dict.fromkeys(found))
+
+
+def apt_origin(apt: Path = Path("/etc/apt")) -> str | None:
+    """The machine's first Debian origin, or None if it has none."""
+    return next(iter(apt_origins(apt)), None)
+
+
+def addresses(origin: Origin) -> list[str]:
+    """The addresses to ask for an archive, in order.
+
+    Raises:
+        OriginFailed: this machine has none.
+    """
+    if origin.kind == "url":
+        return [origin.place]
+    if origin.kind == "snapshot":
+        base = os.environ.get("KDF_SNAPSHOT", "").rstrip("/")
+        if not base:
+            raise OriginFailed("the setting KDF_SNAPSHOT does not name a snapshot archive")
+        return [f"{base}/file/{origin.place}"]
+    bases = apt_origins()
+    if not bases:
+        raise OriginFailed("the apt configuration of this machine names no Debian archive")
+    return [f"{base}/{origin.place}" for base in bases]
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that is not what it should be to NAME.bad-N; returns the new name."""
+    stem = path.name.removesuffix(".part")
+    n = next(n for n in range(1, 1 << 30) if not path.with_name(f"{stem}.bad-{n}").exists())
+    return path.rename(path.with_name(f"{stem}.bad-{n}"))
+
+
+def download(url: str, origin: Origin, part: Path) -> None:
+    """Fill `part` with the pinned bytes, going on where an earlier download of them stopped.
+
+    Args:
+        part: NAME.part; beside it NAME.part.json says what it is a part of.
+
+    Raises:
+        OriginFailed: not reachable, not there, or other bytes; other bytes are set aside.
+        InfraError: the disk is full.
+    """
+    note_path = part.with_name(part.name + ".json")
+    with store.disk_errors(part):
+        note = _note(note_path)
+        if part.exists() and note.get("sha256") != origin.sha256:
+            part.unlink()
+        resumed = part.exists() and part.stat().st_size > 0
+        got = _transfer(url, origin, part, note_path)
+        if got != origin.sha256 and resumed:
+            # What was there before may be the damaged piece: once from the beginning.
+            part.unlink()
+            got = _transfer(url, origin, part, note_path)
+        note_path.unlink(missing_ok=True)
+        if got != origin.sha256:
+            bad = set_aside(part)
+            raise OriginFailed(f"gave sha256 {got}, pinned is {origin.sha256}; kept as {bad.name}")
+
+
+def _note(path: Path) -> dict[str, Any]:
+    try:
+        loaded = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _transfer(url: str, origin: Origin, part: Path, note_path: Path) -> str:
+    """Ask until all is there or nothing more comes; returns the sha256 of the whole."""
+    import requests
+    import urllib3
+
+    for attempt in range(1, _ATTEMPTS + 1):
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            return _ask(url, origin, part, note_path)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            after = part.stat().st_size if part.exists() else 0
+            if attempt == _ATTEMPTS or after <= before:
+                raise OriginFailed(_reason(error, url, after)) from error
+    raise AssertionError
+
+
+def _reason(error: Exception, url: str, have: int) -> str:
+    """Why a request failed, in a few words."""
+    host = urlsplit(url).hostname or url
+    text = f"{error!r}"
+    for sign, words in (
+        ("NameResolution", f"{host} does not resolve"),
+        ("refused", f"{host} refuses the connection"),
+        ("ConnectTimeout", f"{host} does not answer within {CONNECT_SECONDS:g} s"),
+        ("ReadTimeout", f"{host} was silent for {STALL_SECONDS:g} s"),
+        ("ProxyError", f"the proxy does not let us reach {host}"),
+        ("SSLError", f"the certificate of {host} is not accepted (REQUESTS_CA_BUNDLE names others)"),
+        ("InvalidSchema", f"{without_user(url)} is no http address"),
+        ("MissingSchema", f"{without_user(url)} is no http address"),
+        ("IncompleteRead", f"{host} ended after {have} bytes"),
+    ):
+        if sign in text:
+            return words
+    return f"{host}: {type(error).__name__}"
+
+
+def _ask(url: str, origin: Origin, part: Path, note_path: Path) -> str:
+    """One request; appends to `part` what the server sends; returns the sha256 of the whole."""
+    import requests
+
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity", "User-Agent": "kcov-dataflow-kit"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        note = _note(note_path)
+        # RFC 9110, 13.1.5: with If-Range a server whose file has changed sends all of it; weak tags are not allowed.
+        if note.get("url") == without_user(url) and note.get("etag"):
+            headers["If-Range"] = note["etag"]
+    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer:
+        if answer.status_code == 416 and have:
+            return store.hash_file(part)  # nothing left to send: whole, or too long
+        if answer.status_code not in (200, 206):
+            raise OriginFailed(f"{urlsplit(url).hostname} answered HTTP {answer.status_code}")
+        if answer.status_code == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            raise OriginFailed(f"{urlsplit(url).hostname} answered another range than it was asked for")
+        start = have if answer.status_code == 206 else 0
+        length = answer.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdigit() else 0
+        if origin.size and total and total != origin.size:
+            raise OriginFailed(f"{urlsplit(url).hostname} has a file of {total} bytes, pinned are {origin.size}")
+        etag = answer.headers.get("ETag", "")
+        note_now = {"url": without_user(url), "sha256": origin.sha256, "etag": "" if etag.startswith("W/") else etag}
+        store.write_json(note_path, note_now)
+        digest = hashlib.sha256()
+        if start:
+            with part.open("rb") as old:
+                for chunk in iter(lambda: old.read(_CHUNK), b""):
+                    digest.update(chunk)
+        total = total or origin.size
+        with (
+            part.open("ab" if start else "wb") as out,
+            Progress(origin.file, total // _MB or None, "MB") as progress,
+        ):
+            done = start
+            try:
+                for chunk in answer.raw.stream(_CHUNK, decode_content=False):
+                    out.write(chunk)
+                    digest.update(chunk)
+                    done += len(chunk)
+                    if origin.size and done > origin.size:
+                        break
+                    progress.at(done // _MB)
+            finally:
+                out.flush()
+                os.fsync(out.fileno())
+    return digest.hexdigest()
+
+
+def _git(*words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> process.Captured:
+    quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", **(env or {})}
+    return process.capture(["git", *words], cwd=cwd, env=quiet, timeout=600)
+
+
+def git_commit(place: str, revision: str) -> tuple[Path | None, str]:
+    """The repository on this machine (None if it is elsewhere) and the full commit of a revision.
+
+    Raises:
+        UserError: there is no such revision.
+        InfraError: the repository cannot be asked.
+    """
+    local = Path(place).expanduser()
+    if local.is_dir():
+        found = _git("rev-parse", "--absolute-git-dir", cwd=local)
+        if found.code:
+            raise UserError(f"{place} is not a git repository: {found.err.strip()}")
+        commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", cwd=local)
+        if commit.code:
+            raise UserError(f"the repository {place} has no commit {revision}")
+        return Path(found.out.strip()), commit.out.strip()
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return None, revision
+    listed = _git("ls-remote", "--", place, revision, f"{revision}^{{}}")
+    if listed.code:
+        raise InfraError(f"the repository {without_user(place)} cannot be asked: {listed.err.strip()}")
+    if not listed.out.strip():
+        raise UserError(f"{without_user(place)} has no branch or tag {revision}", "name it or give all 40 digits")
+    return None, listed.out.split("\n")[-2].split()[0]  # a tag's own commit stands last, as NAME^{}
+
+
+def git_export(place: str, git_dir: Path | None, commit: str, target: Path) -> None:
+    """Write the files of a commit below `target`; a repository elsewhere is fetched without history.
+
+    Raises:
+        UserError: it holds other repositories.
+        InfraError: it cannot be fetched.
+    """
+    log = store.home() / "logs" / f"git-{commit[:12]}.log"
+    if git_dir is None:
+        git_dir = store.home() / "git" / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.git"
+        with store.lock(git_dir.name), Progress(f"fetching {commit[:12]}"):
+            _run_git(["init", "--quiet", "--bare", str(git_dir)], log)
+            slow = ["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]
+            fetch = ["fetch", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", place, commit]
+            _run_git([*slow, f"--git-dir={git_dir}", *fetch], log)
+    links = _git(f"--git-dir={git_dir}", "ls-tree", "-r", commit).out
+    inner = [line.partition("\t")[2] for line in links.splitlines() if line.startswith("160000 ")]
+    if inner:
+        raise UserError(f"commit {commit} holds other repositories ({inner[0]}, ...)", "check it out and say path:DIR")
+    target.mkdir(parents=True)
+    index = {"GIT_INDEX_FILE": str(target.parent / ".index")}
+    plain = ["-c", "core.bare=false", "-c", "core.sparseCheckout=false"]
+    where = [f"--git-dir={git_dir}", f"--work-tree={target}", *plain]
+    _run_git([*where, "read-tree", commit], log, index)
+    _run_git([*where, "checkout-index", "--all", "--quiet"], log, index, target)
+    (target.parent / ".index").unlink()
+
+
+def _run_git(words: list[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+    done = process.run(["git", *words], cwd=cwd, env={"GIT_TERMINAL_PROMPT": "0", **(env or {})}, log=log, timeout=7200)
+    if not done.ok:
+        raise InfraError(f"git failed: {done.tail[-1] if done.tail else 'no output'}", "read the log", log)
+
+
+def tree_files(root: Path) -> tuple[str, list[str]]:
+    """What identifies the present state of a user's tree, and the files that belong to it.
+
+    A git work tree is known by HEAD and what differs from it, and its ignored files do not belong to it; any other
+    directory by names, sizes and times.
+    """
+    digest = hashlib.sha256()
+    top = _git("rev-parse", "--show-toplevel", cwd=root) if shutil.which("git") else None
+    if top is not None and top.code == 0 and Path(top.out.strip()) == root.resolve():
+        listed = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=root).out.split("\0")
+        files = sorted({name for name in listed if name and os.path.lexists(root / name)})
+        changed = _git("diff", "--name-only", "-z", "--no-renames", "HEAD", cwd=root).out.split("\0")
+        new = _git("ls-files", "-z", "--others", "--exclude-standard", cwd=root).out.split("\0")
+        digest.update(_git("rev-parse", "HEAD", cwd=root).out.encode())
+        for name in sorted({*filter(None, changed), *filter(None, new)}):
+            digest.update(f"{name}\0{_content(root / name)}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest(), files
+    files = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name != ".git")
+        at = os.path.relpath(folder, root)
+        linked = [name for name in folders if (Path(folder) / name).is_symlink()]
+        files += [os.path.normpath(os.path.join(at, name)) for name in sorted([*names, *linked])]  # noqa: PTH118
+    for name in files:
+        facts = (root / name).lstat()
+        line = f"{name}\0{facts.st_mode:o}\0{facts.st_size}\0{facts.st_mtime_ns}\0{_target(root / name)}\n"
+        digest.update(line.encode(errors="surrogateescape"))
+    return digest.hexdigest(), files
+
+
+def _target(path: Path) -> str:
+    return str(path.readlink()) if path.is_symlink() else ""
+
+
+def _content(path: Path) -> str:
+    """What a file of a work tree holds, in one word; `gone` if it is not there."""
+    if path.is_symlink() or not path.is_file():
+        return _target(path) or "gone"
+    return f"{path.stat().st_mode & 0o100:o} {store.hash_file(path)}"
+
+
+def copy_tree(root: Path, files: list[str], target: Path) -> None:
+    """Copy the files of a user's tree; devices and sockets are left out.
+
+    Raises:
+        UserError: another repository is part of it.
+    """
+    with Progress(f"copying {root}", len(files), "files") as progress:
+        for name in files:
+            source, place = root / name, target / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            facts = source.lstat()
+            if stat.S_ISLNK(facts.st_mode):
+                place.symlink_to(source.readlink())
+            elif stat.S_ISREG(facts.st_mode):
+                shutil.copyfile(source, place)
+                place.chmod(0o755 if facts.st_mode & 0o100 else 0o644)
+                os.utime(place, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
+            elif stat.S_ISDIR(facts.st_mode):
+                raise UserError(f"{root} holds another repository in {name}", "say path: of a tree without submodules")
+            progress.step()
