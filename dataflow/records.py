@@ -1,6 +1,6 @@
 """Records: the words of a buffer, cut into what the kernel wrote.
 
-What comes in is a buffer of u64 words and the name of its layout, which the capture's metadata states; the content only
+What comes in is a buffer of u64 words and the name of its layout, which the metadata states; the content only
 checks it. What goes out is a table with one row per record. Nothing is guessed: words that the layout does not allow are
 an error that names the word.
 """

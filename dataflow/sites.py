@@ -131,7 +131,7 @@ class Kernel:
         targets = np.array(sorted(self.callbacks), dtype=np.uint64).view(np.int64)
         base = np.array([start], dtype=np.uint64).view(np.int64)
         if self.arch == "x86_64":
-            # call rel32 is E8, jmp rel32 is E9 (Intel SDM); an immediate that looks like one lies in the function anyway.
+            # call rel32 is E8, jmp rel32 is E9 (Intel SDM); an immediate that looks so is in a function, too.
             places = np.nonzero((data[:-4] == 0xE8) | (data[:-4] == 0xE9))[0]
             bytes_ = [data[places + i].astype(np.uint32) << np.uint32(8 * (i - 1)) for i in range(1, 5)]
             offsets = (bytes_[0] | bytes_[1] | bytes_[2] | bytes_[3]).view(np.int32).astype(np.int64)
@@ -242,19 +242,15 @@ def _step(arch: str, mnemonic: str, operands: str, following: int, state: dict[s
         value = _value(arch, parts[1], state)
         if value is not None and parts[0].startswith(("e", "w")):
             value &= 0xFFFFFFFF
-    elif (mnemonic in ("xor", "eor", "sub") and len(parts) >= 2 and parts[-1] == parts[-2]) or (
-        mnemonic in ("xor", "sub") and arch == "x86_64" and parts[0] == parts[1]
-    ):
+    elif mnemonic in ("xor", "eor", "sub") and parts[-1] == parts[-2]:
         value = 0
     elif mnemonic in ("adrp", "adr"):
         value = _value(arch, parts[1], state)
     elif mnemonic == "add" and arch == "arm64" and len(parts) == 3:
         left, right = (_value(arch, part, state) for part in parts[1:])
         value = left + right if left is not None and right is not None else None
-    elif (
-        mnemonic == "lea" and arch == "x86_64" and (found := re.search(r"\[rip \+ absolute (0x[0-9a-f]+)\]", operands))
-    ):
-        value = int(found[1], 16)
+    elif mnemonic == "lea" and arch == "x86_64" and (found := _RIP.search(operands)):
+        value = following + int(found[1] + found[2], 0)
     if value is None:
         state.pop(written, None)
     else:
