@@ -1,7 +1,7 @@
 """Checks: is what the kernel recorded what the workloads did?
 
 What comes in is the folder of a run's captures and the kernel that made them; what goes out is a list of named facts,
-each with what was asked and what was got. A fact about something that is not there does not hold: there is no skipping here.
+each with what was asked and what was got. A fact about something that is not there does not hold: nothing is skipped.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def _getpid(run: _Run) -> list[Fact]:
 
 
 def _opens(run: _Run, name: str) -> list[_Opened]:
-    """The calls of do_sys_openat2(dfd, filename, how), or of do_sys_open(dfd, filename, flags, mode) for an inlined one."""
+    """The calls of do_sys_openat2(dfd, path, how), or, where that was inlined, of do_sys_open(dfd, path, flags, mode)."""
     table = run.tables[name]
     for function in ("do_sys_openat2", "do_sys_open"):
         place = run.address(name, function)

@@ -1,8 +1,8 @@
 """Records: the words of a buffer, cut into what the kernel wrote.
 
-What comes in is a buffer of u64 words and the name of its layout, which the metadata states; the content only
-checks it. What goes out is a table with one row per record. Nothing is guessed: words that the layout does not allow are
-an error that names the word.
+What comes in is a buffer of u64 words and the name of its layout, as the metadata of the capture states it; the content
+only checks it. What goes out is a table with one row per record. Nothing is guessed: words that the layout does not
+allow are an error that names the word.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Layout:
     reserved: int
 
 
-# Our own series: bits 47:32 count, 31:28 type, 23:0 sequence (docs/architecture.md). The RFC's later layouts hold more in the
-# header and come with the issue that imports those series; K1 itself has no count and cannot be read from a buffer alone.
+# Our own series: bits 47:32 count, 31:28 type, 23:0 sequence (docs/architecture.md). The RFC's later layouts hold more
+# in the header and come with the import of those series; K1 has no count, so that its buffers alone cannot be read.
 LAYOUTS: Mapping[str, Layout] = {"kit-1": Layout("kit-1", 32, 0xFFFF, 0xFFFF_0000_0F00_0000)}
 
 
