@@ -989,7 +989,7 @@ private:
 
   /// Callbacks read memory, so what was inferred about the function is over.
   void forgetEffects(Function &F) {
-    F.setMemoryEffects(MemoryEffects::unknown());
+    F.removeFnAttr(Attribute::Memory);
     F.removeFnAttr(Attribute::Speculatable);
     AttributeMask Mask;
     Mask.addAttribute(Attribute::ReadNone);

@@ -382,9 +382,8 @@ int main(int argc, char **argv)
 	plus = strstr(name, "clang++") != NULL;
 	real = rust ? KDF_RUSTC : plus ? KDF_CLANGXX : KDF_CLANG;
 	open_files(&in, argv, (size_t)argc, rust, 0);
-	if (argc > 1 && after(argv[1], "-cc1"))
-		in = (struct list){ argv, (size_t)argc, 0 };
-	if (!speaks_of_dataflow(&in))
+	/* What the driver starts itself is none of ours. */
+	if (!speaks_of_dataflow(&in) || (argc > 1 && after(argv[1], "-cc1")))
 		out = (struct list){ argv, (size_t)argc, 0 };
 	else if (rust)
 		translate_rustc(&in, &out);

@@ -1,0 +1,108 @@
+"""The plugin toolchain as it is built on this machine; its fixture serves the other tests of the pass."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from core.runtime import HostSession
+from toolchain import plugin
+
+PASS = Path(plugin.__file__).parent / "pass"
+NEEDS_LLVM = pytest.mark.skipif(shutil.which("llvm-config-19") is None, reason="needs llvm-19-dev and clang-19")
+pytestmark = NEEDS_LLVM
+
+
+@pytest.fixture(scope="session")
+def plugin_19(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with plugin-19 in it, built once per worker."""
+    root = tmp_path_factory.mktemp("plugin-19")
+    plugin.build(HostSession(), 19, PASS, root)
+    return root
+
+
+def test_manifest(plugin_19: Path) -> None:
+    manifest = json.loads((plugin_19 / plugin.MANIFEST).read_text())
+    assert manifest["generation"] == "L0"
+    assert manifest["callbacks"]["args"] == "i64,i32,i32,ptr,ptr,i32"
+    assert manifest["callbacks"]["ret"] == "i64,i32,ptr,ptr,i32"
+    assert set(manifest["files"]) == {"bin/clang", *(f"lib/{name}.so" for name in plugin.VARIANTS)}
+    assert manifest["versions"]["llvm"].startswith("19.")
+
+
+def test_the_tools_of_a_kernel_build_are_there(plugin_19: Path) -> None:
+    for tool in ("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-objdump", "llvm-readelf", "llvm-strip"):
+        subprocess.run([plugin_19 / "bin" / tool, "--version"], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_stock_toolchain_has_no_generation(tmp_path: Path) -> None:
+    manifest = plugin.build(HostSession(), 19, PASS, tmp_path, with_pass=False)
+    assert manifest["generation"] is None
+    assert manifest["callbacks"] is None
+
+
+def test_generations_by_operands() -> None:
+    call = "call void @__sanitizer_cov_trace_args(i64 ptrtoint (ptr @f to i64), i32 0, i32 4, ptr %0, ptr null, i32 0)"
+    assert plugin._operands(call, "__sanitizer_cov_trace_args") == "i64,i32,i32,ptr,ptr,i32"
+    table = "ptr getelementptr inbounds ([3 x i64], ptr @t, i64 0, i64 1)"
+    call = f"call void @__sanitizer_cov_trace_ret(i32 noundef 8, i64 %1, {table}, i32 1) #2, !dbg !7"
+    assert plugin._operands(call, "__sanitizer_cov_trace_ret") == "i32,i64,ptr,i32"
+    assert plugin._operands(call, "__sanitizer_cov_trace_args") == ""
+
+
+@pytest.mark.parametrize("flags", ["dataflow-args", "dataflow-args,dataflow-ret", "dataflow-ret,trace-pc"])
+@pytest.mark.parametrize(
+    ("step", "language"),
+    [(step, language) for step in ("-c", "-S", "-E", "-fsyntax-only") for language in ("c", "assembler-with-cpp")]
+    + [("-c", "assembler")],
+)
+def test_cc_option_probes(plugin_19: Path, tmp_path: Path, flags: str, step: str, language: str) -> None:
+    if language == "assembler" and "trace-pc" in flags:
+        pytest.skip("clang itself complains about its own flag here")
+    argv = [plugin_19 / "bin" / "clang", "-Werror", f"-fsanitize-coverage={flags}", step, "-x", language, "/dev/null"]
+    ended = subprocess.run([*argv, "-o", tmp_path / "out"], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("flags", ["dataflow-foo", "dataflow-args,dataflow-foo", "dataflow"])
+def test_unknown_values_fail_as_in_clang(plugin_19: Path, tmp_path: Path, flags: str) -> None:
+    argv = [plugin_19 / "bin" / "clang", f"-fsanitize-coverage={flags}", "-c", "-x", "c", "/dev/null"]
+    ended = subprocess.run([*argv, "-o", tmp_path / "out"], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "unsupported argument 'dataflow" in ended.stderr
+
+
+def test_linking_needs_no_flags(plugin_19: Path, tmp_path: Path) -> None:
+    source = tmp_path / "m.c"
+    source.write_text("int main(void) { return 0; }\n")
+    clang = plugin_19 / "bin" / "clang"
+    subprocess.run([clang, "-c", source, "-o", tmp_path / "m.o"], check=True)
+    flags = ["-Werror", "-fsanitize-coverage=dataflow-args,dataflow-ret"]
+    subprocess.run([clang, *flags, tmp_path / "m.o", "-o", tmp_path / "m"], check=True)
+    subprocess.run([tmp_path / "m"], check=True)
+
+
+def test_without_the_flags_nothing_changes(plugin_19: Path, tmp_path: Path) -> None:
+    source = Path(plugin.__file__).parent / "corpus" / "statics.c"
+    argv = ["-O2", "-g", "-DSUBJECT", "-std=gnu2x", "-c", source, "-o"]
+    subprocess.run([plugin_19 / "bin" / "clang", *argv, tmp_path / "front.o"], check=True, cwd=tmp_path)
+    subprocess.run([shutil.which("clang-19") or "", *argv, tmp_path / "stock.o"], check=True, cwd=tmp_path)
+    assert (tmp_path / "front.o").read_bytes() == (tmp_path / "stock.o").read_bytes()
+
+
+def test_a_call_costs_at_most_five_milliseconds(plugin_19: Path) -> None:
+    """The front against the compiler that it starts, alternately, the fastest of many: load only ever adds."""
+    real = subprocess.run(["llvm-config-19", "--bindir"], capture_output=True, check=True, text=True).stdout.strip()
+    words = ["-fsanitize-coverage=trace-pc", "-dumpversion"]
+    fastest = {"front": 1.0, "real": 1.0}
+    for _ in range(40):
+        for name, program in (("front", plugin_19 / "bin" / "clang"), ("real", Path(real) / "clang")):
+            start = time.perf_counter()
+            subprocess.run([program, *words], check=True, stdout=subprocess.DEVNULL)
+            fastest[name] = min(fastest[name], time.perf_counter() - start)
+    assert fastest["front"] - fastest["real"] < 0.005
