@@ -6,6 +6,7 @@ What comes in is an unpacked source and a series; what goes out is a report per 
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -252,9 +253,8 @@ def tree(source: Product, series: Series) -> Product:
     inputs = {"source": source.key, "patches": [patch.sha256 for patch in series.patches], "maker": _MAKER}
 
     def work(tmp: Path) -> dict[str, Any]:
-        label = str(source.metadata.get("version") or source.metadata.get("name") or source.path.name[:12])
         reports = check(source, series)
-        require(reports, label)
+        require(reports, stated_version(source_directory(source)))
         linux = tmp / "linux"
         copy_tree(source_directory(source), linux)
         for patch, report in zip(series.patches, reports, strict=True):
@@ -270,6 +270,14 @@ def tree(source: Product, series: Series) -> Product:
         }
 
     return store.make("tree", inputs, work)
+
+
+def stated_version(tree: Path) -> str:
+    """The version that a tree's Makefile states, or the directory if it states none."""
+    makefile = tree / "Makefile"
+    head = makefile.read_text(errors="replace")[:4000] if makefile.is_file() else ""
+    parts = [re.search(rf"^{word} *= *(\d+)", head, re.MULTILINE) for word in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
+    return ".".join(part[1] for part in parts if part) or str(tree)
 
 
 def copy_tree(source: Path, target: Path) -> None:

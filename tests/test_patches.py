@@ -308,7 +308,8 @@ def test_a_conflict_names_patch_file_hunk_and_reason(source: Path, tmp_path: Pat
     assert error.value.message.startswith(
         "a patch does not apply to Linux 7.1.8:\n  0001-p.patch: dir/one.c: hunk at line 20"
     )
-    with pytest.raises(UnderTest):
+    (source / "Makefile").write_text("# x\nVERSION = 7\nPATCHLEVEL = 1\nSUBLEVEL = 8\nEXTRAVERSION =\n")
+    with pytest.raises(UnderTest, match=r"does not apply to Linux 7\.1\.8:"):
         apply.tree(product_of(source), series_of(tmp_path / "s", bad))
     assert not list((tmp_path / "home/store/tree").iterdir())
 
