@@ -25,6 +25,7 @@ from typing import IO
 from core.errors import InfraError
 
 TAIL_LINES = 40
+AFTERMATH_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -77,6 +78,13 @@ def shown(argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path |
     return f"(cd {shlex.quote(str(cwd))} && {line})" if cwd else line
 
 
+def _find(program: str, env: Mapping[str, str] | None, cwd: Path | None = None) -> str | None:
+    """Where a program is; a relative path counts from the directory that it will be started in, as execve(2) does."""
+    if "/" in program and cwd is not None:
+        program = str(cwd / program)
+    return shutil.which(program, path=_environment(env).get("PATH"))
+
+
 def _missing(argv: Sequence[str]) -> InfraError:
     return InfraError(
         f"the program {argv[0]} is not on this machine",
@@ -125,7 +133,7 @@ def run(
             sink.write(f"$ {shown(argv, env, cwd)}\n".encode())
             sink.flush()
         source = stack.enter_context(stdin.open("rb")) if stdin else subprocess.DEVNULL
-        if shutil.which(argv[0], path=_environment(env).get("PATH")) is None:
+        if _find(argv[0], env, cwd) is None:
             raise _missing(argv)
         process = subprocess.Popen(
             list(argv),
@@ -161,6 +169,7 @@ def _pump(
     stream = process.stdout
     os.set_blocking(stream.fileno(), False)
     feed = LineFeed(tail, on_line)
+    ended: float | None = None
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
         while True:
@@ -168,10 +177,13 @@ def _pump(
             if left is not None and left <= 0:
                 feed.end()
                 return False
-            if not selector.select(min(1.0, left) if left is not None else 1.0):
-                # A daemon that inherited the pipe must not keep us waiting once the program itself ended.
-                if process.poll() is not None:
-                    break
+            ready = selector.select(min(1.0, left) if left is not None else 1.0)
+            # What inherited the pipe, silent or not, must not keep us waiting once the program itself ended.
+            if ended is None and process.poll() is not None:
+                ended = time.monotonic()
+            if ended is not None and (not ready or time.monotonic() - ended > AFTERMATH_SECONDS):
+                break
+            if not ready:
                 continue
             chunk = stream.read(1 << 16)
             if chunk is None:
@@ -217,6 +229,20 @@ class LineFeed:
             self._on_line(text)
 
 
+def foreground(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+    """Run a program on the user's own terminal, in its session, as sudo and interactive guests need it.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        InfraError: it is not on this machine.
+    """
+    if _find(argv[0], env) is None:
+        raise _missing(argv)
+    return subprocess.run(list(argv), env=_environment(env), check=False).returncode
+
+
 def capture(
     argv: Sequence[str],
     *,
@@ -234,7 +260,7 @@ def capture(
     Raises:
         InfraError: it is not on this machine, or did not end in time.
     """
-    if shutil.which(argv[0], path=_environment(env).get("PATH")) is None:
+    if _find(argv[0], env, cwd) is None:
         raise _missing(argv)
     process = subprocess.Popen(
         list(argv),
@@ -244,6 +270,7 @@ def capture(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=_die_with_parent,
     )
     try:
         out, err = process.communicate(None if text is None else text.encode(), timeout=timeout)

@@ -310,7 +310,7 @@ def _git_tree(rest: str) -> Product:
 
     def work(tmp: Path) -> dict[str, Any]:
         origins.git_export(place, git_dir, commit, tmp / "src")
-        _check_links(tmp / "src", place)
+        _check_links(tmp / "src", _links(tmp / "src"), place)
         return {"origin": {"origin": "git", "url": origins.without_user(place), "revision": revision}}
 
     return store.make("source", {"git": commit}, work)
@@ -333,7 +333,7 @@ def _user_tree(root: Path) -> Product:
             same = False
         if not same:
             raise UserError(f"{root} changed while it was copied", "run the same command again when it is at rest")
-        _check_links(tmp / "src", str(root))
+        _check_links(tmp / "src", _links(tmp / "src"), str(root))
         return {"origin": {"origin": "path", "url": str(root.absolute())}}
 
     return store.make("source", {"state": state}, work)
@@ -371,29 +371,33 @@ def unpack(path: Path, target: Path) -> None:
 
     try:
         with path.open("rb") as raw, Progress(f"unpacking {path.name}", path.stat().st_size >> 20, "MB") as progress:
-            _write_members(_open_tar(path, raw), target, lambda: progress.at(raw.tell() >> 20))
+            links = _write_members(_open_tar(path, raw), target, lambda: progress.at(raw.tell() >> 20))
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _BY_MEMBERS:
             raise
         raise InfraError(f"the archive {path} cannot be unpacked: {error}", "fetch it again") from error
-    _check_links(target, str(path))
+    _check_links(target, links, str(path))
 
 
-def _write_members(stream: IO[bytes], target: Path, tell: Callable[[], None]) -> None:
+def _write_members(stream: IO[bytes], target: Path, tell: Callable[[], None]) -> list[Path]:
+    """Write what an archive holds below `target`; returns the symbolic links."""
     target.mkdir(parents=True)
-    links: list[tuple[str, str]] = []
+    links: list[tuple[Path, str]] = []
     tops: set[str] = set()
+    made: set[Path] = set()
     # Opening a stream of our own is ten times as fast as tarfile's own "r|xz" with a large buffer.
     with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 16, encoding="utf-8") as archive:
         for count, member in enumerate(archive):
             archive.members = []  # type: ignore[attr-defined]  # a stream is read once; 180,000 members take 300 MB
             place = _inside(member.name, target, tops)
+            folder = target if place is None else place if member.isdir() else place.parent
+            if folder not in made:
+                folder.mkdir(parents=True, exist_ok=True)
+                made.add(folder)
             if place is None or member.isdir():
-                (place or target).mkdir(parents=True, exist_ok=True)
                 continue
-            place.parent.mkdir(parents=True, exist_ok=True)
             if member.issym():
-                links.append((str(place), member.linkname))
+                links.append((place, member.linkname))
             elif member.islnk():
                 other = _inside(member.linkname, target, tops)
                 if other is None or not other.is_file():
@@ -405,8 +409,9 @@ def _write_members(stream: IO[bytes], target: Path, tell: Callable[[], None]) ->
                 raise tarfile.ReadError(f"{member.name} is neither file, directory nor link")
             if count % 256 == 0:
                 tell()
-    for name, goal in links:
-        os.symlink(goal, name)  # noqa: PTH211  (plain strings, many of them)
+    for link, goal in links:
+        link.symlink_to(goal)
+    return [link for link, _goal in links]
 
 
 def _inside(name: str, target: Path, tops: set[str]) -> Path | None:
@@ -431,15 +436,25 @@ def _write_file(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) 
         os.utime(out.fileno(), (max(member.mtime, 0), max(member.mtime, 0)))
 
 
-def _check_links(root: Path, what: str) -> None:
-    """Refuse a tree with a symbolic link that leads out of it.
+def _links(root: Path) -> list[Path]:
+    """The symbolic links of a tree."""
+    return [
+        Path(folder) / name
+        for folder, folders, files in os.walk(root)
+        for name in [*folders, *files]
+        if os.path.islink(f"{folder}/{name}")  # noqa: PTH114  (a hundred thousand of them)
+    ]
+
+
+def _check_links(root: Path, links: list[Path], what: str) -> None:
+    """Refuse symbolic links that lead out of a tree.
 
     Raises:
         UserError: there is one.
     """
     real = root.resolve()
-    for folder, folders, files in os.walk(root):
-        for name in [*folders, *files]:
-            link = Path(folder) / name
-            if link.is_symlink() and (os.path.isabs(link.readlink()) or not link.resolve().is_relative_to(real)):  # noqa: PTH117
-                raise UserError(f"{what} holds a link that leaves it: {link.relative_to(root)} -> {link.readlink()}")
+    for link in links:
+        goal = link.readlink()
+        # Resolved on disk, not by its text: a link through another link must not leave unseen.
+        if goal.is_absolute() or not link.resolve().is_relative_to(real):
+            raise UserError(f"{what} holds a link that leaves it: {link.relative_to(root)} -> {goal}")
