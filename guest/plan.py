@@ -24,6 +24,11 @@ DEFAULT_WORDS = 1 << 20
 PAGE_WORDS = 512
 MAX_WORDS = 1 << 24
 
+# The agent's room: PLAN_ROOM and MAX_LINES of agent/agent.c, MAX_ARGUMENTS of agent/workloads.c.
+_MAX_BYTES = 65536
+_MAX_LINES = 2048
+_MAX_ARGUMENTS = 62
+
 # Open flags that mean the same on every file of a tmpfs, by value: the same on x86-64 and arm64
 # (include/uapi/asm-generic/fcntl.h; arm64 differs only in O_DIRECTORY, O_NOFOLLOW, O_DIRECT and O_LARGEFILE).
 _O_CREAT = 0o100
@@ -211,13 +216,22 @@ def _escape(value: str) -> str:
 
 
 def as_lines(plan: Plan) -> str:
-    """The plan as the agent reads it; a workload's lines follow its `workload=` line."""
+    """The plan as the agent reads it; a workload's lines follow its `workload=` line.
+
+    Raises:
+        UserError: it is more than the agent has room for, or an argument holds a NUL.
+    """
     lines = [f"version={VERSION}", f"token={plan.token}", *(f"module={_escape(m)}" for m in plan.modules)]
     for work in plan.works:
         lines.append(f"workload={work.name}")
         lines += [f"{key}={_escape(value)}" for key, value in work.values.items()]
         lines += [f"arg={_escape(argument)}" for argument in work.arguments]
-    return "\n".join(lines) + "\n"
+        if len(work.arguments) > _MAX_ARGUMENTS:
+            raise UserError(f"the agent has room for {_MAX_ARGUMENTS} arguments, not {len(work.arguments)}")
+    text = "\n".join(lines) + "\n"
+    if len(lines) > _MAX_LINES or len(text.encode()) >= _MAX_BYTES:
+        raise UserError(f"the agent has room for a plan of {_MAX_BYTES} bytes and {_MAX_LINES} lines")
+    return text
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

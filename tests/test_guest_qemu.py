@@ -1,0 +1,117 @@
+"""QEMU's command lines, word by word."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import UserError
+from guest import qemu
+from guest.qemu import Machine
+
+X86 = Machine("x86_64", "tcg", "/k/image", "/r/initrd.cpio", "/r/console.log", "/r/channel.bin")
+ARM = Machine("arm64", "tcg", "/k/image", "/r/initrd.cpio", "/r/console.log", "/r/channel.bin", memory_mb=512, cpus=2)
+
+
+def test_x86_64() -> None:
+    assert qemu.command(X86) == [
+        "qemu-system-x86_64",
+        "-machine",
+        "pc",
+        "-accel",
+        "tcg",
+        "-cpu",
+        "max",
+        "-smp",
+        "1",
+        "-m",
+        "1024M",
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-chardev",
+        "file,id=console,path=/r/console.log",
+        "-serial",
+        "chardev:console",
+        "-kernel",
+        "/k/image",
+        "-initrd",
+        "/r/initrd.cpio",
+        "-append",
+        "console=ttyS0 earlycon=uart8250,io,0x3f8,115200n8 no5lvl "
+        "panic=-1 oops=panic printk.time=1 loglevel=8 rdinit=/init",
+        "-device",
+        "virtio-serial-pci,ioeventfd=off",
+        "-chardev",
+        "file,id=channel,path=/r/channel.bin",
+        "-device",
+        "virtserialport,chardev=channel,name=kdf.channel",
+    ]
+
+
+def test_arm64() -> None:
+    assert qemu.command(ARM) == [
+        "qemu-system-aarch64",
+        "-machine",
+        "virt,gic-version=max",
+        "-accel",
+        "tcg",
+        "-cpu",
+        "max",
+        "-smp",
+        "2",
+        "-m",
+        "512M",
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-chardev",
+        "file,id=console,path=/r/console.log",
+        "-serial",
+        "chardev:console",
+        "-kernel",
+        "/k/image",
+        "-initrd",
+        "/r/initrd.cpio",
+        "-append",
+        "console=ttyAMA0 earlycon=pl011,0x9000000 panic=-1 oops=panic printk.time=1 loglevel=8 rdinit=/init",
+        "-device",
+        "virtio-serial-device",
+        "-chardev",
+        "file,id=channel,path=/r/channel.bin",
+        "-device",
+        "virtserialport,chardev=channel,name=kdf.channel",
+    ]
+
+
+def test_kvm_takes_the_hosts_cpu() -> None:
+    argv = qemu.command(Machine("x86_64", "kvm", "k", "i", "c", "d"))
+    assert argv[argv.index("-accel") + 1] == "kvm"
+    assert argv[argv.index("-cpu") + 1] == "host"
+
+
+def test_a_comma_in_a_path_and_our_parameters_first() -> None:
+    argv = qemu.command(Machine("x86_64", "tcg", "k", "i", "/a,b/console", "d", append=("nokaslr",)))
+    assert "file,id=console,path=/a,,b/console" in argv
+    assert argv[argv.index("-append") + 1].endswith("rdinit=/init nokaslr")
+
+
+def test_an_architecture_that_no_guest_has() -> None:
+    with pytest.raises(UserError, match="riscv"):
+        qemu.command(Machine("riscv", "tcg", "k", "i", "c", "d"))
+
+
+def test_timeouts_grow_with_what_makes_a_guest_slow() -> None:
+    assert qemu.timeout("kvm") < qemu.timeout("tcg") < qemu.timeout("tcg", "kasan")
+    assert qemu.timeout("tcg", works=1) < qemu.timeout("tcg", works=4)
+    with pytest.raises(UserError, match="did you mean kasan"):
+        qemu.timeout("tcg", "kasna")
+
+
+def test_the_slowest_sanitizer_of_a_config() -> None:
+    assert qemu.sanitizer_of("CONFIG_A=y\n") == "none"
+    assert qemu.sanitizer_of("CONFIG_UBSAN=y\nCONFIG_KASAN=y\n") == "kasan"
+    assert qemu.sanitizer_of("CONFIG_UBSAN=y\n# CONFIG_KASAN is not set\n") == "ubsan"
