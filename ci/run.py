@@ -139,6 +139,16 @@ def run(cell: Cell, where: str, *, seed: str = "", install: bool = True, guard: 
         raise
 
 
+def require_device(booted: Booted) -> None:
+    """Raises UnderTest if the kernel has no recording device."""
+    if booted.outcome.said.device is not True:
+        raise UnderTest(
+            "this kernel has no kcov_dataflow device, so there is nothing to verify",
+            "build a profile with dataflow, such as --profile all",
+            booted.outcome.console,
+        )
+
+
 def check(booted: Booted) -> list[Check]:
     """The checks of a booted kernel's captures.
 
@@ -147,12 +157,6 @@ def check(booted: Booted) -> list[Check]:
     """
     from dataflow import check as records
 
-    if booted.outcome.said.device is not True:
-        raise UnderTest(
-            "this kernel has no kcov_dataflow device, so there is nothing to verify",
-            "build a profile with dataflow, such as --profile all",
-            booted.outcome.console,
-        )
+    require_device(booted)
     folder = booted.outcome.folder / guests.CAPTURES
-    facts = records.examine(folder, booted.kernel.path)
-    return [Check(f.name, f.ok, f.asked, f.got) for f in facts]
+    return [Check(f.name, f.ok, f.asked, f.got) for f in records.examine(folder, booted.kernel.path)]

@@ -191,7 +191,7 @@ def _getpid(run: _Run) -> list[Fact]:
 
 
 def _opens(run: _Run, name: str) -> list[_Opened]:
-    """The calls of do_sys_openat2(dfd, path, how), or, where that was inlined, of do_sys_open(dfd, path, flags, mode)."""
+    """Calls of do_sys_openat2(dfd, path, how), or, where that was inlined, of do_sys_open(dfd, path, flags, mode)."""
     table = run.tables[name]
     for function in ("do_sys_openat2", "do_sys_open"):
         place = run.address(name, function)
