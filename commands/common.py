@@ -53,7 +53,7 @@ def make_cell(
     from toolchain.build import default_name
 
     if not profile:
-        raise UserError(f"name a profile with --profile{nearest('', profiles.load().profiles)}")
+        raise UserError(f"name a profile with --profile{nearest('', profiles.load()[1])}")
     return Cell(
         toolchain=toolchain or default_name(),
         series=series or "kit",

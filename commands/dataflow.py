@@ -9,7 +9,7 @@ from core.program import command
 
 
 @command(
-    positional=["run"],
+    positional=[],
     help={
         "run": "a run's name or directory; the latest one by default",
         "workload": "which capture of the run: getpid, open-close, fork, overflow-big, exec, ...",

@@ -33,7 +33,7 @@ def list_(_c: Any, json: bool = False) -> None:
     positional=["series"],
     help={"series": CELL_HELP["series"], "linux": CELL_HELP["linux"], "json": CELL_HELP["json"]},
 )
-def check(_c: Any, series: str = "kit", linux: str = "7.1.8", json: bool = False) -> None:
+def check(_c: Any, series: str, linux: str = "7.1.8", json: bool = False) -> None:
     """Say patch by patch whether a series applies. Example: ./invoke patches.check kit --linux 7.2.8"""
     from core import sources
     from patches import apply

@@ -19,7 +19,7 @@ def build(_c: Any, name: str = "", runtime: str = "auto", no_install: bool = Fal
     where = choose(runtime)
     made = toolchains.ensure(name or toolchains.default_name(), where, install=not no_install)
     print(
-        f"{made.name}: {made.manifest.get('clang', 'clang')}, callback generation {made.generation or 'none'}, "
+        f"{made.name}: {made.manifest['versions']['clang']}, callback generation {made.generation or 'none'}, "
         f"runtime {where}, made in {made.product.metadata['seconds']} s"
     )
     print(made.product.path)
@@ -47,17 +47,28 @@ def list_(_c: Any, json: bool = False) -> None:
 
 
 @command(help={**_HELP, "json": CELL_HELP["json"]}, positional=["name"])
-def verify(_c: Any, name: str = "", runtime: str = "auto", no_install: bool = False, json: bool = False) -> None:
+def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, json: bool = False) -> None:
     """Compile and run a corpus, compare what the callbacks got. Example: ./invoke toolchain.verify plugin-19"""
-    from core.runtime import choose
+    from dataclasses import asdict
+
+    from core import store
+    from core.runtime import Mount, choose
     from toolchain import build as toolchains
     from toolchain import verify as corpus
 
     where = choose(runtime)
-    made = toolchains.ensure(name or toolchains.default_name(), where, install=not no_install)
-    result = corpus.verify(made)
+    made = toolchains.ensure(name, where, install=not no_install)
+    work = store.home() / "runs" / f"verify-{made.name}-{where}"
+    with store.lock(f"verify-{made.name}-{where}"):
+        store.remove_tree(work)
+        work.mkdir(parents=True)
+        with toolchains.open_session(made, [Mount(work, "/kdf/run", writable=True)]) as session:
+            result = corpus.check(session, made.product.path, work, log=work / "verify.log")
     if json:
         print_json(result.as_json())
-    else:
-        print(result.as_text())
-    result.require()
+        return
+    print_table(
+        [{"case": name, **asdict(tally)} for name, tally in [*result.cases.items(), ("total", result.total)]],
+        ("case", "functions", "equal", "removed", "wrong"),
+    )
+    print(f"{made.name}, {made.manifest['versions']['clang']}, modes {', '.join(result.modes)}: none is wrong")

@@ -18,7 +18,14 @@ from core.errors import UserError, nearest
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with doubled keys refused."""
+    """PyYAML's safe loader, with doubled keys and all tags refused."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        # A tag would choose the type of a value; even the standard ones end in errors of many kinds (!!bool maybe).
+        if getattr(event, "tag", None) is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the tag {event.tag} is refused", event.start_mark)
+        return super().compose_node(parent, index)
 
 
 def _mapping_without_doubles(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
