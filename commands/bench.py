@@ -8,7 +8,7 @@ from typing import Any
 
 from core.program import command
 
-_BENCHES = Path(__file__).parent.parent / "tests" / "bench"
+_ROOT = Path(__file__).parent.parent
 
 
 def _run(name: str, *args: str) -> None:
@@ -20,7 +20,9 @@ def _run(name: str, *args: str) -> None:
     from core.errors import UnderTest
     from core.process import run
 
-    done = run([sys.executable, str(_BENCHES / f"{name}.py"), *args], on_line=lambda line: print(line, flush=True))
+    done = run(
+        [sys.executable, "-m", f"tests.bench.{name}", *args], cwd=_ROOT, on_line=lambda line: print(line, flush=True)
+    )
     if not done.ok:
         raise UnderTest(f"the benchmark {name} missed a target", "read what it printed above")
 
