@@ -118,10 +118,9 @@ def clean(data: bytes) -> list[str]:
     return [_CONTROLS.sub("", line).rstrip() for line in text.split("\n")]
 
 
-def message(line: str) -> str:
-    """A line without printk's prefix; what stands before a prefix in the middle is another writer's."""
-    ends = [stamp.end() for stamp in _STAMP.finditer(line)]
-    return line[ends[-1] :] if ends else line
+def messages(line: str) -> list[str]:
+    """What a line says, without printk's prefixes: several messages if writers came into each other's way."""
+    return [said for said in _STAMP.split(line) if said]
 
 
 def tail(lines: Iterable[str], count: int = TAIL_LINES) -> tuple[str, ...]:
@@ -134,16 +133,18 @@ def started(lines: Iterable[str]) -> bool:
     return any("Linux version " in line for line in lines)
 
 
-def _match(line: str) -> tuple[Kind, str] | None:
-    own = message(line)
-    if _WARNING.match(own):
-        for kind, pattern in _SEARCHES:
-            if kind is Kind.LOCKDEP and pattern.search(own):
-                return kind, own
-        return Kind.WARNING, own
+def reached_init(lines: Iterable[str]) -> bool:
+    """Whether the kernel handed over to init (init/main.c, run_init_process)."""
+    return any(re.search(r"Run \S+ as init process", line) for line in lines)
+
+
+def _match(message: str) -> tuple[Kind, str] | None:
+    if _WARNING.match(message):
+        lockdep = (kind for kind, pattern in _SEARCHES if kind is Kind.LOCKDEP and pattern.search(message))
+        return next(lockdep, Kind.WARNING), message
     for kind, pattern in _SEARCHES:
-        if found := pattern.search(line):
-            return kind, _STAMP.split(found.group())[0].strip()
+        if found := pattern.search(message):
+            return kind, found.group().strip()
     return None
 
 
@@ -154,25 +155,26 @@ def splats(lines: list[str]) -> tuple[Splat, ...]:
     for number, line in enumerate(lines):
         if _ASKED.search(line):
             inside_until = number + SPLAT_LINES
-        matched = _match(line)
-        if matched is None:
-            if _TRACE.match(message(line)) and number > inside_until:
+        for message in messages(line):
+            matched = _match(message)
+            if matched is None and _TRACE.match(message) and number > inside_until:
                 matched = (Kind.TRACE, _before(lines, number))
-            else:
+            if matched is None:
                 continue
-        if len(found) < MAX_SPLATS:
             kept = _extent(lines, number)
             inside_until = max(inside_until, number + len(kept))
             found.append(Splat(matched[0], matched[1], number + 1, kept))
+            if len(found) == MAX_SPLATS:
+                return tuple(found)
     return tuple(found)
 
 
 def _before(lines: list[str], number: int) -> str:
     """A title for a trace that has none: the nearest line above it that says something."""
     for line in reversed(lines[max(0, number - 6) : number]):
-        own = message(line)
-        if own and not own.startswith(("CPU:", "Hardware name:", "RIP:", "RSP:", "Tainted:")):
-            return own
+        for said in reversed(messages(line)):
+            if not said.startswith(("CPU:", "Hardware name:", "RIP:", "RSP:", "Tainted:")):
+                return said
     return "Call trace without a title"
 
 

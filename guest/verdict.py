@@ -152,6 +152,8 @@ def _silence(channel: Channel, token: str, lines: Sequence[str]) -> str:
         return "the guest never said anything"
     if not console.started(lines):
         return "the kernel never said its first line"
+    if not channel.hello and not console.reached_init(lines):
+        return "the kernel never reached init"
     if not channel.hello:
         return "the agent never reported"
     return "the agent reported, but its token never came"

@@ -218,10 +218,10 @@ static inline void __attribute__((noreturn)) sys_exit(int code)
 		SYS(exit_group, code, 0, 0, 0, 0, 0);
 }
 
-/* A child with the given pid; as fork(2): 0 in the child, its pid in the parent, or minus an errno. */
+/* A child with the given pid, or any if that is 0; as fork(2): 0 in the child, its pid in the parent, or minus an errno. */
 static inline long sys_fork_as(s32 pid)
 {
-	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (u64)&pid, .set_tid_size = pid > 0 };
+	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = pid > 0 ? (u64)&pid : 0, .set_tid_size = pid > 0 };
 
 	return SYS(clone3, &args, sizeof(args), 0, 0, 0, 0);
 }

@@ -1,0 +1,103 @@
+"""Write the golden console logs again: boot kernels that are made to misbehave, keep what QEMU and the console said.
+
+    python tests/golden/console/make.py MISBEHAVE NAME=KERNEL ... [--only LOG,LOG]
+
+MISBEHAVE is misbehave.c as a static program (compiled as guest/agent.py compiles the agent), each KERNEL a directory with
+an `image`. The kernels are tiny ones of Linux 7.1.8: `plain` has what kconfig/fragments/guest.config asks for; `debug` has
+LKDTM, SOFTLOCKUP_DETECTOR, DETECT_HUNG_TASK, STACKPROTECTOR_STRONG, LIST_HARDENED and PRINTK_CALLER as well; `kasan` has
+KASAN_INLINE, UBSAN_BOUNDS and PROVE_LOCKING on top of these. Each log is NAME.log with NAME.json beside it; what a test
+expects of it is in tests/test_verdict_golden.py, written by a person who read the log.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import process
+from guest import initramfs, qemu
+
+HERE = Path(__file__).parent
+KEPT = 25000  # bytes of a long log's beginning and end
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to misbehave: on which kernel, what, with which parameters, and how long QEMU may run."""
+
+    name: str
+    kernel: str
+    how: str
+    append: tuple[str, ...] = ()
+    seconds: float = 60.0
+
+
+CASES = (
+    Case("init-exits", "plain", "exit"),
+    Case("init-segfaults", "plain", "segv"),
+    Case("init-missing", "plain", "exit", ("rdinit=/missing",)),
+    Case("sysrq-crash", "plain", "sysrq c"),
+    Case("out-of-memory-init", "plain", "oom-init"),
+    Case("out-of-memory-child", "plain", "oom-child"),
+    Case("triple-fault", "plain", "reboot", ("reboot=t",)),
+    Case("silent-restart", "plain", "reboot"),
+    Case("sleeps-for-ever", "plain", "sleep", (), 6),
+    Case("spins-for-ever", "plain", "spin", (), 6),
+    Case("killed-before-boot", "plain", "sleep", (), 0.5),
+    Case("killed-while-booting", "plain", "sleep", (), 1.9),
+    Case("never-stops-talking", "plain", "talk", ("printk.devkmsg=on",), 4),
+    Case("harmless-noise", "plain", "noise"),
+    Case("null-dereference", "debug", "crash EXCEPTION"),
+    Case("execute-null", "debug", "crash EXEC_NULL"),
+    Case("write-read-only", "debug", "crash WRITE_RO"),
+    Case("bug", "debug", "crash BUG"),
+    Case("panic", "debug", "crash PANIC"),
+    Case("warning", "debug", "crash WARNING"),
+    Case("warning-message", "debug", "crash WARNING_MESSAGE"),
+    Case("stack-overflow", "debug", "crash EXHAUST_STACK"),
+    Case("stack-smashed", "debug", "crash CORRUPT_STACK"),
+    Case("list-corrupted", "debug", "crash CORRUPT_LIST_ADD"),
+    Case("refcount", "debug", "crash REFCOUNT_INC_OVERFLOW"),
+    Case("soft-lockup", "debug", "crash SOFTLOCKUP", ("watchdog_thresh=2",), 30),
+    Case("rcu-stall", "debug", "crash SOFTLOCKUP", ("nosoftlockup", "rcupdate.rcu_cpu_stall_timeout=3"), 20),
+    Case("hung-task", "debug", "child-crash HUNG_TASK", ("hung_task_panic=1",), 40),
+    Case("loops-for-ever", "debug", "crash LOOP", ("nosoftlockup",), 6),
+    Case("kasan-use-after-free", "kasan", "crash WRITE_AFTER_FREE"),
+    Case("kasan-out-of-bounds", "kasan", "crash SLAB_LINEAR_OVERFLOW"),
+    Case("kasan-null-dereference", "kasan", "crash EXCEPTION"),
+    Case("ubsan-bounds", "kasan", "crash ARRAY_BOUNDS"),
+    Case("deadlock", "kasan", "crash SPINLOCKUP", ("nosoftlockup",), 8),
+)
+
+
+def make(case: Case, image: Path, misbehave: Path, work: Path) -> None:
+    """Boot one case and keep its log."""
+    initrd, log, facts = work / "initrd.cpio", HERE / f"{case.name}.log", HERE / f"{case.name}.json"
+    initrd.write_bytes(initramfs.base(misbehave.read_bytes()) + initramfs.run_files(case.how + "\n"))
+    log.unlink(missing_ok=True)
+    machine = qemu.Machine(
+        "x86_64", "tcg", str(image), str(initrd), str(log), str(work / "channel.bin"), append=case.append, memory_mb=256
+    )
+    done = process.run(qemu.command(machine), log=work / "qemu.log", timeout=case.seconds)
+    if len(said := log.read_bytes()) > 2 * KEPT:
+        log.write_bytes(said[:KEPT] + b"\n(cut here)\n" + said[-KEPT:])
+    value = {"code": done.code, "timed_out": done.timed_out, "kernel": case.kernel, "how": case.how}
+    facts.write_text(json.dumps(value | {"append": list(case.append)}, indent=2, sort_keys=True) + "\n")
+    print(f"{case.name}: code {done.code}, timed out {done.timed_out}, {done.seconds:.1f} s", flush=True)
+
+
+def main(arguments: list[str]) -> None:
+    only = set(arguments.pop().split(",")) if "--only" in arguments else None
+    misbehave, *named = [Path(a) if "=" not in a else a for a in arguments if a != "--only"]
+    kernels = dict(str(pair).split("=", 1) for pair in named)
+    work = Path("/tmp") / "misbehave-work"  # noqa: S108
+    work.mkdir(exist_ok=True)
+    for case in CASES:
+        if case.kernel in kernels and (only is None or case.name in only):
+            make(case, Path(kernels[case.kernel]) / "image", Path(misbehave), work)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
