@@ -138,6 +138,11 @@ def reached_init(lines: Iterable[str]) -> bool:
     return any(re.search(r"Run \S+ as init process", line) for line in lines)
 
 
+def restarted(lines: Iterable[str]) -> bool:
+    """Whether the kernel itself said that it restarts (kernel/reboot.c)."""
+    return any("reboot: " in line for line in lines)
+
+
 def _match(message: str) -> tuple[Kind, str] | None:
     if _WARNING.match(message):
         lockdep = (kind for kind, pattern in _SEARCHES if kind is Kind.LOCKDEP and pattern.search(message))

@@ -125,6 +125,8 @@ def judge(ended: Ended, channel: Channel, screen: bytes, token: str) -> Verdict:
     else:
         status = Status.PASSED
     late = [f"{ended}, after its token had come"] if ended.timed_out and not silent else []
+    if silent and ended.code == 0 and not found and not console.restarted(lines):
+        silent += ", and the machine was reset without a word (a triple fault does that)"
     # What the kernel said of itself comes first: the rest follows from it.
     reasons = (*wrong, *infra, *([f"{silent}; {ended}"] if silent else late))
     return Verdict(

@@ -75,6 +75,11 @@ def test_no_fact_makes_up_for_another(
         made.require()
 
 
+def test_a_reset_without_a_word() -> None:
+    assert "triple fault" in verdict.judge(WELL, NOTHING, BOOT, SENT).reasons[0]
+    assert "triple fault" not in verdict.judge(WELL, NOTHING, BOOT + DOWN, SENT).reasons[0]
+
+
 def test_the_control_has_no_device_and_passes() -> None:
     assert verdict.judge(WELL, said(device="no", end=19), BOOT, SENT).passed
     assert not verdict.judge(WELL, said(device="yes", end=19), BOOT, SENT).passed

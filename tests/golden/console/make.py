@@ -2,11 +2,11 @@
 
     python tests/golden/console/make.py MISBEHAVE NAME=KERNEL ... [--only LOG,LOG]
 
-MISBEHAVE is misbehave.c as a static program (compiled as guest/agent.py compiles the agent), each KERNEL a directory with
-an `image`. The kernels are tiny ones of Linux 7.1.8: `plain` has what kconfig/fragments/guest.config asks for; `debug` has
-LKDTM, SOFTLOCKUP_DETECTOR, DETECT_HUNG_TASK, STACKPROTECTOR_STRONG, LIST_HARDENED and PRINTK_CALLER as well; `kasan` has
-KASAN_INLINE, UBSAN_BOUNDS and PROVE_LOCKING on top of these. Each log is NAME.log with NAME.json beside it; what a test
-expects of it is in tests/test_verdict_golden.py, written by a person who read the log.
+MISBEHAVE is misbehave.c as a static program (compiled as guest/agent.py compiles the agent), each KERNEL a directory
+with an `image`. The kernels are tiny ones of Linux 7.1.8: `plain` has what kconfig/fragments/guest.config asks for;
+`debug` has LKDTM, SOFTLOCKUP_DETECTOR, DETECT_HUNG_TASK, STACKPROTECTOR_STRONG, LIST_HARDENED and PRINTK_CALLER as
+well; `kasan` has KASAN_INLINE, UBSAN_BOUNDS and PROVE_LOCKING on top of these. Each log is NAME.log with NAME.json
+beside it; what a test expects of it is in tests/test_verdict_golden.py, written by a person who read the log.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CASES = (
     Case("sleeps-for-ever", "plain", "sleep", (), 6),
     Case("spins-for-ever", "plain", "spin", (), 6),
     Case("killed-before-boot", "plain", "sleep", (), 0.5),
-    Case("killed-while-booting", "plain", "sleep", (), 1.9),
+    Case("killed-while-booting", "plain", "sleep", (), 1.3),
     Case("never-stops-talking", "plain", "talk", ("printk.devkmsg=on",), 4),
     Case("harmless-noise", "plain", "noise"),
     Case("null-dereference", "debug", "crash EXCEPTION"),
