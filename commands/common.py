@@ -67,9 +67,9 @@ def make_cell(
     )
 
 
-def announce(cell: Cell, where: str) -> None:
-    """The first line: what will be done, and where."""
-    print(f"{cell}, runtime {where}", flush=True)
+def announce(cell: Cell, where: str, *, json: bool) -> None:
+    """The first line: what will be done, and where; beside the result where that is JSON."""
+    print(f"{cell}, runtime {where}", file=sys.stderr if json else sys.stdout, flush=True)
 
 
 def print_json(value: Any) -> None:

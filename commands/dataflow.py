@@ -73,7 +73,7 @@ def capture(
     cell = make_cell(profile, base, arch, linux, series, toolchain, instrument, set, fragment)
     program, arguments = captured.program(exec)
     where = choose(runtime)
-    announce(cell, where)
+    announce(cell, where, json=json)
     recorded = captured.record(cell, where, program, arguments, words=words, install=not no_install, guard=not no_guard)
     if json:
         print_json({"folder": str(recorded.folder), "calls": list(view.objects(recorded.shown, filter))})

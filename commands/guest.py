@@ -33,7 +33,7 @@ def boot(
 
     cell = make_cell(profile, base, arch, linux, series, toolchain, instrument, set, fragment)
     where = choose(runtime)
-    announce(cell, where)
+    announce(cell, where, json=json)
     kernel = kernels.build(cell, where, install=not no_install, guard=not no_guard)
     folder = cells.new_folder(f"boot-{profile}-{base}-{cell.arch}")
     booted = cells.boot(cell, kernel, where, plan.draw([]), folder, install=not no_install)

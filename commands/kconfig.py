@@ -76,7 +76,7 @@ def check(
 
     cell = make_cell(profile, base, arch, linux, series, toolchain, instrument, set, fragment)
     where = choose(runtime)
-    announce(cell, where)
+    announce(cell, where, json=json)
     result = build.check_config(cell, where, install=not no_install, guard=not no_guard)
     rows = [lost.as_row() for lost in result.lost]
     if json:

@@ -31,7 +31,7 @@ def build(
 
     cell = make_cell(profile, base, arch, linux, series, toolchain, instrument, set, fragment)
     where = choose(runtime)
-    announce(cell, where)
+    announce(cell, where, json=json)
     made = kernels.build(cell, where, install=not no_install, guard=not no_guard)
     if json:
         print_json({"path": str(made.path), **made.metadata})
@@ -75,7 +75,7 @@ def run(
 
     cell = make_cell(profile, base, arch, linux, series, toolchain, instrument, set, fragment)
     where = choose(runtime)
-    announce(cell, where)
+    announce(cell, where, json=json)
     result = cells.run(cell, where, seed=seed, install=not no_install, guard=not no_guard)
     if json:
         print_json(result.as_json())
