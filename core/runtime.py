@@ -237,7 +237,8 @@ class DockerSession:
                     self.kill_all()
         if code is None:
             raise InfraError(f"the container stopped while running {argv[0]}", "run the same command again", log)
-        if code in (126, 127) and not tail:
+        # The engine says in the program's place that it could not start it; a shell that finds nothing says so itself.
+        if code in (126, 127) and (not tail or tail[-1].startswith("OCI runtime exec failed")):
             raise InfraError(f"the program {argv[0]} is not in the image", "report this: the image is ours", log)
         # A shell's way to say "ended by signal n" is 128 + n; here as everywhere it is -n.
         code = -(code - 128) if 128 < code < 160 else code
@@ -323,12 +324,12 @@ def open_session(
         raise ValueError("a docker session needs an image")
     client = engine()
     sweep_containers(client)
-    with engine_errors("starting a container"):
-        container = client.containers.run(
+    with engine_errors("making a container"):
+        # Not containers.run: that asks a registry for an image that the engine does not have.
+        container = client.containers.create(
             image.ref,
             # Process 1 only waits; it is a shell so that it reaps what the steps leave behind.
             ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 86400 & wait; done"],
-            detach=True,
             network_mode="bridge" if network else "none",
             user=f"{os.getuid()}:{os.getgid()}",
             environment={"HOME": "/tmp", "LC_ALL": "C.UTF-8"},  # noqa: S108  (inside the container)
@@ -340,6 +341,8 @@ def open_session(
             security_opt=["no-new-privileges"],
         )
     try:
+        with engine_errors("starting a container"):
+            container.start()
         yield DockerSession(client, container.id, tuple(mounts))
     finally:
         with contextlib.suppress(Exception):  # the next session sweeps what cannot be removed now

@@ -1,0 +1,51 @@
+"""What all tests stand on: a home of their own and no network but loopback, unless a test is marked e2e or slow."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_SETTINGS = ("KDF_SNAPSHOT", "KDF_BASE_IMAGE", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+def _is_loopback(host: object) -> bool:
+    if host in (None, "", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(str(host)).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def isolation(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unit tests see an empty home; names outside do not resolve, addresses outside do not answer."""
+    if request.node.get_closest_marker("e2e") or request.node.get_closest_marker("slow"):
+        return
+    home = tmp_path / "user-home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
+    monkeypatch.setenv("KDF_HOME", str(tmp_path / "kdf-home"))
+    for name in _SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    resolve, connect = socket.getaddrinfo, socket.socket.connect
+
+    def getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if not _is_loopback(name):
+            raise socket.gaierror(socket.EAI_NONAME, f"a unit test asked for {name}")
+        return resolve(host, *args, **options)
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):
+            raise OSError(101, f"a unit test connected to {address[0]}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket.socket, "connect", guarded)
