@@ -232,7 +232,7 @@ def _sync(folder: Path) -> None:
 
 
 def list_sources() -> list[dict[str, str]]:
-    """One row for each origin: `name`, `origin`, `pinned` (the hash, or what to do), `here` (yes, part or nothing)."""
+    """One row for each origin: `name`, `default`, `origin`, `pinned` (hash, or what to do), `here` (yes, part, empty)."""
     default, known = load()
     rows = []
     for source in known.values():
@@ -242,7 +242,8 @@ def list_sources() -> list[dict[str, str]]:
             part = path.with_name(path.name + ".part").exists()
             rows.append(
                 {
-                    "name": source.name + (" (default)" if source.name == default else ""),
+                    "name": source.name,
+                    "default": "yes" if source.name == default else "",
                     "origin": origin.shown,
                     "pinned": remembered.get(origin.place) or "no: needs --sha256",
                     "here": "yes" if path.exists() else "part" if part else "",
