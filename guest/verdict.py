@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core.errors import InfraError, UnderTest
 from guest import console
-from guest.channel import Channel
+from guest.channel import Channel, Ran
 from guest.console import Splat
 
 _SIGNALS = {number.value: number.name for number in signal.Signals}
@@ -172,14 +172,19 @@ def _agent_reasons(channel: Channel, token: str) -> list[str]:
     reasons += [f"the channel is damaged: {problem}" for problem in channel.problems if not _only_cut(channel, problem)]
     # A kernel without the device ends its workloads with ENODEV: that is a fact for the caller, not a broken guest.
     calm = {0, None} | ({errno.ENODEV} if channel.device is False else set())
-    reasons += [
-        f"workload {ran.name} ended with {errno.errorcode.get(ran.end, str(ran.end))}"
-        for ran in channel.ran
-        if ran.end is not None and ran.end not in calm
-    ]
+    reasons += [_bad_end(ran) for ran in channel.ran if ran.end is not None and ran.end not in calm]
     if channel.device is not False:
         reasons += [f"the agent says: {sentence}" for sentence in channel.trouble]
     return reasons
+
+
+def _bad_end(ran: Ran) -> str:
+    if ran.facts.get("ended") == "timeout":
+        return f"workload {ran.name} did not end in its time"
+    if "signal" in ran.facts:
+        number = ran.facts["signal"]
+        return f"workload {ran.name} died of {_SIGNALS.get(int(number), number) if number.isdecimal() else number}"
+    return f"workload {ran.name} ended with {errno.errorcode.get(ran.end or 0, str(ran.end))}"
 
 
 def _only_cut(channel: Channel, problem: str) -> bool:

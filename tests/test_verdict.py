@@ -75,6 +75,21 @@ def test_no_fact_makes_up_for_another(
         made.require()
 
 
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        (b"ended=timeout\n", "did not end in its time"),
+        (b"signal=11\n", "died of SIGSEGV"),
+        (b"signal=x\n", "died of x"),
+        (b"error=-8\nexit=1\n", "ended with EINVAL"),
+    ],
+)
+def test_how_a_workload_ended(facts: bytes, sentence: str) -> None:
+    data = frame(Type.BEGIN, 0, b"exec") + frame(Type.FACTS, 0, facts) + frame(Type.END, 0, struct.pack("<i", 22))
+    made = verdict.judge(WELL, channel.parse(data), BOOT, SENT)
+    assert made.reasons[0] == f"workload exec {sentence}"
+
+
 def test_a_reset_without_a_word() -> None:
     assert "triple fault" in verdict.judge(WELL, NOTHING, BOOT, SENT).reasons[0]
     assert "triple fault" not in verdict.judge(WELL, NOTHING, BOOT + DOWN, SENT).reasons[0]

@@ -103,7 +103,8 @@ static long plan_read(struct plan *p)
 
 /* ---- saying what is wrong, and the end ---- */
 
-static void trouble(u32 workload, const char *what, const char *name, long error)
+/* On the console, and as a frame if no other frame says it. */
+static void complain(int on_channel, u32 workload, const char *what, const char *name, long error)
 {
 	char line[300];
 	struct text t = { line, 0, sizeof(line) - 1 };
@@ -114,10 +115,16 @@ static void trouble(u32 workload, const char *what, const char *name, long error
 		text_put(&t, ": error ");
 		text_decimal(&t, error);
 	}
-	channel_send(FRAME_TROUBLE, workload, line, t.used);
+	if (on_channel)
+		channel_send(FRAME_TROUBLE, workload, line, t.used);
 	text_put(&t, "\n");
 	sys_write(2, "kdf-agent: ", 11);
 	sys_write(2, line, t.used);
+}
+
+static void trouble(u32 workload, const char *what, const char *name, long error)
+{
+	complain(1, workload, what, name, error);
 }
 
 static void __attribute__((noreturn)) restart(void)
@@ -388,8 +395,11 @@ static void child_of(struct run *run, const struct workload *w, int output)
 	sys_exit(ret ? 1 : 0);
 }
 
-/* The child's last word on itself, in facts; what the end frame says of it, as a positive errno. */
-static s32 outcome_of(struct report *report, s32 status)
+/*
+ * The child's last word on itself, in facts; what the end frame says of it, as a positive errno. How a user's program
+ * ends, by an exit status or a signal, is its own matter.
+ */
+static s32 outcome_of(struct report *report, const struct workload *w, s32 status)
 {
 	if (status == -1) {
 		text_line(&report->facts, "ended", "timeout");
@@ -397,7 +407,7 @@ static s32 outcome_of(struct report *report, s32 status)
 	}
 	if (status & 0x7f) {
 		text_line_decimal(&report->facts, "signal", status & 0x7f);
-		return EINTR;
+		return w->becomes_program ? 0 : EINTR;
 	}
 	text_line_decimal(&report->facts, "exit", status >> 8 & 0xff);
 	return 0;
@@ -459,11 +469,11 @@ static s32 run_workload(const struct workload *w, const struct plan *p, u32 inde
 	if (!error) {
 		s32 status = wait_for((s32)pid, timeout, ends[0], index);
 
-		end = outcome_of(run.report, status);
+		end = outcome_of(run.report, w, status);
 		if (!end)
 			end = (s32)-run.report->error;
 		if (end)
-			trouble(index, "the workload did not end well: ", w->name, end);
+			complain(0, index, "the workload did not end well: ", w->name, end);
 		channel_send(FRAME_FACTS, index, run.report->facts_text, run.report->facts.used);
 		for (u32 i = 0; i < w->parts; i++) {
 			struct part *part = &run.report->parts[i];
