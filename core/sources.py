@@ -232,7 +232,7 @@ def _sync(folder: Path) -> None:
 
 
 def list_sources() -> list[dict[str, str]]:
-    """One row for each origin: `name`, `default`, `origin`, `pinned` (hash, or what to do), `here` (yes, part, empty)."""
+    """One row for each origin: `name`, `default`, `origin`, `pinned` (hash or advice), `here` (yes, part or none)."""
     default, known = load()
     rows = []
     for source in known.values():
