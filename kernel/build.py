@@ -15,14 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kconfig.profile import Request
-
 from core import runtime, sources, store
 from core.errors import InfraError, UnderTest, UserError
 from core.progress import Progress
 from core.runtime import Mount, Session
 from core.store import Product
 from kconfig import config, profile, survival
+from kconfig.profile import Request
 from kernel import cache
 from kernel.cell import Cell
 from patches import apply
@@ -71,7 +70,7 @@ def prepare(cell: Cell, where: str, *, install: bool = True, guard: bool = True)
     if guard:
         check_generation(toolchain, wanted.generation, cell.series)
     tree = apply.tree(sources.source_tree(cell.linux), wanted)
-    version = kernel_version(tree.path / "linux")
+    version = apply.stated_version(tree.path / "linux")
     request = profile.compose(
         cell.profile, cell.base, cell.arch, version, extra_fragments=cell.fragments, sets=cell.sets
     )
@@ -102,24 +101,6 @@ def check_generation(toolchain: Toolchain, wanted: str | None, series: str) -> N
         f"the toolchain {toolchain.name} emits callbacks of generation {toolchain.generation}, "
         f"the series {series} takes generation {wanted}: the kernel would record garbage",
         "use a toolchain and a series of one generation",
-    )
-
-
-def kernel_version(tree: Path) -> str:
-    """The version that a source tree's Makefile states, such as `7.1.8`.
-
-    Raises:
-        UserError: it is no kernel tree.
-    """
-    try:
-        head = (tree / "Makefile").read_text(errors="replace")[:4000]
-    except OSError:
-        raise UserError(f"{tree} is no Linux source: it has no Makefile") from None
-    parts = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)", head, re.MULTILINE))
-    if "VERSION" not in parts:
-        raise UserError(f"{tree} is no Linux source: its Makefile states no version")
-    return (
-        f"{parts['VERSION']}.{parts.get('PATCHLEVEL', '0')}.{parts.get('SUBLEVEL', '0')}{parts.get('EXTRAVERSION', '')}"
     )
 
 

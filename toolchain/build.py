@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.host import ensure_packages
-
 from core import process, runtime, store
+from core.host import ensure_packages
 from core.runtime import Image, Mount, Session
 from core.store import Product
 from toolchain import image, names
@@ -80,7 +79,7 @@ def place(name: str, where: str, *, install: bool = True) -> tuple[Image | None,
     """
     own = names.spec(name)
     if where == "docker":
-        made = image.ensure(own.image)
+        made = image.ensure(own.image, install=install)
         return made, made.packages
     packages = image.host_packages(own.image)
     ensure_packages(packages, install=install)

@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.origins import apt_origin
-
 from core import process, runtime, store
 from core.data import load_yaml
 from core.errors import InfraError, UserError, nearest
+from core.host import ensure_packages
+from core.origins import apt_origin
 from core.progress import Progress
 from core.runtime import Image
 
 FOLDER = Path(__file__).parent / "images"
 _DOCKERFILE = FOLDER / "kernel.Dockerfile"
+# What makes the base image, and the keys that it checks the packages with.
+_BOOTSTRAP_PACKAGES = ("mmdebstrap", "debian-archive-keyring")
 _DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 _QUERY = ["dpkg-query", "-W", "-f", "${Package}=${Version}:${Architecture}\n"]
 
@@ -106,15 +108,19 @@ def host_packages(name: str) -> list[str]:
     return sorted({*below, *images[name].packages})
 
 
-def ensure(name: str, *, renew: bool = False) -> Image:
+def ensure(name: str, *, renew: bool = False, install: bool = True) -> Image:
     """The image of a name, made now if the engine does not have it.
+
+    Args:
+        renew: make it even if it is there.
+        install: whether mmdebstrap may be installed on the host, if the base has to be made.
 
     Raises:
         UserError: there is no image of that name.
         InfraError: no engine, or making it failed.
     """
     own = spec(name)
-    below = ensure(own.stands_on) if own.stands_on else _ensure_base()
+    below = ensure(own.stands_on, install=install) if own.stands_on else _ensure_base(install=install)
     inputs = {
         "dockerfile": store.hash_file(_DOCKERFILE),
         "below": below.packages,
@@ -196,7 +202,7 @@ def _packages(client: Any, ref: str, folder: Path) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def _ensure_base() -> Image:
+def _ensure_base(*, install: bool) -> Image:
     """The image under all others: pulled by digest, or made with mmdebstrap."""
     base, _images = specs()
     inputs = {"suite": base.suite, "digest": base.digest, "machine": platform.machine()}
@@ -204,6 +210,8 @@ def _ensure_base() -> Image:
     try:
         found = _known(client, inputs)
         if found is None:
+            if not base.digest:
+                ensure_packages(_BOOTSTRAP_PACKAGES, install=install)
             work = _pull_base if base.digest else _bootstrap_base
             found = store.make("image", inputs, lambda tmp: work(client, base, tmp), renew=True).metadata
         return Image("base", found["ref"], found["packages"])

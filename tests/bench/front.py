@@ -1,7 +1,7 @@
 """What the front program costs per compiler call, beside the compiler itself in the same run.
 
-Target of the issue "First record": at most 5 ms per call. The programs compile an empty file in turn; the
-medians are compared. Prints JSON; ends with 1 if the target is missed. Needs clang-19 and llvm-config-19 on the host.
+Target of the issue "First record": at most 5 ms per call. The programs compile an empty file in turn; the medians are
+compared. Prints JSON; ends with 1 if the target is missed. Needs clang-19 and llvm-config-19 on the host.
 """
 
 from __future__ import annotations
