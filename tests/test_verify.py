@@ -6,11 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_pass_build import NEEDS_LLVM, PASS, plugin_19
 
+from core import runtime
 from core.errors import UnderTest, UserError
-from core.runtime import HostSession
-from toolchain import expect, faults, verify
+from core.runtime import HostSession, Mount
+from tests.test_pass_build import NEEDS_LLVM, PASS, plugin_19
+from toolchain import build, expect, faults, verify
 from toolchain.expect import Field, Line, Value
 
 __all__ = ["plugin_19"]
@@ -148,3 +149,16 @@ def test_each_fault_is_noticed(broken_passes: Path, number: int) -> None:
     wanted = faults.FAULTS[number].cases if number else None
     failed = faults.failed_cases(HostSession(), 19, PASS, broken_passes, number, wanted)
     assert set(failed) == (wanted or set())
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", ["plugin-19", "plugin-23"])
+def test_each_fault_is_noticed_in_the_image(tmp_path: Path, name: str) -> None:
+    """The same where the compilers are those of the images, and nothing is on the host."""
+    tools = build.ensure(name, runtime.choose())
+    major = int(name.rpartition("-")[2])
+    mounts = [Mount(PASS, "/kdf/pass"), Mount(tmp_path, "/kdf/run", writable=True)]
+    with build.open_session(tools, mounts) as session:
+        for number, fault in faults.FAULTS.items():
+            failed = faults.failed_cases(session, major, PASS, tmp_path, number, fault.cases)
+            assert set(failed) == fault.cases, fault.what
