@@ -30,8 +30,8 @@ _KERNEL_ARCH = {
 
 # Wall seconds that a run may take, by accelerator: `base` for boot and end, then so much for each workload.
 # Measured under TCG on a busy machine: tiny 2.5 s, tiny with all instrumented about 5 s, defconfig 8 s (docs/guest.md).
-_BOOT_SECONDS = {"tcg": 120.0, "kvm": 60.0}
-_WORK_SECONDS = {"tcg": 60.0, "kvm": 30.0}
+_BOOT_SECONDS = {"tcg": 90.0, "kvm": 30.0}
+_WORK_SECONDS = {"tcg": 30.0, "kvm": 10.0}
 # How much longer an instrumented guest may take; KASAN's shadow checks are the dearest (docs/guest.md).
 _SLOWER = {"none": 1.0, "ubsan": 1.5, "kasan": 4.0}
 
