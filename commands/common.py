@@ -43,8 +43,8 @@ def make_cell(
     series: str,
     toolchain: str,
     instrument: str,
-    sets: Sequence[str],
-    fragments: Sequence[str],
+    sets: Sequence[str] | None,
+    fragments: Sequence[str] | None,
 ) -> Cell:
     """A cell from the options of a task, empty ones replaced by their defaults."""
     from core.errors import UserError, nearest
@@ -62,8 +62,8 @@ def make_cell(
         arch=check_arch(arch) if arch else host_arch(),
         linux=linux or "7.1.8",
         instrument=tuple(part for part in instrument.split(",") if part),
-        fragments=tuple(fragments),
-        sets=tuple(sets),
+        fragments=tuple(fragments or ()),
+        sets=tuple(sets or ()),
     )
 
 

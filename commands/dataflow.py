@@ -59,8 +59,8 @@ def capture(
     toolchain: str = "",
     runtime: str = "auto",
     instrument: str = "",
-    set: Any = (),  # noqa: A002
-    fragment: Any = (),
+    set: Any = None,  # noqa: A002
+    fragment: Any = None,
     no_install: bool = False,
     no_guard: bool = False,
     json: bool = False,

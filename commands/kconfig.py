@@ -31,8 +31,8 @@ def show(
     base: str = "defconfig",
     arch: str = "",
     linux: str = "7.1.8",
-    set: Any = (),  # noqa: A002  (Invoke's flag name)
-    fragment: Any = (),
+    set: Any = None,  # noqa: A002  (Invoke's flag name)
+    fragment: Any = None,
     json: bool = False,
 ) -> None:
     """Show a composed profile, each line with its origin. Example: ./invoke kconfig.show all --base tiny"""
@@ -40,7 +40,7 @@ def show(
     from kernel.cell import check_arch, host_arch
 
     request = profiles.compose(
-        profile, base, check_arch(arch) if arch else host_arch(), linux, extra_fragments=fragment, sets=set
+        profile, base, check_arch(arch) if arch else host_arch(), linux, extra_fragments=fragment or (), sets=set or ()
     )
     rows = [a.as_row() for a in request.asked]
     if json:
@@ -64,8 +64,8 @@ def check(
     toolchain: str = "",
     runtime: str = "auto",
     instrument: str = "",
-    set: Any = (),  # noqa: A002  (Invoke's flag name)
-    fragment: Any = (),
+    set: Any = None,  # noqa: A002  (Invoke's flag name)
+    fragment: Any = None,
     no_install: bool = False,
     no_guard: bool = False,
     json: bool = False,

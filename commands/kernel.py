@@ -19,8 +19,8 @@ def build(
     toolchain: str = "",
     runtime: str = "auto",
     instrument: str = "",
-    set: Any = (),  # noqa: A002  (Invoke's flag name)
-    fragment: Any = (),
+    set: Any = None,  # noqa: A002  (Invoke's flag name)
+    fragment: Any = None,
     no_install: bool = False,
     no_guard: bool = False,
     json: bool = False,
@@ -62,8 +62,8 @@ def run(
     toolchain: str = "",
     runtime: str = "auto",
     instrument: str = "",
-    set: Any = (),  # noqa: A002  (Invoke's flag name)
-    fragment: Any = (),
+    set: Any = None,  # noqa: A002  (Invoke's flag name)
+    fragment: Any = None,
     seed: str = "",
     no_install: bool = False,
     no_guard: bool = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +87,22 @@ def test_light_imports() -> None:
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_repeated_options_are_kept_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "kconfig.show",
+        "all",
+        "--base",
+        "tiny",
+        "--arch",
+        "x86_64",
+        "--set",
+        "BUGY=y",
+        "--set",
+        "OTHER=n",
+        "--json",
+    ]
+    assert program.main(words) == 0
+    asked = {row["symbol"]: row["value"] for row in json.loads(capsys.readouterr().out)}
+    assert (asked["BUGY"], asked["OTHER"]) == ("y", "n")
