@@ -1,9 +1,13 @@
-"""Captures on disk: NAME.words, and NAME.json that says what the words are."""
+"""Captures on disk: NAME.words, and NAME.json that says what the words are.
+
+What comes in is what `guest.run.write_captures` wrote; what goes out is a Capture. Nothing is taken on trust: each key
+has a type, and what does not fit together is named.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,10 @@ from typing import Any
 from core.errors import UnderTest, UserError
 from dataflow import records
 from dataflow.records import Records
+
+ARCHES = ("x86_64", "arm64")
+# KCOV_DF_FLAG_*: the kinds of records that a kernel can write (include/uapi/linux/kcov_dataflow.h of series kit).
+FLAG_ARGS, FLAG_RET = 1, 2
 
 
 @dataclass(frozen=True)
@@ -20,12 +28,14 @@ class Capture:
     Attributes:
         name: workload, and part if there are several.
         layout: of the records.
-        capacity: words of the buffer in the guest.
+        capacity: words of the buffer in the guest, word 0 included.
         dropped: records that did not fit, as the device says; None if it does not say.
+        version, flags: the rest of what KCOV_DF_INFO says; None likewise.
         plan: what was drawn for the workload; facts: what the workload saw.
         stext: run-time address of `_stext`, or None.
         modules: module -> section -> run-time address.
         arch: `x86_64` or `arm64`.
+        words: the buffer as far as it was used, u64.
     """
 
     name: str
@@ -38,15 +48,30 @@ class Capture:
     modules: Mapping[str, Mapping[str, int]]
     arch: str
     words: Any
+    version: int | None = None
+    flags: int | None = None
 
-    def records(self) -> Records:
+    def records(self, *, whole: bool = True) -> Records:
         """The records in it.
 
+        Args:
+            whole: demand that the sequence has no gap.
+
         Raises:
-            UnderTest: the words are not what the layout allows.
+            UserError: the layout is not known.
+            UnderTest: the words are not what the layout allows, or the device names another layout.
         """
+        form = records.layout(self.layout)
+        if self.version is not None and form.info_version is not None and self.version != form.info_version:
+            raise UnderTest(
+                f"capture {self.name}: the device says layout version {self.version}, "
+                f"the series says {self.layout}, which is version {form.info_version}",
+                "the kernel was not built from the series that its product names",
+            )
+        if len(self.words) > self.capacity:
+            raise UnderTest(f"capture {self.name}: {len(self.words)} words from a buffer of {self.capacity}")
         try:
-            return records.decode(self.words, self.layout)
+            return records.decode(self.words, self.layout, whole=whole)
         except UnderTest as error:
             raise UnderTest(f"capture {self.name}: {error.message}", error.hint) from error
 
@@ -68,24 +93,70 @@ def load(path: Path) -> Capture:
         raise UserError(f"there is no capture {error.filename}") from None
     except ValueError as error:
         raise UserError(f"{described} is not JSON: {error}") from None
-    if len(data) % 8:
-        raise UnderTest(f"{raw} has {len(data)} bytes, which are no whole words")
-    try:
-        info = value["info"]
-        return Capture(
-            name=path.stem,
-            layout=str(value["layout"]),
-            capacity=int(value["capacity"]),
-            dropped=None if info is None else int(info["dropped"]),
-            plan={str(k): str(v) for k, v in value["plan"].items()},
-            facts={str(k): str(v) for k, v in value["facts"].items()},
-            stext=int(value["stext"], 16) if value["stext"] else None,
-            modules={m: {s: int(a, 16) for s, a in sections.items()} for m, sections in value["modules"].items()},
-            arch=str(value["arch"]),
-            words=np.frombuffer(data, dtype="<u8"),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{described} does not describe a capture: {type(error).__name__} {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{described} does not describe a capture: it is no JSON object")
+    if len(data) % 8 or not data:
+        raise UnderTest(f"{raw} has {len(data)} bytes, which are no whole words with a word 0")
+    read = _Reader(described, value)
+    info = read("info", dict, none=True)
+    inside = _Reader(described, info or {}, "info.")
+    stext = read("stext", str, none=True)
+    return Capture(
+        name=path.stem,
+        layout=read("layout", str),
+        capacity=read("capacity", int),
+        dropped=None if info is None else inside("dropped", int),
+        version=None if info is None else inside("version", int),
+        flags=None if info is None else inside("flags", int),
+        plan=_texts(read("plan", dict)),
+        facts=_texts(read("facts", dict)),
+        stext=read.checked("stext", lambda: int(stext, 16)) if stext else None,
+        modules=read.checked("modules", lambda: _modules(read("modules", dict))),
+        arch=read.one_of("arch", ARCHES),
+        words=np.frombuffer(data, dtype="<u8"),
+    )
+
+
+class _Reader:
+    """Typed access to a JSON object; what does not fit is an error that names file and key."""
+
+    def __init__(self, path: Path, value: Mapping[str, Any], prefix: str = "") -> None:
+        self.path, self.value, self.prefix = path, value, prefix
+
+    def _wrong(self, key: str, what: str) -> UserError:
+        return UserError(f"{self.path} does not describe a capture: {self.prefix}{key} {what}")
+
+    def __call__(self, key: str, kind: type, *, none: bool = False) -> Any:
+        if key not in self.value:
+            raise self._wrong(key, "is missing")
+        found = self.value[key]
+        if found is None and none:
+            return None
+        if not isinstance(found, kind) or isinstance(found, bool):
+            raise self._wrong(key, f"is {json.dumps(found)[:40]}, not {kind.__name__}")
+        if isinstance(found, int) and found < 0:
+            raise self._wrong(key, f"is {found}")
+        return found
+
+    def one_of(self, key: str, known: tuple[str, ...]) -> str:
+        found: str = self(key, str)
+        if found not in known:
+            raise self._wrong(key, f"is {found or 'empty'}, not one of {', '.join(known)}")
+        return found
+
+    def checked(self, key: str, make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._wrong(key, f"cannot be read: {error}") from None
+
+
+def _texts(found: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in found.items()}
+
+
+def _modules(found: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    return {name: {s: int(a, 16) for s, a in sections.items()} for name, sections in found.items()}
 
 
 def load_all(folder: Path) -> dict[str, Capture]:
@@ -93,6 +164,7 @@ def load_all(folder: Path) -> dict[str, Capture]:
 
     Raises:
         UserError: there is none.
+        UnderTest: the words of one are not whole.
     """
     found = {path.stem: load(path) for path in sorted(folder.glob("*.json"))}
     if not found:

@@ -7,15 +7,19 @@ each with what was asked and what was got. A fact about something that is not th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from core.errors import KitError
-from dataflow import capture, records, symbols
+from core.errors import UnderTest
+from dataflow import capture, records, sites, symbols
 from dataflow.capture import Capture
-from dataflow.records import ENTRY, RETURN, Records
+from dataflow.records import CLAMP, ENTRY, RETURN, Records
 from dataflow.sites import Kernel
-from dataflow.symbols import Symbols
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # O_LARGEFILE, which openat adds to the flags on 64-bit kernels: asm-generic and arm64 fcntl.h.
 O_LARGEFILE = {"x86_64": 0o100000, "arm64": 0o400000}
@@ -35,25 +39,25 @@ class Fact:
 
 @dataclass(frozen=True)
 class _Run:
-    """Everything that the checks look at."""
+    """Everything that the checks look at; `addresses` are link-time addresses of the captures' records."""
 
     captures: Mapping[str, Capture]
     tables: Mapping[str, Records]
-    symbols: Symbols
+    addresses: Mapping[str, NDArray[np.uint64]]
     kernel: Kernel
 
-    def address(self, name: str, function: str) -> int | None:
-        """The run-time address of a function in a capture."""
-        place = self.symbols.address(function)
-        return None if place is None else place + symbols.shift(self.symbols, self.captures[name].stext)
-
-    def returned(self, name: str, function: str) -> list[int]:
-        """All values that a function returned in a capture."""
-        place = self.address(name, function)
+    def rows(self, name: str, function: str, kind: int) -> list[int]:
+        """The records of a function in a capture, in order."""
+        place = self.kernel.symbols.address(function)
         if place is None:
             return []
+        found = (self.addresses[name] == place) & (self.tables[name].kind == kind)
+        return [row for row, there in enumerate(found.tolist()) if there]
+
+    def returned(self, name: str, function: str) -> list[int]:
+        """All values that a function returned in a capture: as many bits as it returns, as signed numbers."""
         table = self.tables[name]
-        return [table.values(row)[0] for row in table.rows(place, RETURN)]
+        return [_signed(table.values(row)[0], int(table.size[row])) for row in self.rows(name, function, RETURN)]
 
 
 @dataclass(frozen=True)
@@ -66,32 +70,67 @@ class _Opened:
     mode: int
 
 
+def require_device(hello: Mapping[str, str]) -> None:
+    """A kernel without the device recorded nothing, and nothing can be checked.
+
+    Args:
+        hello: what the agent said first.
+
+    Raises:
+        UnderTest: it said that there is no device, or did not say that there is one.
+    """
+    if hello.get("device") != "yes":
+        raise UnderTest(
+            "this kernel has no kcov_dataflow device: it records nothing",
+            "build it with a profile that has KCOV_DATAFLOW_ARGS or KCOV_DATAFLOW_RET: --profile dataflow or all",
+        )
+
+
 def examine(folder: Path, kernel_dir: Path) -> list[Fact]:
     """All facts of a standard run.
 
     Args:
         folder: captures of the workloads getpid, open-close, fork and overflow.
-        kernel_dir: holds `vmlinux` and `System.map`.
+        kernel_dir: holds `vmlinux`, `System.map`, and `modules/` if it has any.
 
     Raises:
-        UserError: the folder has no captures, or the kernel's files are not there.
-        UnderTest: the words of a capture are not what its layout allows.
+        UserError: the folder has no captures, they are not what we write, or the kernel's files are not there.
+        UnderTest: a file of words is damaged.
     """
     captures = capture.load_all(folder)
-    names = symbols.read(kernel_dir / "System.map")
-    run = _Run(
-        captures,
-        {name: one.records() for name, one in captures.items()},
-        names,
-        Kernel(kernel_dir / "vmlinux", names),
-    )
-    missing = [Fact(f"{name}: captured", False, "a capture", "none") for name in WORKLOADS if name not in captures]
-    if missing:
-        return missing
-    facts = [fact for name in captures for fact in _well_formed(run, name)]
+    facts = [Fact(f"{name}: captured", name in captures, "a capture", "none") for name in WORKLOADS]
+    facts = [fact for fact in facts if not fact.ok]
+    tables: dict[str, Records] = {}
+    for name, one in captures.items():
+        try:
+            tables[name] = one.records(whole=False)
+        except UnderTest as error:
+            facts.append(Fact(f"{name}: every word is as the layout says", False, one.layout, error.message))
+    if not tables:
+        return facts
+    mapped = symbols.read(kernel_dir / "System.map")
+    addresses = {name: symbols.link_time(t.pc, mapped, captures[name].stext) for name, t in tables.items()}
+    run = _Run(captures, tables, addresses, _kernel(captures, mapped, kernel_dir))
+    facts += [fact for name in tables for fact in _well_formed(run, name)]
     for group in (_getpid, _open_close, _fork, _overflow):
         facts += _guarded(group, run)
     return facts
+
+
+def _kernel(captures: Mapping[str, Capture], mapped: symbols.Symbols, kernel_dir: Path) -> Kernel:
+    """The kernel with the modules that a capture names: they are the same in all captures of one boot."""
+    with_modules = next((one for one in captures.values() if one.modules), None)
+    loaded = (
+        symbols.modules(kernel_dir / "modules", with_modules.modules, mapped, with_modules.stext)
+        if with_modules is not None
+        else ()
+    )
+    return sites.load(kernel_dir / "vmlinux", mapped, loaded)
+
+
+def to_json(facts: Sequence[Fact]) -> dict[str, object]:
+    """All facts, and whether all of them hold; no facts hold nothing."""
+    return {"ok": bool(facts) and all(fact.ok for fact in facts), "checks": [asdict(fact) for fact in facts]}
 
 
 def _guarded(group: Callable[[_Run], list[Fact]], run: _Run) -> list[Fact]:
@@ -100,6 +139,12 @@ def _guarded(group: Callable[[_Run], list[Fact]], run: _Run) -> list[Fact]:
         return group(run)
     except (KeyError, ValueError, IndexError) as error:
         return [Fact(group.__name__.strip("_"), False, "plan and facts", f"{type(error).__name__}: {error}")]
+
+
+def _signed(value: int, size: int) -> int:
+    """A recorded number of so many bytes as a signed one."""
+    bits = 8 * min(size, 8)
+    return value - (1 << bits) if bits and value >> (bits - 1) else value
 
 
 def _number(text: str) -> int:
@@ -120,62 +165,58 @@ def _well_formed(run: _Run, name: str) -> list[Fact]:
     """What holds for the records of any capture."""
     import numpy as np
 
-    table, one = run.tables[name], run.captures[name]
-    facts = [Fact(f"{name}: records", len(table) > 0, "> 0", str(len(table)))]
-    pcs = symbols.link_time(table.pc, run.symbols, one.stext)
-    strange = np.unique(pcs[~np.isin(pcs, run.kernel.instrumented())])
-    facts.append(
+    table, pcs = run.tables[name], run.addresses[name]
+    some = len(table) > 0
+    known = np.unique(pcs)
+    strange = known[~np.isin(known, run.kernel.instrumented())].tolist()
+    steps = records.gaps(table)
+    wrong = _miscounted(run, name)
+    functions = f"{len(known)} functions"
+    labels = ", ".join(run.kernel.symbols.label(pc) for pc in strange[:3])
+    first_gap = f"{len(steps)} gaps, first at record {steps[0]}" if steps else "no gap"
+    return [
+        Fact(f"{name}: records", some, "> 0", str(len(table))),
         Fact(
             f"{name}: every pc is an instrumented function's start",
-            len(table) > 0 and len(strange) == 0,
-            f"{len(np.unique(pcs))} functions",
-            f"{len(strange)} others" + "".join(f", {run.symbols.label(int(p))}" for p in strange[:3])
-            if len(strange)
-            else f"{len(np.unique(pcs))} functions",
-        )
-    )
-    steps = records.gaps(table)
-    facts.append(
-        Fact(
-            f"{name}: the sequence steps by 1",
-            len(table) > 0 and not steps,
-            "no gap",
-            f"{len(steps)} gaps, first at record {steps[0]}" if steps else "no gap",
-        )
-    )
-    wrong = _miscounted(run, name, [int(pc) for pc in pcs])
-    facts.append(
+            some and not strange,
+            functions,
+            f"{len(strange)} others: {labels}" if strange else functions,
+        ),
+        Fact(f"{name}: the sequence steps by 1", some and not steps, "no gap", first_gap if some else "no record"),
         Fact(
             f"{name}: value counts equal vmlinux's tables",
-            len(table) > 0 and not wrong,
+            some and not wrong,
             f"{len(table)} records",
             f"{len(wrong)} differ, first: {wrong[0]}" if wrong else f"{len(table)} records",
-        )
-    )
-    return facts
+        ),
+    ]
 
 
-def _miscounted(run: _Run, name: str, pcs: Sequence[int]) -> list[str]:
-    """Records whose number of values is not one that the code of their function passes."""
+def _miscounted(run: _Run, name: str) -> list[str]:
+    """Records whose number of values, or size, is not one that the code of their function passes."""
+    import numpy as np
+
     table = run.tables[name]
+    columns = np.stack([run.addresses[name], table.kind, table.index, table.count, table.size]).astype(np.uint64)
+    kinds, first = np.unique(columns, axis=1, return_index=True)
     wrong: list[str] = []
-    allowed: dict[tuple[int, int, int], set[int]] = {}
-    for row, (pc, kind, index, count) in enumerate(
-        zip(pcs, table.kind.tolist(), table.index.tolist(), table.count.tolist(), strict=True)
-    ):
-        key = (pc, kind, index)
-        if key not in allowed:
-            try:
-                found = run.kernel.sites(pc)
-            except KitError as error:
-                wrong.append(f"{run.symbols.label(pc)}: {error.message}")
-                allowed[key] = {count}
-                continue
-            # A record's index has eight bits: the kernel clamps larger ones to 255.
-            allowed[key] = {s.values for s in found if s.kind == kind and min(s.index, 255) == index}
-        if count not in allowed[key]:
-            wrong.append(f"record {row} of {run.symbols.label(pc)} has {count} values, not {allowed[key] or 'any'}")
+    for (pc, kind, index, count, size), row in sorted(zip(kinds.T.tolist(), first.tolist(), strict=True), key=_row):
+        label = run.kernel.symbols.label(pc)
+        try:
+            found = run.kernel.code(pc).of(kind, index)
+        except UnderTest as error:
+            wrong.append(f"{label}: {error.message}")
+            continue
+        # The code of a site names the function itself; a record's size is clamped to a byte.
+        passed = {(site.values, min(site.size, CLAMP)) for site in found if site.pc == pc and site.size is not None}
+        if (count, size) not in passed:
+            asked = ", ".join(f"{v} values of {s} bytes" for v, s in sorted(passed)) or "nothing"
+            wrong.append(f"record {row} of {label} has {count} values of {size} bytes, its code passes {asked}")
     return wrong
+
+
+def _row(one: tuple[Sequence[int], int]) -> int:
+    return one[1]
 
 
 def _getpid(run: _Run) -> list[Fact]:
@@ -194,23 +235,19 @@ def _opens(run: _Run, name: str) -> list[_Opened]:
     """Calls of do_sys_openat2(dfd, path, how), or, where that was inlined, of do_sys_open(dfd, path, flags, mode)."""
     table = run.tables[name]
     for function in ("do_sys_openat2", "do_sys_open"):
-        place = run.address(name, function)
-        rows = table.rows(place, ENTRY) if place is not None else []
+        rows = run.rows(name, function, ENTRY)
         if not rows:
             continue
-        found: list[_Opened] = []
-        path = flags = 0
+        groups: list[dict[int, list[int]]] = []
         for row in rows:
-            index, values = int(table.index[row]), table.values(row)
-            if index == 1:
-                path = values[0]
-            elif index == 2 and function == "do_sys_openat2":
-                found.append(_Opened(function, path, values[0], values[1]))
-            elif index == 2:
-                flags = values[0]
-            elif index == 3:
-                found.append(_Opened(function, path, flags, values[0] & 0xFFFF))
-        return found
+            index = int(table.index[row])
+            if index == 0 or not groups:
+                groups.append({})
+            groups[-1][index] = table.values(row)
+        if function == "do_sys_openat2":
+            # struct open_how is {u64 flags, mode, resolve} (include/uapi/linux/openat2.h).
+            return [_Opened(function, g[1][0], g[2][0], g[2][1]) for g in groups]
+        return [_Opened(function, g[1][0], g[2][0], g[3][0] & 0xFFFF) for g in groups]
     return []
 
 

@@ -19,9 +19,29 @@ if TYPE_CHECKING:
 
 ENTRY = 0xE
 RETURN = 0xF
-HEADER_WORDS = 3  # header, pc, and index/size/pointer
+HEADER_WORDS = 3  # header, pc, and index/size/pointer; the same in all known layouts
 UNREADABLE = 0xBADADD85  # what the kernel stores for a value that it could not read
-_SEQUENCE_MASK = (1 << 24) - 1
+CLAMP = 255  # the largest index and size that a record can state
+_SEQUENCE_BITS = 24
+_POINTER_BITS = 48
+
+
+@dataclass(frozen=True)
+class Bits:
+    """A run of bits in a word: its lowest one, and how many."""
+
+    shift: int
+    width: int
+
+    @property
+    def mask(self) -> int:
+        return (1 << self.width) - 1
+
+    def of(self, words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The number in these bits, of each word."""
+        import numpy as np
+
+        return (words >> np.uint64(self.shift)) & np.uint64(self.mask)
 
 
 @dataclass(frozen=True)
@@ -29,19 +49,37 @@ class Layout:
     """How a kernel lays out a record.
 
     Attributes:
-        count_shift, count_mask: where the header holds the number of values.
-        reserved: header bits that are always zero.
+        count, kind, sequence: where in the header word these are.
+        index, size: where they are, in the header if `packed` is false, else in word 2.
+        packed: word 2 holds index, size and the low 48 bits of the pointer; else it is all pointer.
+        info_version: what KCOV_DF_INFO calls this layout; None where there is no such call.
     """
 
     name: str
-    count_shift: int
-    count_mask: int
-    reserved: int
+    count: Bits
+    index: Bits = Bits(56, 8)
+    size: Bits = Bits(48, 8)
+    packed: bool = True
+    kind: Bits = Bits(28, 4)
+    sequence: Bits = Bits(0, _SEQUENCE_BITS)
+    info_version: int | None = None
+
+    @property
+    def reserved(self) -> int:
+        """The header bits that nothing uses: always zero."""
+        used = [self.count, self.kind, self.sequence]
+        if not self.packed:
+            used += [self.index, self.size]
+        taken = 0
+        for bits in used:
+            taken |= bits.mask << bits.shift
+        return ~taken & (1 << 64) - 1
 
 
-# Our own series: bits 47:32 count, 31:28 type, 23:0 sequence (docs/architecture.md). The RFC's later layouts hold more
-# in the header and come with the import of those series; K1 has no count, so that its buffers alone cannot be read.
-LAYOUTS: Mapping[str, Layout] = {"kit-1": Layout("kit-1", 32, 0xFFFF, 0xFFFF_0000_0F00_0000)}
+# Our own series (docs/architecture.md, "The kernel ABI of series kit"). A later layout of the RFC is one more line,
+# written when its series is imported: a Layout can say all of K2 to K5 (tests/test_dataflow_records.py). K1 has no
+# count, so its buffers cannot be cut without the kernel that wrote them.
+LAYOUTS: Mapping[str, Layout] = {"kit-1": Layout("kit-1", Bits(32, 16), info_version=1)}
 
 
 @dataclass(frozen=True)
@@ -52,10 +90,10 @@ class Records:
         words: the buffer, word 0 included, u64.
         kind: ENTRY or RETURN.
         sequence: 24-bit number that the kernel counts up by one per record.
-        pc: address of the function, u64.
-        index: number of the argument, 0 for returns.
+        pc: run-time address of the function, u64.
+        index: number of the argument, 0 for returns, at most 255.
         size: bytes of the value or object, at most 255.
-        pointer: address that was read, sign-extended from bit 47, u64.
+        pointer: address that was read; sign-extended from bit 47 where the layout keeps 48 bits; u64.
         count: how many values the record has.
         first: where in `words` its first value is.
     """
@@ -76,13 +114,24 @@ class Records:
     def values(self, row: int) -> list[int]:
         """The values of one record."""
         start = int(self.first[row])
-        return [int(word) for word in self.words[start : start + int(self.count[row])]]
+        found: list[int] = self.words[start : start + int(self.count[row])].tolist()
+        return found
 
     def rows(self, pc: int, kind: int) -> list[int]:
         """The rows of one function and kind, in order."""
         import numpy as np
 
-        return [int(row) for row in np.nonzero((self.pc == np.uint64(pc)) & (self.kind == kind))[0]]
+        found: list[int] = np.flatnonzero((self.pc == np.uint64(pc)) & (self.kind == kind)).tolist()
+        return found
+
+    def flat(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """All values one after another, and where those of each record begin (one element more than records)."""
+        import numpy as np
+
+        counts = self.count.astype(np.int64)
+        begins = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(counts)))
+        places = np.arange(int(begins[-1]), dtype=np.int64) + np.repeat(self.first - begins[:-1], counts)
+        return self.words[places], begins
 
 
 def layout(name: str) -> Layout:
@@ -103,71 +152,94 @@ def _bad(position: int, what: str) -> UnderTest:
     return UnderTest(f"word {position} of the buffer: {what}", "the kernel wrote what its layout does not allow")
 
 
-def decode(words: Any, layout_name: str) -> Records:
+def decode(words: Any, layout_name: str, *, whole: bool = True) -> Records:
     """Cut a buffer into records.
 
     Args:
-        words: array of u64, word 0 (the number of words that follow) included.
+        words: array of u64, word 0 (the number of words that follow) included; what lies behind them is not looked at.
         layout_name: as the capture's metadata states it.
+        whole: also demand that the sequence steps by one; `gaps` tells where it does not.
 
     Raises:
         UserError: the layout is not known.
         UnderTest: the words are not what the layout allows; the message names the word.
     """
+    table = cut(words, layout(layout_name))
+    if whole and (jumps := gaps(table)):
+        row = jumps[0]
+        before, after = int(table.sequence[row - 1]), int(table.sequence[row])
+        raise _bad(int(table.first[row]) - HEADER_WORDS, f"sequence number {after} follows {before}")
+    return table
+
+
+def cut(words: Any, form: Layout) -> Records:
+    """Cut a buffer into records of a given layout; see `decode`."""
     import numpy as np
 
-    kind_of = layout(layout_name)
     buffer = np.ascontiguousarray(words, dtype=np.uint64)
-    if len(buffer) == 0:
+    if buffer.ndim != 1 or len(buffer) == 0:
         raise _bad(0, "there is no word 0")
     used = int(buffer[0])
     if used > len(buffer) - 1:
         raise _bad(0, f"it counts {used} words, the buffer has {len(buffer) - 1}")
-    starts = np.array(_starts(buffer, used, kind_of), dtype=np.int64)
-    header = buffer[starts] if len(starts) else buffer[:0]
-    wrong = header & np.uint64(kind_of.reserved)
-    kind = ((header >> np.uint64(28)) & np.uint64(0xF)).astype(np.uint8)
-    bad = np.nonzero((wrong != 0) | ((kind != ENTRY) & (kind != RETURN)))[0]
-    if len(bad):
-        raise _bad(int(starts[bad[0]]), f"{int(header[bad[0]]):#x} is no record header")
-    meta = buffer[starts + 2] if len(starts) else buffer[:0]
-    low = (meta & np.uint64((1 << 48) - 1)).astype(np.int64)
+    starts = np.array(_starts(buffer, used, form), dtype=np.int64)
+    header = buffer[starts]
+    meta = buffer[starts + 2]
+    if form.packed:
+        shift = np.int64(64 - _POINTER_BITS)
+        pointer = ((meta.view(np.int64) << shift) >> shift).view(np.uint64)
+    else:
+        pointer = meta
+    where = meta if form.packed else header
     return Records(
         words=buffer,
-        kind=kind,
-        sequence=(header & np.uint64(_SEQUENCE_MASK)).astype(np.uint32),
-        pc=buffer[starts + 1] if len(starts) else buffer[:0],
-        index=(meta >> np.uint64(56)).astype(np.uint8),
-        size=((meta >> np.uint64(48)) & np.uint64(0xFF)).astype(np.uint8),
-        pointer=((low << 16) >> 16).astype(np.uint64),
-        count=((header >> np.uint64(kind_of.count_shift)) & np.uint64(kind_of.count_mask)).astype(np.uint16),
+        kind=form.kind.of(header).astype(np.uint8),
+        sequence=form.sequence.of(header).astype(np.uint32),
+        pc=buffer[starts + 1],
+        index=form.index.of(where).astype(np.uint8),
+        size=form.size.of(where).astype(np.uint8),
+        pointer=pointer,
+        count=form.count.of(header).astype(np.uint16),
         first=starts + HEADER_WORDS,
     )
 
 
-def _starts(buffer: NDArray[np.uint64], used: int, kind_of: Layout) -> list[int]:
+def _starts(buffer: NDArray[np.uint64], used: int, form: Layout) -> list[int]:
     """Where the records begin: each one tells where the next one is, so this walks; everything else is vectorised."""
     import numpy as np
 
-    counts = ((buffer[: used + 1] >> np.uint64(kind_of.count_shift)) & np.uint64(kind_of.count_mask)).tolist()
+    body = buffer[: used + 1]
+    kinds = form.kind.of(body)
+    plausible = ((body & np.uint64(form.reserved)) == 0) & ((kinds == ENTRY) | (kinds == RETURN))
+    counts: list[int] = np.where(plausible, form.count.of(body), 0).tolist()
     starts: list[int] = []
     position, end = 1, used + 1
     while position < end:
         count = counts[position]
         if count == 0:
-            raise _bad(position, f"{int(buffer[position]):#x} is no record header: it counts no values")
+            raise _bad(position, f"{int(buffer[position]):#x} {_why(int(buffer[position]), form)}")
         starts.append(position)
         position += HEADER_WORDS + count
     if position != end:
-        raise _bad(starts[-1], f"its record ends at word {position}, but only {used} words are counted")
+        raise _bad(starts[-1], f"its record ends before word {position}, but only {used} words are counted")
     return starts
+
+
+def _why(word: int, form: Layout) -> str:
+    """What keeps a word from being a header."""
+    if word & form.reserved:
+        return f"is no record header: it has reserved bits {word & form.reserved:#x}"
+    kind = word >> form.kind.shift & form.kind.mask
+    if kind not in (ENTRY, RETURN):
+        return f"is no record header: {kind:#x} is no type"
+    return "is a record header without values"
 
 
 def gaps(records: Records) -> list[int]:
     """The rows whose sequence number does not follow that of the row before."""
     import numpy as np
 
-    if len(records) < 2:
-        return []
-    steps = (records.sequence[1:].astype(np.int64) - records.sequence[:-1].astype(np.int64)) & _SEQUENCE_MASK
-    return [int(row) + 1 for row in np.nonzero(steps != 1)[0]]
+    numbers = records.sequence.astype(np.int64)
+    steps = (numbers[1:] - numbers[:-1]) & np.int64((1 << _SEQUENCE_BITS) - 1)
+    found: list[int] = (np.flatnonzero(steps != 1) + 1).tolist()
+    return found

@@ -1,105 +1,28 @@
 """Show: a capture as a call tree, for people, or one JSON object per call, for programs.
 
-What comes in is a capture and the kernel that made it; what goes out is lines. The kernel records entries with
-arguments and returns with values, nothing else: a function without parameters has no entry, one that returns nothing
-has no return. What cannot be known is said, not made up.
+What comes in is a capture and the kernel that made it; what goes out is lines. What the records do not tell is said,
+not made up (docs/records.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError, nearest
 from dataflow import capture as captures
+from dataflow import forms, sites, tree
 from dataflow import symbols as symbol_tables
 from dataflow.capture import Capture
-from dataflow.records import ENTRY, Records
-from dataflow.sites import Kernel
+from dataflow.records import UNREADABLE
 from dataflow.symbols import Symbols
-from dataflow.types import Function, Types, write, write_fields, write_returned
+from dataflow.tree import Call, Seen, Value
+from dataflow.types import Function, Parameter, Types
 
-_POINTER = "pointer"
-
-
-@dataclass
-class Call:
-    """One call of a function, as far as the records tell.
-
-    Attributes:
-        pc: link-time address of the function.
-        depth: how many recorded calls it is in.
-        arguments: (index, size, values) as recorded.
-        returned: values of the return record, or None if there is none.
-        result: the address that the return record passed: that of the object, if it returned one.
-        entered: False for a return whose entry was not recorded though the function has parameters.
-        slot: lowest stack address that its entry passed, or None: it tells which calls are over.
-    """
-
-    pc: int
-    depth: int
-    arguments: list[tuple[int, int, list[int]]] = field(default_factory=list)
-    returned: list[int] | None = None
-    result: int = 0
-    entered: bool = True
-    slot: int | None = None
-
-
-def calls(table: Records, pcs: Sequence[int], kernel: Kernel) -> list[Call]:
-    """Group records into calls, in the order in which they began.
-
-    A call ends with its return record. One that returns nothing ends when its caller returns, or when an entry passes a
-    stack address that is not below its own: the stack grows down, so that one is no callee of it.
-
-    Args:
-        pcs: the link-time address of each record.
-    """
-    made: list[Call] = []
-    open_: list[Call] = []
-    kinds, indexes = table.kind.tolist(), table.index.tolist()
-    sizes, pointers = table.size.tolist(), table.pointer.tolist()
-    for row, pc in enumerate(pcs):
-        values = table.values(row)
-        if kinds[row] == ENTRY:
-            current = made[-1] if made else None
-            slot = _slot(kernel, pc, indexes[row], pointers[row])
-            follows = (
-                current is not None
-                and open_
-                and open_[-1] is current
-                and current.pc == pc
-                and row > 0
-                and kinds[row - 1] == ENTRY
-                and indexes[row] > current.arguments[-1][0]
-            )
-            if not follows or current is None:
-                while slot is not None and open_ and (top := open_[-1].slot) is not None and slot >= top:
-                    open_.pop()
-                current = Call(pc, len(open_))
-                made.append(current)
-                open_.append(current)
-            current.arguments.append((indexes[row], sizes[row], values))
-            if slot is not None:
-                current.slot = slot if current.slot is None else min(slot, current.slot)
-            continue
-        place = next((i for i in range(len(open_) - 1, -1, -1) if open_[i].pc == pc), None)
-        if place is not None:
-            open_[place].returned, open_[place].result = values, pointers[row]
-            del open_[place:]
-            continue
-        has_parameters = any(site.kind == ENTRY for site in kernel.sites(pc))
-        made.append(Call(pc, len(open_), returned=values, result=pointers[row], entered=not has_parameters))
-    return made
-
-
-def _slot(kernel: Kernel, pc: int, index: int, pointer: int) -> int | None:
-    """The stack address that an entry record passed: that of a scalar's copy; None for objects."""
-    for site in kernel.sites(pc):
-        if site.kind == ENTRY and min(site.index, 255) == index:
-            return pointer if site.fields is None and site.size else None
-    return None
+MODULES = "modules"  # directory of a kernel product that holds its modules
+_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -109,12 +32,15 @@ class Shown:
     capture: Capture
     calls: tuple[Call, ...]
     symbols: Symbols
-    kernel: Kernel
     types: Types
 
 
 def prepare(path: Path, kernel_dir: Path) -> Shown:
     """Decode a capture and open the kernel that made it.
+
+    Args:
+        path: of NAME.words or NAME.json.
+        kernel_dir: holds `vmlinux` with debug information, `System.map`, and `modules/` if it has any.
 
     Raises:
         UserError: a file is not there or not what it should be.
@@ -122,10 +48,13 @@ def prepare(path: Path, kernel_dir: Path) -> Shown:
     """
     one = captures.load(path)
     table = one.records()
-    names = symbol_tables.read(kernel_dir / "System.map")
-    kernel = Kernel(kernel_dir / "vmlinux", names)
-    pcs = [int(pc) for pc in symbol_tables.link_time(table.pc, names, one.stext)]
-    return Shown(one, tuple(calls(table, pcs, kernel)), names, kernel, Types(kernel_dir / "vmlinux", names))
+    mapped = symbol_tables.read(kernel_dir / "System.map")
+    loaded = symbol_tables.modules(kernel_dir / MODULES, one.modules, mapped, one.stext)
+    kernel = sites.load(kernel_dir / "vmlinux", mapped, loaded)
+    pcs: list[int] = symbol_tables.link_time(table.pc, mapped, one.stext).tolist()
+    placed = symbol_tables.module_files(kernel_dir / MODULES, one.modules, mapped, one.stext)
+    types = Types(kernel_dir / "vmlinux", placed)
+    return Shown(one, tuple(tree.calls(table, pcs, kernel)), kernel.symbols, types)
 
 
 def _chosen(shown: Shown, only: str) -> Iterable[Call]:
@@ -136,7 +65,7 @@ def _chosen(shown: Shown, only: str) -> Iterable[Call]:
     """
     if not only:
         return shown.calls
-    known = {name for call in shown.calls for name in _names(shown, call.pc)}
+    known = {name for pc in {call.pc for call in shown.calls} for name in names(shown, pc)}
     if only not in known:
         raise UserError(f"the capture has no record of a function {only}{nearest(only, known)}")
     return _subtrees(shown, only)
@@ -148,12 +77,12 @@ def _subtrees(shown: Shown, only: str) -> Iterator[Call]:
         if top is not None and call.depth > top:
             yield call
             continue
-        top = call.depth if only in _names(shown, call.pc) else None
+        top = call.depth if only in names(shown, call.pc) else None
         if top is not None:
             yield call
 
 
-def _names(shown: Shown, pc: int) -> tuple[str, ...]:
+def names(shown: Shown, pc: int) -> tuple[str, ...]:
     """All names of a function: the debug information's first, then the symbol table's."""
     known = shown.types.function(pc)
     table = shown.symbols.at(pc)
@@ -164,80 +93,152 @@ def text(shown: Shown, only: str = "") -> Iterator[str]:
     """The call tree, one line per call.
 
     Args:
-        only: the name of a function: its calls and what they call.
+        only: name of a function: its calls and what they call.
+
+    Raises:
+        UserError: no recorded function has that name.
     """
     first: int | None = None
     for call in _chosen(shown, only):
         first = call.depth if first is None or call.depth < first else first
         yield "  " * (call.depth - first) + line(shown, call)
+    if not shown.calls:
+        yield "(nothing was recorded)"
     if shown.capture.dropped:
         yield f"({shown.capture.dropped} records did not fit into the buffer and were dropped)"
 
 
 def line(shown: Shown, call: Call) -> str:
     """One call: `name(parameter=value, ...) = value`."""
-    name, *aliases = _names(shown, call.pc)
+    name, *aliases = names(shown, call.pc)
     known = shown.types.function(call.pc)
-    arguments = ", ".join(_argument(known, *argument) for argument in call.arguments)
-    also = f"  [also {', '.join(aliases)}]" if aliases else ""
-    if not call.entered:
-        return f"...{name} = {_returned(known, call)}  (return without an entry){also}"
-    after = "" if call.returned is None else f" = {_returned(known, call)}"
-    return f"{name}({arguments}){after}{also}"
+    arguments = ", ".join(_argument(known, argument) for argument in call.arguments)
+    parts = [f"{name}({'...' if call.entry is Seen.MISSING else arguments})"]
+    if call.returned is not None:
+        parts.append(f" = {_returned(known, call.returned)}")
+    elif call.exit is Seen.MISSING:
+        parts.append(" = ?  (no return recorded)")
+    if call.entry is Seen.MISSING:
+        parts.append("  (return without an entry)")
+    if call.pc in shown.symbols.modules:
+        parts.append(f"  [module {shown.symbols.modules[call.pc]}]")
+    if aliases:
+        parts.append(f"  [also {', '.join(aliases)}]")
+    return "".join(parts)
 
 
-def _argument(known: Function | None, index: int, size: int, values: Sequence[int]) -> str:
-    parameter = known.parameters[index] if known and index < len(known.parameters) else None
-    name = (parameter.name if parameter else "") or f"arg{index}"
-    if size == 0 and values == [0]:
+def _parameter(known: Function | None, index: int) -> Parameter | None:
+    return known.parameters[index] if known and index < len(known.parameters) else None
+
+
+def _argument(known: Function | None, one: Value) -> str:
+    parameter = _parameter(known, one.index)
+    name = (parameter.name if parameter else "") or f"arg{one.index}"
+    if one.size == 0 and one.pointer == 0:
         return f"{name}=<removed>"
-    if parameter is None:
-        return f"{name}={_raw(values)}"
-    if parameter.fields and len(parameter.fields) == len(values) and not (len(values) == 1 and size == 8):
-        return f"{name}={{{write_fields(values, parameter.fields)}}}"
-    if len(values) == 1 and (parameter.fields is None or parameter.form.kind == _POINTER):
-        return f"{name}={write(values[0], parameter.form)}"
-    return f"{name}={_raw(values)}"
+    if parameter is None or not _is_object(one, parameter):
+        return f"{name}={_scalar(one, parameter)}"
+    if parameter.form.kind == "pointer" and (wrong := _no_object(one)):
+        return f"{name}={wrong}"
+    return f"{name}={_fields(one, parameter)}"
 
 
-def _returned(known: Function | None, call: Call) -> str:
-    values = call.returned or []
+def _returned(known: Function | None, one: Value) -> str:
     parameter = known.returned if known else None
-    if parameter is None:
-        return _raw(values)
-    if parameter.fields and len(parameter.fields) == len(values):
-        where = f"{write(call.result, parameter.form)} " if parameter.form.kind == _POINTER else ""
-        return f"{where}{{{write_fields(values, parameter.fields)}}}"
-    return write_returned(values[0], parameter.form) if len(values) == 1 else _raw(values)
+    if parameter is None or not _is_object(one, parameter):
+        if parameter is not None and len(one.values) == 1:
+            return forms.write_returned(one.values[0], parameter.form)
+        return _scalar(one, parameter)
+    if parameter.form.kind != "pointer":
+        return _fields(one, parameter)
+    return _no_object(one) or f"{one.pointer:#x} {_fields(one, parameter)}"
+
+
+def _is_object(one: Value, parameter: Parameter) -> bool:
+    """Whether the values are those of fields: the code says so; failing that, their number must be that of the type."""
+    if one.certain:
+        return one.fields is not None
+    return parameter.fields is not None and len(parameter.fields) == len(one.values)
+
+
+def _no_object(one: Value) -> str:
+    """What a pointer is that points at no object: NULL or an error; empty if it may point at one."""
+    if one.pointer == 0:
+        return "NULL"
+    error = forms.write(one.pointer & _MASK, forms.Form("pointer", 8))
+    return error if error.startswith("-") else ""
+
+
+def _fields(one: Value, parameter: Parameter) -> str:
+    known = parameter.fields
+    if all(value == UNREADABLE for value in one.values):
+        return f"{{{forms.UNREADABLE_TEXT}}}"
+    if known is not None and len(known) == len(one.values):
+        places = tuple((f.offset, f.size) for f in known)
+        if not one.certain or places == one.fields:
+            return forms.write_fields(one.values, known)
+    if one.fields is None:
+        return _raw(one.values)
+    # The type in the debug information is another one than the compiler saw: say where in the object a value is.
+    return "{" + ", ".join(f"+{at}={v:#x}" for (at, _size), v in zip(one.fields, one.values, strict=True)) + "}"
+
+
+def _scalar(one: Value, parameter: Parameter | None) -> str:
+    if parameter is None or len(one.values) != 1:
+        return _raw(one.values)
+    return forms.write(one.values[0], parameter.form)
 
 
 def _raw(values: Sequence[int]) -> str:
-    words = [f"{value:#x}" for value in values]
+    words = [forms.UNREADABLE_TEXT if value == UNREADABLE else f"{value:#x}" for value in values]
     return words[0] if len(words) == 1 else f"{{{', '.join(words)}}}"
 
 
 def objects(shown: Shown, only: str = "") -> Iterator[dict[str, Any]]:
-    """One object per call (docs/records.md): names, depth, pc, arguments and returned values, raw and written."""
+    """One object per call, in the order in which they began (docs/records.md says what its keys are).
+
+    Raises:
+        UserError: no recorded function has that name.
+    """
     for call in _chosen(shown, only):
         known = shown.types.function(call.pc)
+        name, *aliases = names(shown, call.pc)
         yield {
-            "function": _names(shown, call.pc)[0],
-            "aliases": list(_names(shown, call.pc)[1:]),
+            "function": name,
+            "aliases": aliases,
+            "module": shown.symbols.modules.get(call.pc),
             "pc": f"{call.pc:#x}",
             "depth": call.depth,
-            "entered": call.entered,
+            "entry": call.entry.value,
+            "exit": call.exit.value,
             "arguments": [
-                {
-                    "index": index,
-                    "name": known.parameters[index].name if known and index < len(known.parameters) else "",
-                    "type": known.parameters[index].type_name if known and index < len(known.parameters) else "",
-                    "size": size,
-                    "values": [f"{value:#x}" for value in values],
-                    "text": _argument(known, index, size, values),
-                }
-                for index, size, values in call.arguments
+                _object(one, _parameter(known, one.index)) | {"text": _argument(known, one).partition("=")[2]}
+                for one in call.arguments
             ],
             "returned": None
             if call.returned is None
-            else {"values": [f"{v:#x}" for v in call.returned], "text": _returned(known, call)},
-        }
+            else _object(call.returned, known.returned if known else None)
+            | {"text": _returned(known, call.returned)},
+        }  # fmt: skip
+
+
+def _object(one: Value, parameter: Parameter | None) -> dict[str, Any]:
+    """A record: raw numbers as hexadecimal text, since JSON readers cut integers above 53 bits."""
+    places = one.fields
+    named = parameter.fields if parameter and parameter.fields and _is_object(one, parameter) else None
+    same = named is not None and places == tuple((f.offset, f.size) for f in named)
+    return {
+        "record": one.row,
+        "index": one.index,
+        "name": parameter.name if parameter else "",
+        "type": parameter.type_name if parameter else "",
+        "size": one.size,
+        "pointer": f"{one.pointer:#x}",
+        "values": [f"{value:#x}" for value in one.values],
+        "fields": None
+        if places is None
+        else [
+            {"offset": at, "size": size, "name": named[i].name if same and named else ""}
+            for i, (at, size) in enumerate(places)
+        ],
+    }

@@ -1,62 +1,25 @@
-"""Types: names of parameters and fields, from the debug information of a vmlinux, by the address of a function.
+"""Types: names of parameters and fields, from the debug information of a kernel, by the address of a function.
 
-drgn reads the file; no kernel runs. The field rules are those of the compiler pass, so that the values of a record and
+drgn reads the files; no kernel runs. The field rules are those of the compiler pass, so that the values of a record and
 the fields of its type go together one by one: direct members that are not static and have a size; a bit field widens to
-whole bytes (docs/pass.md).
+whole bytes; one pointer is followed (docs/pass.md). How values are written is in dataflow.forms.
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from dataflow.records import UNREADABLE
-from dataflow.symbols import Symbols
+from dataflow import image
+from dataflow.forms import Field, Form
 
-_MAX_ERRNO = 4095  # include/linux/err.h
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a value is written.
-
-    Attributes:
-        kind: `signed`, `unsigned`, `bool`, `pointer`, `enum`, `mode`, `flags`, `float`; `bytes` for what is no scalar.
-        size: bytes of the value.
-        names: of an enumeration, by value.
-    """
-
-    kind: str
-    size: int
-    names: tuple[tuple[int, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of a structure, as the pass tables it: byte offset and byte size.
-
-    Attributes:
-        bits: (first bit, number of bits) within those bytes, of a bit field; None for others.
-    """
-
-    name: str
-    offset: int
-    size: int
-    form: Form
-    bits: tuple[int, int] | None = None
-
-    def value(self, recorded: int) -> int:
-        """The field's own value in the whole bytes that were recorded."""
-        if self.bits is None or recorded == UNREADABLE:
-            return recorded
-        first, count = self.bits
-        value = recorded >> first & (1 << count) - 1
-        negative = self.form.kind == "signed" and value >> count - 1
-        return value - (1 << count) if negative else value
+# Typedefs and names that say more than their integer type (include/linux/types.h, gfp_types.h, fs.h).
+_MODE_TYPES = frozenset({"umode_t", "mode_t"})
+_MODE_NAMES = frozenset({"mode", "umask", "i_mode"})
+_FLAG_TYPES = frozenset({"gfp_t", "fmode_t", "slab_flags_t", "vm_flags_t", "blk_opf_t", "kernel_cap_t", "rwf_t"})
 
 
 @dataclass(frozen=True)
@@ -65,6 +28,7 @@ class Parameter:
 
     Attributes:
         type_name: as C writes it.
+        form: how a value of it is written.
         fields: those of the structure that it is or points to; None for others.
     """
 
@@ -76,7 +40,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Function:
-    """A function as the debug information knows it."""
+    """A function as the debug information knows it.
+
+    Attributes:
+        returned: what it returns; None if it returns nothing.
+    """
 
     name: str
     parameters: tuple[Parameter, ...]
@@ -84,28 +52,31 @@ class Function:
 
 
 class Types:
-    """The types of one vmlinux."""
+    """The types of one kernel and of its loaded modules."""
 
-    def __init__(self, vmlinux: Path, symbols: Symbols) -> None:
+    def __init__(self, vmlinux: Path, modules: Mapping[Path, Mapping[str, int]] | None = None) -> None:
         """Open a kernel image with debug information.
 
+        Args:
+            modules: .ko file -> section -> link-time address.
+
         Raises:
-            UserError: it is not there, or has none.
+            UserError: a file is not there, or has no debug information.
         """
         import drgn
 
-        if not vmlinux.is_file():
-            raise UserError(f"there is no {vmlinux}")
         self._program: Any = drgn.Program(drgn.host_platform)
-        module = self._program.extra_module("vmlinux", create=True)
-        # Without its range drgn does not know which addresses are this image's.
-        module.address_ranges = [(symbols.stext, max(symbols.etext, int(symbols.addresses[-1]) + 1))]
-        try:
-            module.try_file(vmlinux, force=True)
-        except Exception as error:  # drgn has no common class for what it finds wrong with a file
-            raise UserError(f"{vmlinux} cannot be read: {error}") from error
-        if not module.wants_debug_file() and module.debug_file_path is None:
-            raise UserError(f"{vmlinux} has no debug information")
+        kernel = self._program.extra_module("vmlinux", create=True)
+        # drgn takes the lowest address for that of the first segment: another one would shift all of them.
+        kernel.address_ranges = [image.extent(vmlinux)]
+        _load(kernel, vmlinux)
+        for path, sections in (modules or {}).items():
+            name = path.stem.replace("-", "_")
+            one = self._program.relocatable_module(name, sections.get(".text", 0), create=True)
+            one.section_addresses.update(sections)
+            # How long the sections are is not known here; a page is enough to find the module of a function in most.
+            one.address_ranges = sorted({(start, start + 4096) for start in sections.values()})
+            _load(one, path)
         self._functions: dict[int, Function | None] = {}
 
     def function(self, address: int) -> Function | None:
@@ -115,24 +86,47 @@ class Types:
         return self._functions[address]
 
     def _find(self, address: int) -> Function | None:
-        try:
-            lines = self._program.source_location(address)
-        except LookupError:
-            return None
-        # The last entry is the function itself, those before it are what was inlined at its start.
-        name, filename = lines[-1].name(), lines[-1].filename
-        try:
-            found = self._program.function(name, filename)
-        except LookupError:
-            return None
-        if found.address_ != address:
-            return None
-        kind = found.type_
+        """By address in two steps: its source location names function and file, and those name the type.
+
+        A function of a header has one copy per file that includes it: if the type's copy is another one, the variables
+        that are in scope at this address must be of its parameters' names and types.
+        """
         import drgn
 
+        try:
+            # The last entry is the function itself, those before it are what was inlined at its start.
+            place = self._program.source_location(address)[-1]
+            name = str(place.name())
+            found = self._program.function(name, place.filename)
+        except LookupError:
+            return None
+        kind = found.type_
+        if found.address_ != address and not self._same_parameters(address, name, kind):
+            return None
         parameters = tuple(_parameter(p.name or "", p.type) for p in kind.parameters)
         returned = None if kind.type.kind == drgn.TypeKind.VOID else _parameter("", kind.type)
         return Function(name, parameters, returned)
+
+    def _same_parameters(self, address: int, name: str, kind: Any) -> bool:
+        frames = self._program.stack_trace_from_pcs([address + 1])  # drgn looks up the instruction before
+        frame = frames[len(frames) - 1]
+        known = set(frame.locals())
+        return frame.function_name == name and all(
+            p.name in known and frame[p.name].type_.type_name() == p.type.type_name() for p in kind.parameters if p.name
+        )
+
+
+def _load(module: Any, path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"there is no {path}")
+    try:
+        module.try_file(path, force=True)
+    except Exception as error:  # drgn has no common class for what it finds wrong with a file
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if module.debug_file_bias:
+        raise UserError(f"drgn moves the addresses of {path} by {module.debug_file_bias:#x}")
+    if module.wants_debug_file():
+        raise UserError(f"{path} has no debug information", "its config needs DEBUG_INFO_DWARF5")
 
 
 def _stripped(kind: Any) -> Any:
@@ -141,6 +135,14 @@ def _stripped(kind: Any) -> Any:
     while kind.kind == drgn.TypeKind.TYPEDEF:
         kind = kind.type
     return kind
+
+
+def _typedefs(kind: Any) -> Iterator[str]:
+    import drgn
+
+    while kind.kind == drgn.TypeKind.TYPEDEF:
+        yield kind.name
+        kind = kind.type
 
 
 def _parameter(name: str, kind: Any) -> Parameter:
@@ -159,30 +161,25 @@ def _fields(kind: Any) -> tuple[Field, ...]:
     found: list[Field] = []
     for member in kind.members:
         bits = member.bit_field_size
-        if bits is None:
-            try:
-                size_bits = 8 * _size(member.type)
-            except TypeError:
-                continue
-        else:
-            size_bits = bits
+        size_bits = 8 * _size(member.type) if bits is None else bits
         if not size_bits:
             continue
         offset = member.bit_offset // 8
         end = (member.bit_offset + size_bits + 7) // 8
         within = None if bits is None else (member.bit_offset % 8, size_bits)
-        found.append(Field(member.name or "", offset, end - offset, _form(member.name or "", member.type), within))
+        name = member.name or ""
+        found.append(Field(name, offset, end - offset, _form(name, member.type), within))
     return tuple(found)
 
 
 def _size(kind: Any) -> int:
-    """Bytes of a type; 0 for a flexible array."""
+    """Bytes of a type; 0 for a flexible array and for what has none."""
     import drgn
 
     bare = _stripped(kind)
     if bare.kind == drgn.TypeKind.ARRAY:
         return 0 if bare.length is None else int(bare.length) * _size(bare.type)
-    return int(drgn.sizeof(bare))
+    return int(drgn.sizeof(bare)) if bare.is_complete() else 0
 
 
 def _form(name: str, kind: Any) -> Form:
@@ -190,68 +187,21 @@ def _form(name: str, kind: Any) -> Form:
     import drgn
 
     bare = _stripped(kind)
-    names = _typedef_names(kind)
     if bare.kind == drgn.TypeKind.POINTER:
         return Form("pointer", 8)
     if bare.kind == drgn.TypeKind.BOOL:
         return Form("bool", bare.size)
     if bare.kind == drgn.TypeKind.ENUM and bare.is_complete():
-        return Form("enum", bare.type.size, tuple((e.value, e.name) for e in bare.enumerators))
+        return Form("enum", bare.type.size, tuple((int(e.value), str(e.name)) for e in bare.enumerators))
     if bare.kind == drgn.TypeKind.FLOAT:
         return Form("float", bare.size)
-    if bare.kind == drgn.TypeKind.INT:
-        if "umode_t" in names or "mode_t" in names or name in ("mode", "umask"):
-            return Form("mode", bare.size)
-        if "flags" in name:
-            return Form("flags", bare.size)
-        return Form("signed" if bare.is_signed else "unsigned", bare.size)
-    return Form("bytes", 8)
-
-
-def _typedef_names(kind: Any) -> list[str]:
-    import drgn
-
-    names: list[str] = []
-    while kind.kind == drgn.TypeKind.TYPEDEF:
-        names.append(kind.name)
-        kind = kind.type
-    return names
-
-
-def write(value: int, form: Form) -> str:
-    """A value as its type says, such as `-100`, `0640`, `0x8241`, `-ENOENT`, `true`."""
-    if value == UNREADABLE:
-        return "<unreadable>"
-    size = min(form.size, 8) or 8
-    bits = value & (1 << 8 * size) - 1
-    if form.kind in ("pointer", "bytes"):
-        error = (1 << 64) - bits
-        return (
-            f"-{errno.errorcode.get(error, error)}" if 0 < error <= _MAX_ERRNO else (f"{bits:#x}" if bits else "NULL")
-        )
-    if form.kind == "bool":
-        return "true" if bits & 0xFF else "false"
-    if form.kind == "mode":
-        return f"0{bits:o}"
-    if form.kind in ("flags", "float"):
-        return f"{bits:#x}"
-    number = bits - (1 << 8 * size) if form.kind != "unsigned" and bits >> (8 * size - 1) else bits
-    if form.kind == "enum":
-        return next((name for v, name in form.names if v in (number, bits)), str(number))
-    return str(number)
-
-
-def write_returned(value: int, form: Form) -> str:
-    """A return value: small negative integers are error codes in the kernel."""
-    text = write(value, form)
-    if form.kind == "signed" and text.startswith("-") and text[1:].isdigit() and int(text[1:]) in errno.errorcode:
-        return f"-{errno.errorcode[int(text[1:])]}"
-    return text
-
-
-def write_fields(values: Sequence[int], fields: Sequence[Field]) -> str:
-    """The values of a structure with the names of its fields."""
-    return ", ".join(
-        f"{field.name or '<anonymous>'}={write(field.value(value), field.form)}"
-        for field, value in zip(fields, values, strict=True)
-    )
+    if bare.kind != drgn.TypeKind.INT:
+        return Form("bytes", _size(kind))
+    names = set(_typedefs(kind))
+    if names & _FLAG_TYPES:
+        return Form("flags", bare.size)
+    if names & _MODE_TYPES or name in _MODE_NAMES:
+        return Form("mode", bare.size)
+    if name.endswith(("flags", "flag")):
+        return Form("flags", bare.size)
+    return Form("signed" if bare.is_signed else "unsigned", bare.size)

@@ -1,0 +1,239 @@
+"""Tree: records grouped into calls, and calls into a tree.
+
+What comes in is a table of records and the code that made them; what goes out is one Call per call, in the order in
+which they began, with its depth. The kernel records arguments at an entry and values at a return, nothing else: a
+function without parameters has no entry, one that returns nothing has no return. So where a call is, and when it is
+over, is read from what there is: return records; the stack, whose addresses the records of scalars hold; and the code
+of the functions, which says who calls whom, and at which height of the stack. docs/records.md says what this can know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from core.errors import UnderTest
+from dataflow.records import CLAMP, ENTRY, Records
+from dataflow.sites import Code, Kernel
+
+
+class Seen(Enum):
+    """Whether an entry or a return was recorded."""
+
+    RECORDED = "recorded"
+    NONE = "none"  # there is nothing to record: no parameters, or no value
+    MISSING = "missing"  # there is, but no record of it
+
+
+@dataclass(frozen=True)
+class Value:
+    """One record of a call.
+
+    Attributes:
+        row: its number in the table.
+        index: of the argument, 0 for a return.
+        size: bytes, at most 255; 0 for a parameter that the compiler removed.
+        pointer: where it was read.
+        fields: the table that the code passes for it; None for a scalar.
+        certain: the code says what it is; if not, `fields` is a guess from the number of values alone: None.
+    """
+
+    row: int
+    index: int
+    size: int
+    pointer: int
+    values: tuple[int, ...]
+    fields: tuple[tuple[int, int], ...] | None
+    certain: bool
+
+
+@dataclass
+class Call:
+    """One call of a function, as far as the records tell.
+
+    Attributes:
+        pc: link-time address of the function.
+        depth: how many recorded calls it is in.
+        arguments: as recorded, by index.
+        returned: its return record.
+        entry, exit: whether these were recorded.
+    """
+
+    pc: int
+    depth: int
+    arguments: list[Value] = field(default_factory=list)
+    returned: Value | None = None
+    entry: Seen = Seen.RECORDED
+    exit: Seen = Seen.MISSING
+
+
+@dataclass
+class _Open:
+    """A call that may not be over: its stack pointer at the start, if known, and its code, if there is any."""
+
+    call: Call
+    code: Code | None
+    sp: int | None
+
+
+class _Fit(Enum):
+    """Can a call have made another one?"""
+
+    CALLS = 1  # its code does, and nothing speaks against it
+    MAY = 2  # through a pointer, or something that is not recorded
+    OVER = 3  # no: it has ended
+
+
+def calls(table: Records, pcs: Sequence[int], kernel: Kernel) -> list[Call]:
+    """Group records into calls.
+
+    Args:
+        pcs: the link-time address of each record.
+    """
+    builder = _Builder(table, pcs, kernel)
+    row = 0
+    while row < len(pcs):
+        row = builder.enter(row) if builder.kinds[row] == ENTRY else builder.leave(row)
+    return builder.made
+
+
+class _Builder:
+    """Reads rows in order; `open` are the calls that may not be over, outermost first."""
+
+    def __init__(self, table: Records, pcs: Sequence[int], kernel: Kernel) -> None:
+        self.table, self.pcs, self.kernel = table, pcs, kernel
+        self.kinds: list[int] = table.kind.tolist()
+        self.indexes: list[int] = table.index.tolist()
+        self.sizes: list[int] = table.size.tolist()
+        self.pointers: list[int] = table.pointer.tolist()
+        self.counts: list[int] = table.count.tolist()
+        self.made: list[Call] = []
+        self.open: list[_Open] = []
+        self._codes: dict[int, Code | None] = {}
+
+    def code(self, pc: int) -> Code | None:
+        if pc not in self._codes:
+            try:
+                self._codes[pc] = self.kernel.code(pc)
+            except UnderTest:
+                self._codes[pc] = None
+        return self._codes[pc]
+
+    def value(self, row: int) -> tuple[Value, int | None]:
+        """A record, and the stack pointer at the start of its function, if it tells."""
+        code, index, size = self.code(self.pcs[row]), self.indexes[row], self.sizes[row]
+        pointer, count = self.pointers[row], self.counts[row]
+        sites = () if code is None else code.of(self.kinds[row], index)
+        sites = tuple(s for s in sites if s.values == count)
+        tables = {site.fields for site in sites}
+        slots = {site.slot for site in sites if site.size}
+        slot = slots.pop() if len(slots) == 1 and None in tables else None
+        values = tuple(self.table.values(row))
+        fields = tables.pop() if len(tables) == 1 else None
+        one = Value(row, index, size, pointer, values, fields, certain=bool(sites) and not tables)
+        return one, None if slot is None else pointer - slot
+
+    def enter(self, row: int) -> int:
+        """The entry records of one call: those of one function whose index grows. Returns the row behind them."""
+        pc, first = self.pcs[row], row
+        call, sp = Call(pc, 0), None
+        while row < len(self.pcs) and self.kinds[row] == ENTRY and self.pcs[row] == pc:
+            index = self.indexes[row]
+            if row > first and not (index > self.indexes[row - 1] or index == self.indexes[row - 1] == CLAMP):
+                break
+            argument, seen = self.value(row)
+            call.arguments.append(argument)
+            sp = seen if sp is None else sp
+            row += 1
+        code = self.code(pc)
+        call.exit = Seen.NONE if code is not None and not code.returns_value else Seen.MISSING
+        place, sp = self.parent(pc, sp)
+        del self.open[place + 1 :]
+        call.depth = len(self.open)
+        self.made.append(call)
+        self.open.append(_Open(call, code, sp))
+        return row
+
+    def leave(self, row: int) -> int:
+        """A return record. Returns the row behind it."""
+        pc = self.pcs[row]
+        value, sp = self.value(row)
+        for place in range(len(self.open) - 1, -1, -1):
+            one = self.open[place]
+            if one.call.pc == pc and (sp is None or one.sp is None or one.sp == sp):
+                one.call.returned, one.call.exit = value, Seen.RECORDED
+                del self.open[place:]
+                return row + 1
+        code = self.code(pc)
+        entry = Seen.NONE if code is not None and not code.has_parameters else Seen.MISSING
+        place, _sp = self.parent(pc, sp)
+        del self.open[place + 1 :]
+        self.made.append(Call(pc, len(self.open), returned=value, entry=entry, exit=Seen.RECORDED))
+        return row + 1
+
+    def parent(self, pc: int, sp: int | None) -> tuple[int, int | None]:
+        """Which open call made a call, -1 for none of them, and the stack pointer at its start as far as that tells."""
+        chosen, fit = -1, _Fit.MAY
+        for place in range(len(self.open) - 1, -1, -1):
+            one = self.open[place]
+            fit = _fit(one, pc, sp)
+            if fit is _Fit.CALLS:
+                chosen = place
+                break
+            if fit is _Fit.MAY:
+                chosen = max(chosen, place)
+                # What will return has not returned: nothing outside of it can have made the call.
+                if one.code is None or one.code.returns_value:
+                    break
+        if fit is _Fit.CALLS:
+            sp = _tied(self.open[chosen], pc, sp)
+        return chosen, sp
+
+
+def _starts(code: Code, pc: int) -> set[int]:
+    return {start for target, start in code.callees if target == pc and start is not None}
+
+
+def _fit(one: _Open, pc: int, sp: int | None) -> _Fit:
+    if one.code is None:
+        return _Fit.MAY
+    direct = any(target == pc for target, _start in one.code.callees)
+    if sp is None or one.sp is None:
+        if direct:
+            return _Fit.CALLS
+        return _Fit.MAY if one.code.callees or one.code.opaque else _Fit.OVER
+    height = sp - one.sp
+    if direct and (height in _starts(one.code, pc) or (height < 0 and not _starts(one.code, pc))):
+        return _Fit.CALLS
+    if height in one.code.open_calls:
+        return _Fit.CALLS
+    # The stack grows down: what it calls, and what that calls, begins at or below the height of one of its calls.
+    known = [start for _target, start in one.code.callees if start is not None] + list(one.code.open_calls)
+    highest = max(known, default=0)
+    certain = len(known) == len(one.code.callees) + len(one.code.open_calls)
+    if height > highest and certain and (one.code.callees or one.code.opaque):
+        return _Fit.OVER
+    return _Fit.OVER if height >= 0 else _Fit.MAY
+
+
+def _tied(one: _Open, pc: int, sp: int | None) -> int | None:
+    """A caller and what it calls directly know each other's stack pointer."""
+    starts = _starts(one.code, pc) if one.code is not None else set()
+    if len(starts) == 1:
+        (start,) = starts
+        if sp is None and one.sp is not None:
+            return one.sp + start
+        if one.sp is None and sp is not None:
+            one.sp = sp - start
+    return sp
+
+
+def consistent(made: Sequence[Call]) -> bool:
+    """Whether depths grow by one at most: what a tree must have."""
+    before = -1
+    for call in made:
+        if call.depth > before + 1:
+            return False
+        before = call.depth
+    return True
