@@ -87,6 +87,9 @@ _SEARCHES = tuple((kind, re.compile(pattern)) for kind, pattern in _PATTERNS)
 # Healthy kernels say "Spectre V2 : WARNING: ..."; a splat begins its message with the word.
 _WARNING = re.compile(r"^WARNING: .*")
 _TRACE = re.compile(r"^Call [Tt]race:")
+# The line by which an oops is entered, and how far below its title it comes.
+_ENTERED = re.compile(r"(?:Oops|Internal error|invalid opcode)\b")
+_ENTERED_LINES = 12
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
 # A trace that somebody asked for is no splat of its own.
 _ASKED = re.compile(r"sysrq: Show |sysrq: Changing|SysRq : Show ")
@@ -164,7 +167,7 @@ def splats(lines: list[str]) -> tuple[Splat, ...]:
             matched = _match(message)
             if matched is None and _TRACE.match(message) and number > inside_until:
                 matched = (Kind.TRACE, _before(lines, number))
-            if matched is None:
+            if matched is None or (found and _same_event(found[-1], matched[0], message, number)):
                 continue
             kept = _extent(lines, number)
             inside_until = max(inside_until, number + len(kept))
@@ -172,6 +175,16 @@ def splats(lines: list[str]) -> tuple[Splat, ...]:
             if len(found) == MAX_SPLATS:
                 return tuple(found)
     return tuple(found)
+
+
+def _same_event(last: Splat, kind: Kind, message: str, number: int) -> bool:
+    """Whether a line is how the kernel goes on about the splat a few lines above: "BUG: ..." and then "Oops: ..."."""
+    return (
+        kind is Kind.OOPS
+        and last.kind in (Kind.OOPS, Kind.BUG)
+        and _ENTERED.match(message) is not None
+        and number + 1 - last.line <= _ENTERED_LINES
+    )
 
 
 def _before(lines: list[str], number: int) -> str:

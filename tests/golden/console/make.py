@@ -61,7 +61,6 @@ CASES = (
     Case("list-corrupted", "debug", "crash CORRUPT_LIST_ADD"),
     Case("refcount", "debug", "crash REFCOUNT_INC_OVERFLOW"),
     Case("soft-lockup", "debug", "crash SOFTLOCKUP", ("watchdog_thresh=2",), 30),
-    Case("rcu-stall", "debug", "crash SOFTLOCKUP", ("nosoftlockup", "rcupdate.rcu_cpu_stall_timeout=3"), 20),
     Case("hung-task", "debug", "child-crash HUNG_TASK", ("hung_task_panic=1",), 40),
     Case("loops-for-ever", "debug", "crash LOOP", ("nosoftlockup",), 6),
     Case("kasan-use-after-free", "kasan", "crash WRITE_AFTER_FREE"),

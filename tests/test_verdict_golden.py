@@ -1,0 +1,74 @@
+"""Verdicts on consoles of kernels that were really made to misbehave: see tests/golden/console/make.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from guest import channel, verdict
+from guest.verdict import Ended
+
+FOLDER = Path(__file__).parent / "golden" / "console"
+
+# Log -> verdict, the kinds of its splats in order, words of the first title (or of the reason if there is none).
+EXPECTED: dict[str, tuple[str, list[str], str]] = {
+    "init-exits": ("failed", ["panic"], "Attempted to kill init! exitcode=0x00000300"),
+    "init-segfaults": ("failed", ["panic"], "Attempted to kill init! exitcode=0x0000000b"),
+    "init-missing": ("failed", ["panic"], "No working init found"),
+    "sysrq-crash": ("failed", ["panic"], "sysrq triggered crash"),
+    "out-of-memory-init": ("failed", ["out of memory", "out of memory", "panic"], "init invoked oom-killer"),
+    "out-of-memory-child": ("failed", ["out of memory", "out of memory"], "init invoked oom-killer"),
+    "triple-fault": ("lost", [], "the agent never reported"),
+    "silent-restart": ("lost", [], "the agent never reported"),
+    "sleeps-for-ever": ("lost", [], "QEMU was killed"),
+    "spins-for-ever": ("lost", [], "QEMU was killed"),
+    "killed-before-boot": ("lost", [], "the guest never said anything"),
+    "killed-while-booting": ("lost", [], "the kernel never reached init"),
+    "never-stops-talking": ("lost", [], "QEMU was killed"),
+    "harmless-noise": ("lost", [], "the agent never reported"),
+    "null-dereference": ("failed", ["oops", "panic"], "kernel NULL pointer dereference"),
+    "execute-null": ("failed", ["oops", "panic"], "kernel NULL pointer dereference"),
+    "write-read-only": ("failed", ["oops", "panic"], "unable to handle page fault"),
+    "bug": ("failed", ["bug", "panic"], "kernel BUG at drivers/misc/lkdtm/bugs.c"),
+    "panic": ("failed", ["panic"], "dumptest"),
+    "warning": ("failed", ["warning"], "WARNING: drivers/misc/lkdtm/bugs.c"),
+    "warning-message": ("failed", ["warning"], "WARNING: drivers/misc/lkdtm/bugs.c"),
+    "stack-overflow": ("failed", ["oops", "panic"], "BUG: "),
+    # The kernel did not notice: only the token that never came tells.
+    "stack-smashed": ("lost", [], "the agent never reported"),
+    "list-corrupted": ("failed", ["warning"], "__list_add_valid_or_report"),
+    "refcount": ("failed", ["warning"], "refcount_warn_saturate"),
+    "soft-lockup": ("failed", ["lockup", "lockup", "lockup"], "soft lockup - CPU#0 stuck for"),
+    "hung-task": ("failed", ["hung task", "panic"], "INFO: task init:"),
+    "loops-for-ever": ("lost", [], "QEMU was killed"),
+}
+
+
+def judged(name: str) -> verdict.Verdict:
+    facts = json.loads((FOLDER / f"{name}.json").read_text())
+    ended = Ended(facts["code"], facts["timed_out"], 6.0)
+    return verdict.judge(ended, channel.parse(b""), (FOLDER / f"{name}.log").read_bytes(), "0123456789abcdef")
+
+
+@pytest.mark.parametrize("name", list(EXPECTED))
+def test_golden(name: str) -> None:
+    status, kinds, words = EXPECTED[name]
+    made = judged(name)
+    assert made.status == status
+    assert [str(splat.kind) for splat in made.splats] == kinds
+    assert words in (made.splats[0].title if made.splats else made.reasons[-1])
+    assert not made.infra
+    assert bool(made.tail) == (name != "killed-before-boot")
+
+
+def test_every_log_is_expected() -> None:
+    assert {path.stem for path in FOLDER.glob("*.log")} == set(EXPECTED)
+
+
+def test_a_log_without_its_last_line_feed_and_twice() -> None:
+    """Two guests' consoles in one file, the first cut within a line: both splats are there."""
+    first, second = ((FOLDER / f"{name}.log").read_bytes() for name in ("bug", "warning"))
+    made = verdict.judge(Ended(0, False, 1.0), channel.parse(b""), first[:-40] + second, "0123456789abcdef")
+    assert [str(splat.kind) for splat in made.splats] == ["bug", "panic", "warning"]
