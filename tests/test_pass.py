@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.test_pass_build import NEEDS_LLVM, plugin_19
 
+from tests.test_pass_build import NEEDS_LLVM, plugin_19
 from toolchain.verify import CORPUS
 
 __all__ = ["plugin_19"]

@@ -37,7 +37,7 @@ FAULTS: Mapping[int, Fault] = {
     6: _fault("no_sanitize_coverage and .noinstr.text ignored", "noinstr"),
     7: _fault("the pc is not the function", "ints noreturn statics weak"),
     8: _fault("the table begins at the hash", "struct_pointer coerced flexible unnamed"),
-    9: _fault("the pieces of a struct all at offset 0", "coerced floats int128 nested"),
+    9: _fault("the pieces of a struct all at offset 0", "coerced floats nested"),
     10: _fault("pointers to other things read through", "pointers nulls noreturn"),
     11: _fault("variadic functions skipped", "varargs"),
     12: _fault("bit-fields not widened", "bitfields"),
