@@ -10,10 +10,15 @@
 static void settle(void)
 {
 	struct { u64 cpus[2]; } first = { { 1, 0 } };
+	s32 priority = 50;
 
-	/* Pages that fork left shared are copied now, not while recording; the task stays on one CPU. */
+	/*
+	 * Pages that fork left shared are copied now, not while recording; the task stays on one CPU, and nothing preempts
+	 * it: a context switch is code in task context, too, and would be in the records.
+	 */
 	SYS(mlockall, MCL_ALL, 0, 0, 0, 0, 0);
 	SYS(sched_setaffinity, 0, sizeof(first), &first, 0, 0, 0);
+	SYS(sched_setscheduler, 0, SCHED_FIFO, &priority, 0, 0, 0);
 	SYS(umask, 0, 0, 0, 0, 0, 0);
 }
 
@@ -167,14 +172,11 @@ static long run_overflow(struct run *run)
 	struct report *report = run->report;
 	u64 loops = (u64)plan_number(run->plan, "loops", 300);
 	u64 again = (u64)plan_number(run->plan, "again", 5);
-	s32 priority = 50;
 	long ret, off, fd = sys_open("/tmp/overflow", O_RDWR | O_CREAT, 0600);
 
 	if (fd < 0)
 		return fd;
 	settle();
-	/* Nothing preempts the loops, so that both go the same way through the kernel. */
-	SYS(sched_setscheduler, 0, SCHED_FIFO, &priority, 0, 0, 0);
 	/* The same way once without looking, so that caches and pages are as they stay. */
 	calls(8, (int)fd);
 	ret = record_on(big);
