@@ -22,7 +22,7 @@ from core.runtime import Mount, Session
 from core.store import Product
 from kconfig import config, profile, survival
 from kconfig.profile import Request
-from kernel import cache
+from kernel import cache, instrument
 from kernel.cell import Cell
 from patches import apply
 from patches import series as patch_series
@@ -65,6 +65,7 @@ def prepare(cell: Cell, where: str, *, install: bool = True, guard: bool = True)
         UserError: an unknown name, or compiler and series speak different generations.
         UnderTest: a patch does not apply.
     """
+    instrument.check_words(cell.instrument)
     wanted = patch_series.load(cell.series)
     toolchain = toolchains.ensure(cell.toolchain, where, install=install)
     if guard:
@@ -244,6 +245,7 @@ def _make(ready: Ready, out: Path) -> dict[str, Any]:
         final = place.configure()
         survival.require_none(survival.compare(ready.request, final.read_text()), place.log)
         seconds, warnings, objects = _compile(place)
+        instrument.require(place.build_dir, ready.cell.instrument, place.log)
     build_dir = place.build_dir
     kept = _collect(ready.cell.arch, build_dir, out)
     return {

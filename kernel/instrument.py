@@ -1,0 +1,72 @@
+"""Objects that a user opted in: make cannot tell that a word matches nothing, so this looks at what was compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from core.errors import UserError
+
+CALLBACK = "__sanitizer_cov_trace_"
+_OURS = (f"{CALLBACK}args", f"{CALLBACK}ret")
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse what is neither an object nor a directory of the tree.
+
+    Raises:
+        UserError: a word is no relative path that ends in `.o` or `/`.
+    """
+    for word in words:
+        if (
+            word.startswith(("/", "."))
+            or ".." in word
+            or not word.endswith((".o", "/"))
+            or any(c in word for c in " $%'\"")
+        ):
+            raise UserError(
+                f"--instrument {word}: neither an object nor a directory of the tree",
+                "name objects as fs/open.o and directories as net/",
+            )
+
+
+def _objects(build_dir: Path, word: str) -> Iterator[Path]:
+    if word.endswith("/"):
+        yield from (build_dir / word).rglob("*.o")
+    elif (build_dir / word).is_file():
+        yield build_dir / word
+
+
+def calls_back(path: Path) -> bool:
+    """Whether an object refers to a callback."""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        with path.open("rb") as source:
+            table = ELFFile(source).get_section_by_name(".symtab")
+            return table is not None and any(table.get_symbol_by_name(name) for name in _OURS)
+    except ELFError:
+        return False  # LLVM bitcode and empty archives are no ELF files
+
+
+def require(build_dir: Path, words: Sequence[str], log: Path) -> None:
+    """Complain about words that brought no callback into any object.
+
+    Raises:
+        UserError: a word names nothing that was compiled, or nothing that can be instrumented.
+    """
+    for word in words:
+        found = list(_objects(build_dir, word))
+        if not found:
+            raise UserError(
+                f"--instrument {word}: this configuration compiles no such object",
+                "look at the build log for its name",
+                log,
+            )
+        if not any(calls_back(path) for path in found):
+            raise UserError(
+                f"--instrument {word}: compiled, but it has no callback: the tree leaves it out (KCOV_INSTRUMENT := n)",
+                "name another object",
+                log,
+            )
