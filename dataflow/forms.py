@@ -107,8 +107,9 @@ def write_returned(value: int, form: Form) -> str:
     """A return value: small negative numbers are error codes in the kernel, of unsigned long, too (IS_ERR_VALUE)."""
     size = min(form.size, 8)
     bits = value & (1 << 8 * size) - 1
-    whole = form.kind == "signed" or (form.kind == "unsigned" and size == 8)
-    if whole and size and value != UNREADABLE and bits >> (8 * size - 1):
+    # No error code is narrower than int.
+    whole = (form.kind == "signed" and size >= 4) or (form.kind == "unsigned" and size == 8)
+    if whole and value != UNREADABLE and bits >> (8 * size - 1):
         return _error(bits - (1 << 8 * size)) or write(value, form)
     return write(value, form)
 

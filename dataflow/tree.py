@@ -109,6 +109,8 @@ class _Builder:
         self.pointers: list[int] = table.pointer.tolist()
         self.counts: list[int] = table.count.tolist()
         self.made: list[Call] = []
+        # Beside `made`: the stack pointer at the start, and whether the code speaks for the call it is in.
+        self.known: list[tuple[int | None, bool]] = []
         self.open: list[_Open] = []
         self._codes: dict[int, Code | None] = {}
 
@@ -148,10 +150,11 @@ class _Builder:
             row += 1
         code = self.code(pc)
         call.exit = Seen.NONE if code is not None and not code.returns_value else Seen.MISSING
-        place, sp = self.parent(pc, sp)
+        place, sp, sure = self.parent(pc, sp)
         del self.open[place + 1 :]
         call.depth = len(self.open)
         self.made.append(call)
+        self.known.append((sp, sure))
         self.open.append(_Open(call, code, sp))
         return row
 
@@ -167,13 +170,38 @@ class _Builder:
                 return row + 1
         code = self.code(pc)
         entry = Seen.NONE if code is not None and not code.has_parameters else Seen.MISSING
-        place, _sp = self.parent(pc, sp)
+        place, sp, sure = self.parent(pc, sp)
         del self.open[place + 1 :]
-        self.made.append(Call(pc, len(self.open), returned=value, entry=entry, exit=Seen.RECORDED))
+        call = Call(pc, len(self.open), returned=value, entry=entry, exit=Seen.RECORDED)
+        first = self.callees(_Open(call, code, sp))
+        for callee in self.made[first:]:
+            callee.depth += 1
+        self.made.insert(first, call)
+        self.known.insert(first, (sp, sure))
         return row + 1
 
-    def parent(self, pc: int, sp: int | None) -> tuple[int, int | None]:
-        """Which open call made a call, -1 for none of them, and the stack pointer at its start as far as that tells."""
+    def callees(self, one: _Open) -> int:
+        """Where in `made` the callees of a call begin that left no entry, so that they stand beside it so far.
+
+        They are the last calls at its depth; nothing but their height speaks for a caller, and this one is it.
+        """
+        first = len(self.made)
+        for place in range(len(self.made) - 1, -1, -1):
+            call, (sp, sure) = self.made[place], self.known[place]
+            if call.depth > one.call.depth:
+                continue
+            if call.depth < one.call.depth or sure or sp is None or one.sp is None:
+                break
+            if _fit(one, call.pc, sp) is not _Fit.CALLS:
+                break
+            first = place
+        return first
+
+    def parent(self, pc: int, sp: int | None) -> tuple[int, int | None, bool]:
+        """Which open call made a call, -1 for none of them.
+
+        Also the stack pointer at its start as far as that tells, and whether the caller's code says so.
+        """
         chosen, fit = -1, _Fit.MAY
         for place in range(len(self.open) - 1, -1, -1):
             one = self.open[place]
@@ -188,7 +216,7 @@ class _Builder:
                     break
         if fit is _Fit.CALLS:
             sp = _tied(self.open[chosen], pc, sp)
-        return chosen, sp
+        return chosen, sp, fit is _Fit.CALLS
 
 
 def _starts(code: Code, pc: int) -> set[int]:

@@ -55,6 +55,7 @@ def test_values(value: int, form: Form, text: str) -> None:
         (2**32 - 5000, Form("signed", 4), "-5000"),
         (U64 - 12, Form("unsigned", 8), "-ENOMEM"),
         (2**32 - 12, Form("unsigned", 4), "4294967284"),
+        (0xFE, Form("signed", 1), "-2"),
         (3, Form("signed", 4), "3"),
         (0xBADADD85, Form("signed", 4), "<unreadable>"),
     ],

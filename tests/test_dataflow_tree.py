@@ -131,6 +131,17 @@ def test_a_call_without_parameters_is_where_its_caller_is() -> None:
     assert [(c.pc, c.depth, c.entry) for c in found] == [(OUTER, 0, Seen.RECORDED), (BARE, 1, Seen.NONE)]
 
 
+def test_what_a_call_without_parameters_has_called_is_in_it() -> None:
+    """Its return is the first that is known of it; the height of the stack says that OUTER did not call INNER."""
+    found = shape(entry(OUTER), entry(INNER, 2), entry(LEAF, 3), ret(INNER, 2), ret(BARE, 1), entry(VOID, 1))
+    assert found == [(OUTER, 0), (BARE, 1), (INNER, 2), (LEAF, 3), (VOID, 1)]
+
+
+def test_what_a_call_without_parameters_may_not_have_called_is_not_in_it() -> None:
+    found = shape(entry(OUTER), entry(INNER, 1), ret(INNER, 1), ret(BARE, 1))
+    assert found == [(OUTER, 0), (INNER, 1), (BARE, 1)]
+
+
 def test_what_has_not_returned_says_whether_it_should_have() -> None:
     found = grouped(entry(OUTER), entry(VOID, 1))
     assert [c.exit for c in found] == [Seen.MISSING, Seen.NONE]
