@@ -41,11 +41,12 @@ def calls_back(path: Path) -> bool:
     """Whether an object refers to a callback."""
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
 
     try:
         with path.open("rb") as source:
             table = ELFFile(source).get_section_by_name(".symtab")
-            return table is not None and any(table.get_symbol_by_name(name) for name in _OURS)
+            return isinstance(table, SymbolTableSection) and any(table.get_symbol_by_name(name) for name in _OURS)
     except ELFError:
         return False  # LLVM bitcode and empty archives are no ELF files
 
