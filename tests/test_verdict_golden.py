@@ -42,6 +42,11 @@ EXPECTED: dict[str, tuple[str, list[str], str]] = {
     "refcount": ("failed", ["warning"], "refcount_warn_saturate"),
     "soft-lockup": ("failed", ["lockup", "lockup", "lockup"], "soft lockup - CPU#0 stuck for"),
     "hung-task": ("failed", ["hung task", "panic"], "INFO: task init:"),
+    "kasan-use-after-free": ("failed", ["kasan"], "KASAN: slab-use-after-free in lkdtm_WRITE_AFTER_FREE"),
+    "kasan-out-of-bounds": ("failed", ["kasan"], "KASAN: slab-out-of-bounds in lkdtm_SLAB_LINEAR_OVERFLOW"),
+    "kasan-null-dereference": ("failed", ["oops", "panic"], "general protection fault"),
+    "ubsan-bounds": ("failed", ["ubsan"], "UBSAN: array-index-out-of-bounds"),
+    "lock-left-held": ("failed", ["lockdep", "bug", "bug"], "lock held when returning to user space"),
     "loops-for-ever": ("lost", [], "QEMU was killed"),
 }
 

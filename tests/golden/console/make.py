@@ -67,7 +67,7 @@ CASES = (
     Case("kasan-out-of-bounds", "kasan", "crash SLAB_LINEAR_OVERFLOW"),
     Case("kasan-null-dereference", "kasan", "crash EXCEPTION"),
     Case("ubsan-bounds", "kasan", "crash ARRAY_BOUNDS"),
-    Case("deadlock", "kasan", "crash SPINLOCKUP", ("nosoftlockup",), 8),
+    Case("lock-left-held", "kasan", "crash SPINLOCKUP"),
 )
 
 
