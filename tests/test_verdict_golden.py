@@ -46,7 +46,7 @@ EXPECTED: dict[str, tuple[str, list[str], str]] = {
     "kasan-out-of-bounds": ("failed", ["kasan"], "KASAN: slab-out-of-bounds in lkdtm_SLAB_LINEAR_OVERFLOW"),
     "kasan-null-dereference": ("failed", ["oops", "panic"], "general protection fault"),
     "ubsan-bounds": ("failed", ["ubsan"], "UBSAN: array-index-out-of-bounds"),
-    "lock-left-held": ("failed", ["lockdep", "bug", "bug"], "lock held when returning to user space"),
+    "lock-left-held": ("failed", ["lockdep", "bug"], "lock held when returning to user space"),
     "loops-for-ever": ("lost", [], "QEMU was killed"),
 }
 
