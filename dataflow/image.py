@@ -95,6 +95,15 @@ def extent(path: Path) -> tuple[int, int]:
     return _opened(path, of)
 
 
+def section_sizes(path: Path) -> dict[str, int]:
+    """Bytes of each section of a file that takes memory.
+
+    Raises:
+        UserError: it is not there, or is for no known architecture.
+    """
+    return _opened(path, lambda elf: {s.name: int(s["sh_size"]) for s in elf.iter_sections() if s["sh_flags"] & _ALLOC})
+
+
 def module(path: Path, loaded: Mapping[str, int], resolve: Callable[[str], int | None]) -> Image:
     """A module as it was loaded, relocated.
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from core.errors import UnderTest, UserError
 from dataflow import image, machine
+from dataflow.effects import Stack
 from dataflow.image import Image, Section
-from dataflow.machine import Call, Stack
+from dataflow.machine import Call
 from dataflow.records import CLAMP, ENTRY, RETURN
 from dataflow.symbols import Symbols
 

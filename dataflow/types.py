@@ -74,8 +74,8 @@ class Types:
             name = path.stem.replace("-", "_")
             one = self._program.relocatable_module(name, sections.get(".text", 0), create=True)
             one.section_addresses.update(sections)
-            # How long the sections are is not known here; a page is enough to find the module of a function in most.
-            one.address_ranges = sorted({(start, start + 4096) for start in sections.values()})
+            sizes = image.section_sizes(path)
+            one.address_ranges = sorted({(start, start + sizes[s]) for s, start in sections.items() if sizes.get(s)})
             _load(one, path)
         self._functions: dict[int, Function | None] = {}
 

@@ -500,3 +500,42 @@ def test_no_device() -> None:
     for hello in ({"device": "no"}, {}):
         with pytest.raises(UnderTest, match="this kernel has no kcov_dataflow device"):
             check.require_device(hello)
+
+
+# --- modules ---
+
+
+def module_of(made: Program, folder: Path, base: int) -> dict[str, dict[str, int]]:
+    """The second file once more, as a loaded module: NAME.ko and where its sections are."""
+    (folder / "modules" / "sub").mkdir(parents=True)
+    for name in ("vmlinux", "System.map"):
+        (folder / name).write_bytes((made.folder / name).read_bytes())
+    (folder / "modules" / "sub" / "a-module.ko").write_bytes((made.folder / "other.o").read_bytes())
+    return {"a_module": {".text": base, ".rodata": base + 0x4000, ".init.text": 0}, "built_in": {".text": 0x77}}
+
+
+@pytest.mark.parametrize("which", ["program", "arm64"])
+def test_modules_are_read_where_they_were_loaded(which: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    made: Program = request.getfixturevalue(which)
+    moved, base = 0x2100_0000, 0x60_0000
+    loaded = module_of(made, tmp_path, base + moved)
+    table = symbols.read(tmp_path / "System.map")
+    images = symbols.modules(tmp_path / "modules", loaded, table, table.stext + moved)
+    kernel = sites.load(tmp_path / "vmlinux", table, images)
+    files = symbols.module_files(tmp_path / "modules", loaded, table, table.stext + moved)
+    types = Types(tmp_path / "vmlinux", files)
+    inside = sorted(kernel.symbols.modules)
+    assert [kernel.symbols.label(a) for a in inside] == ["other [a_module]", "twin [a_module]"]
+    assert set(inside) <= set(kernel.instrumented().tolist())
+    for address in inside:
+        known = types.function(address)
+        assert known is not None
+        assert kernel.symbols.at(address) == (known.name,)
+        assert [s.pc for s in kernel.sites(address)] == [address] * (len(known.parameters) + 1)
+    other, twin = inside
+    assert twin in {target for target, _height in kernel.code(other).callees}
+
+
+def test_a_module_whose_file_is_gone_has_no_names(program: Program, tmp_path: Path) -> None:
+    table = symbols.read(program.folder / "System.map")
+    assert symbols.modules(tmp_path, {"m": {".text": 5}}, table, None) == ()
