@@ -29,12 +29,6 @@ CELL_HELP = {
 }
 
 
-def cell_help(*extra: str, **more: str) -> dict[str, str]:
-    """Help texts for the options of a cell, and for some more."""
-    names = ("profile", "base", "arch", "linux", "series", "toolchain", "runtime", "instrument", "set", "fragment")
-    return {**{name: CELL_HELP[name] for name in (*names, *extra)}, **more}
-
-
 def make_cell(
     profile: str,
     base: str,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from commands.common import announce, cell_help, make_cell, print_json
+from commands.cells import Asked, cell_command
+from commands.common import print_json
 from core.program import command
 
 
@@ -34,48 +35,22 @@ def show(_c: Any, run: str = "", workload: str = "", filter: str = "", json: boo
         print(line)
 
 
-@command(
-    positional=[],
-    help=cell_help(
-        "no_install",
-        "no_guard",
-        "json",
-        exec="your static program, and its arguments after spaces",
-        filter="only the calls of this function, and what they call",
-        words="size of the buffer in 8-byte words, a multiple of 512",
-    ),
-    iterable=["set", "fragment"],
+@cell_command(
+    defaults={"profile": "all", "base": "tiny"},
+    exec="your static program, and its arguments after spaces",
+    filter="only the calls of this function, and what they call",
+    words="size of the buffer in 8-byte words, a multiple of 512",
 )
-def capture(
-    _c: Any,
-    exec: str = "",  # noqa: A002  (Invoke's flag name)
-    filter: str = "",  # noqa: A002
-    words: int = 1 << 20,
-    profile: str = "all",
-    base: str = "tiny",
-    arch: str = "",
-    linux: str = "7.1.8",
-    series: str = "kit",
-    toolchain: str = "",
-    runtime: str = "auto",
-    instrument: str = "",
-    set: Any = None,  # noqa: A002
-    fragment: Any = None,
-    no_install: bool = False,
-    no_guard: bool = False,
-    json: bool = False,
-) -> None:
+def capture(_c: Any, asked: Asked, exec: str = "", filter: str = "", words: int = 1 << 20) -> None:  # noqa: A002
     """Record a static program in the guest. Example: ./invoke dataflow.capture --exec ./prog --filter do_sys_openat2"""
     from ci import captured
-    from core.runtime import choose
     from dataflow import show as view
 
-    cell = make_cell(profile, base, arch, linux, series, toolchain, instrument, set, fragment)
     program, arguments = captured.program(exec)
-    where = choose(runtime)
-    announce(cell, where, json=json)
-    recorded = captured.record(cell, where, program, arguments, words=words, install=not no_install, guard=not no_guard)
-    if json:
+    recorded = captured.record(
+        asked.cell, asked.where, program, arguments, words=words, install=asked.install, guard=asked.guard
+    )
+    if asked.json:
         print_json({"folder": str(recorded.folder), "calls": list(view.objects(recorded.shown, filter))})
         return
     for line in view.text(recorded.shown, filter):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from commands.common import CELL_HELP, announce, cell_help, make_cell, print_json, print_table
+from commands.cells import Asked, cell_command
+from commands.common import CELL_HELP, print_json, print_table
 from core.program import command
 
 
@@ -49,40 +50,17 @@ def show(
         print_table(rows, ("symbol", "value", "origin", "reason"))
 
 
-@command(
-    positional=["profile"],
-    help=cell_help("no_install", "no_guard", "json"),
-    iterable=["set", "fragment"],
-)
-def check(
-    _c: Any,
-    profile: str,
-    base: str = "defconfig",
-    arch: str = "",
-    linux: str = "7.1.8",
-    series: str = "kit",
-    toolchain: str = "",
-    runtime: str = "auto",
-    instrument: str = "",
-    set: Any = None,  # noqa: A002  (Invoke's flag name)
-    fragment: Any = None,
-    no_install: bool = False,
-    no_guard: bool = False,
-    json: bool = False,
-) -> None:
+@cell_command(positional=["profile"])
+def check(_c: Any, asked: Asked) -> None:
     """Configure only, and check that every symbol survives. Example: ./invoke kconfig.check all --base tiny"""
-    from core.runtime import choose
     from kernel import build
 
-    cell = make_cell(profile, base, arch, linux, series, toolchain, instrument, set, fragment)
-    where = choose(runtime)
-    announce(cell, where, json=json)
-    result = build.check_config(cell, where, install=not no_install, guard=not no_guard)
+    result = build.check_config(asked.cell, asked.where, install=asked.install, guard=asked.guard)
     rows = [lost.as_row() for lost in result.lost]
-    if json:
+    if asked.json:
         print_json({"asked": result.asked, "lost": rows, "config": str(result.config)})
     elif rows:
         print_table(rows, ("symbol", "asked", "got", "origin"))
     result.require()
-    if not json:
+    if not asked.json:
         print(f"all {result.asked} symbols survive: {result.config}")

@@ -28,3 +28,21 @@ def fetch(_c: Any, name: str, sha256: str = "") -> None:
     from core import sources
 
     print(sources.fetch(name, sha256=sha256 or None))
+
+
+@command(help={"json": CELL_HELP["json"]})
+def verify(_c: Any, json: bool = False) -> None:
+    """Hash every archive that is here again. Example: ./invoke sources.verify"""
+    from core import sources
+    from core.errors import InfraError
+
+    rows = sources.verify()
+    if json:
+        print_json(rows)
+    else:
+        print_table(rows, tuple(rows[0]) if rows else ("name",))
+    wrong = [row["name"] for row in rows if row["status"] != "ok"]
+    if wrong:
+        raise InfraError(
+            f"not as they were fetched: {', '.join(wrong)}", "fetch them again: ./invoke sources.fetch NAME"
+        )
