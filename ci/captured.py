@@ -11,7 +11,7 @@ from pathlib import Path
 from ci import run as cells
 from core import store
 from core.errors import UnderTest, UserError, nearest
-from dataflow import show
+from dataflow import check, show
 from dataflow.show import Shown
 from guest import plan
 from guest.run import CAPTURES
@@ -124,7 +124,7 @@ def record(
     folder = cells.new_folder(f"exec-{path.name}-{cell.profile}-{cell.base}")
     booted = cells.boot(cell, kernel, where, todo, folder, install=install, program=path)
     booted.verdict.require(booted.outcome.console)
-    cells.require_device(booted)
+    check.require_device(booted.outcome.said.hello)
     if not (folder / CAPTURES / "exec.words").is_file():
         raise UnderTest("the program ran, but no buffer came back", "read the console", booted.outcome.console)
     shown = show.prepare(folder / CAPTURES / "exec.words", kernel.path)

@@ -139,16 +139,6 @@ def run(cell: Cell, where: str, *, seed: str = "", install: bool = True, guard: 
         raise
 
 
-def require_device(booted: Booted) -> None:
-    """Raises UnderTest if the kernel has no recording device."""
-    if booted.outcome.said.device is not True:
-        raise UnderTest(
-            "this kernel has no kcov_dataflow device, so there is nothing to verify",
-            "build a profile with dataflow, such as --profile all",
-            booted.outcome.console,
-        )
-
-
 def check(booted: Booted) -> list[Check]:
     """The checks of a booted kernel's captures.
 
@@ -157,6 +147,6 @@ def check(booted: Booted) -> list[Check]:
     """
     from dataflow import check as records
 
-    require_device(booted)
+    records.require_device(booted.outcome.said.hello)
     folder = booted.outcome.folder / guests.CAPTURES
     return [Check(f.name, f.ok, f.asked, f.got) for f in records.examine(folder, booted.kernel.path)]
