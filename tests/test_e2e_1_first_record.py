@@ -86,8 +86,7 @@ def test_the_control_has_no_device_and_is_no_empty_success() -> None:
 
 
 def test_only_listed_objects_are_instrumented() -> None:
-    from dataflow import symbols
-    from dataflow.sites import Kernel
+    from dataflow import sites, symbols
 
     said = invoke(
         "kernel.build", "--profile", "dataflow", "--base", "tiny", "--instrument", "fs/open.o,fs/ramfs/", "--json",
@@ -96,7 +95,7 @@ def test_only_listed_objects_are_instrumented() -> None:
     assert said.code == 0, said.err
     folder = Path(said.json()["path"])
     names = symbols.read(folder / "System.map")
-    calling = {names.label(int(a)) for a in Kernel(folder / "vmlinux", names).instrumented()}
+    calling = {names.label(int(a)) for a in sites.load(folder / "vmlinux", names).instrumented()}
     assert {"do_sys_openat2", "ramfs_get_inode"} <= calling
     assert not {"vfs_read", "__x64_sys_getpid", "do_filp_open", "kmem_cache_alloc_noprof"} & calling
 
