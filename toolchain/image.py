@@ -180,7 +180,9 @@ def _build(client: Any, own: ImageSpec, below: str, inputs: Mapping[str, Any], l
             failed = event.get("error", failed)
             progress.step(text.count("\n"), text.strip())
     if failed:
-        raise InfraError(f"building the image {own.name} failed", "read the log", _keep(log, own.name))
+        # The engine repeats the whole instruction; what went wrong stands at its end.
+        why = " ".join(failed.split())[-120:]
+        raise InfraError(f"building the image {own.name} failed: {why}", "read the log", _keep(log, own.name))
     with runtime.engine_errors(f"looking at the image {own.name}"):
         ref = client.images.get(f"kcov-dataflow-kit/{own.name}:{store.key_of(inputs)[:12]}").id
     return {"name": own.name, "ref": ref, "packages": _packages(client, ref, log.parent)}
