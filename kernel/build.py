@@ -295,13 +295,12 @@ def _compile(place: Workplace) -> tuple[float, int, int]:
             log,
         )
     if not done.ok:
-        with store.disk_errors(log):
-            if any("No space left on device" in line for line in [*done.tail, *errors]):
-                raise InfraError(
-                    "the disk is full: the kernel build could not write",
-                    "free some space or point KDF_HOME at a larger disk, then run the same command again",
-                    log,
-                )
+        if any("No space left on device" in line for line in [*done.tail, *errors]):
+            raise InfraError(
+                "the disk is full: the kernel build could not write",
+                "free some space or point KDF_HOME at a larger disk, then run the same command again",
+                log,
+            )
         first = (
             errors[0]
             if errors
