@@ -70,6 +70,7 @@ def cell_command(
             from core.runtime import choose
 
             named = {name: given.pop(name) for name in options}
+            where = choose(named["runtime"])
             cell = make_cell(
                 named["profile"],
                 named["base"],
@@ -80,8 +81,8 @@ def cell_command(
                 named["instrument"],
                 named["set"],
                 named["fragment"],
+                where,
             )
-            where = choose(named["runtime"])
             announce(cell, where, json=named["json"])
             asked = Asked(cell, where, not named["no_install"], not named["no_guard"], named["json"])
             body(context, asked, **given)

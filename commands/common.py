@@ -39,8 +39,9 @@ def make_cell(
     instrument: str,
     sets: Sequence[str] | None,
     fragments: Sequence[str] | None,
+    where: str,
 ) -> Cell:
-    """A cell from the options of a task, empty ones replaced by their defaults."""
+    """A cell from the options of a task, empty ones replaced by their defaults; `where` is the runtime."""
     from core.errors import UserError, nearest
     from kconfig import profile as profiles
     from kernel.cell import Cell, check_arch, host_arch
@@ -49,7 +50,7 @@ def make_cell(
     if not profile:
         raise UserError(f"name a profile with --profile{nearest('', profiles.load()[1])}")
     return Cell(
-        toolchain=toolchain or default_name(),
+        toolchain=toolchain or default_name(where),
         series=series or "kit",
         profile=profile,
         base=base or "defconfig",

@@ -44,7 +44,7 @@ def check(_c: Any, series: str, linux: str = "7.1.8", json: bool = False) -> Non
         print_json([r.as_json() for r in reports])
     else:
         print_table([r.as_row() for r in reports], ("patch", "status", "files", "hunks", "reason"))
-    apply.require(reports, linux)
+    apply.require(reports, f"Linux {linux}")
 
 
 @command(name="apply", help={"series": CELL_HELP["series"], "linux": CELL_HELP["linux"]})

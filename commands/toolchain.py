@@ -4,24 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
-from commands.common import CELL_HELP, RUNTIME_HELP, print_json, print_table
+from commands.common import CELL_HELP, RUNTIME_HELP, human_size, print_json, print_table
 from core.program import command
 
 _HELP = {"name": "a toolchain of toolchains.yaml", "runtime": RUNTIME_HELP, "no_install": CELL_HELP["no_install"]}
 
 
-@command(help=_HELP)
-def build(_c: Any, name: str = "", runtime: str = "auto", no_install: bool = False) -> None:
+@command(
+    help={
+        **_HELP,
+        "targets": "architectures to compile for besides this machine's, with commas (a patched toolchain)",
+        "lto": "link-time optimization: thin (a patched toolchain)",
+    }
+)
+def build(
+    _c: Any, name: str = "", runtime: str = "auto", targets: str = "", lto: str = "", no_install: bool = False
+) -> None:
     """Build a toolchain, or find it in the store. Example: ./invoke toolchain.build --name plugin-19"""
+    from core import store
     from core.runtime import choose
     from toolchain import build as toolchains
+    from toolchain import names
 
     where = choose(runtime)
-    made = toolchains.ensure(name or toolchains.default_name(), where, install=not no_install)
+    wanted = tuple(word for word in targets.split(",") if word)
+    named = name or names.load()[1][0]
+    made = toolchains.ensure(named, where, install=not no_install, targets=wanted, lto=lto)
     print(
         f"{made.name}: {made.manifest['versions']['clang']}, callback generation {made.generation or 'none'}, "
-        f"runtime {where}, made in {made.product.metadata['seconds']} s"
+        f"runtime {where}, made in {made.product.metadata['seconds']} s, {human_size(store.size_of(made.product.path))}"
     )
+    facts = made.product.metadata.get("build")
+    if facts:
+        print(
+            f"{facts['steps']} steps ({facts['steps_run']} run in the last of {facts['runs']}), {facts['jobs']} jobs, "
+            f"{facts['cpu_seconds']:.0f} s of CPU, largest process {human_size(facts['largest_process'])}"
+        )
     print(made.product.path)
 
 

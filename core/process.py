@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from core.errors import InfraError
+from core.errors import InfraError, UnderTest
 
 TAIL_LINES = 40
 AFTERMATH_SECONDS = 5.0
@@ -97,6 +97,40 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def require(done: Finished, what: str, log: Path | None, errors: Sequence[str] = ()) -> None:
+    """Raise if a long step, such as a build, failed.
+
+    Args:
+        what: the step, as a sentence starts with it.
+        errors: lines of its output that name errors, if the caller collected them; else its last lines are looked at.
+
+    Raises:
+        InfraError: it was killed, ran out of time or disk, or a program is missing: running it again may help.
+        UnderTest: it failed by itself; the sentence holds the first error.
+    """
+    if done.ok:
+        return
+    if done.timed_out:
+        raise InfraError(f"{what} did not end within {done.seconds:.0f} s", "look at the load of this machine", log)
+    if done.code < 0 or any("Killed" in line for line in done.tail[-8:]):
+        raise InfraError(
+            f"{what} was killed",
+            "look at the memory of this machine (./invoke doctor), then run the same command again: it goes on",
+            log,
+        )
+    for line in (*done.tail, *errors):
+        if "No space left on device" in line:
+            raise InfraError(
+                f"the disk is full: {what} could not write",
+                "free some space or point KDF_HOME at a larger disk, then run the same command again",
+                log,
+            )
+        if line.endswith((": not found", ": command not found")):
+            raise InfraError(f"{what} lacks a program: {line}", "run ./invoke doctor, it names the package", log)
+    first = next(iter(errors), "") or next((line for line in done.tail if "rror" in line), f"it ended with {done.code}")
+    raise UnderTest(f"{what} failed: {first.strip()}", "read the log", log)
 
 
 def run(

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core import runtime, sources, store
-from core.errors import InfraError, UnderTest, UserError
+from core import process, runtime, sources, store
+from core.errors import UnderTest, UserError
 from core.progress import Progress
 from core.runtime import Mount, Session
 from core.store import Product
@@ -288,25 +288,7 @@ def _compile(place: Workplace) -> tuple[float, int, int]:
             [*place.command, image, "vmlinux"], env=place.env, log=log, on_line=listen, timeout=6 * 3600
         )
         objects = progress.done
-    if done.timed_out or done.code < 0 or "Killed" in " ".join(done.tail[-8:]):
-        raise InfraError(
-            "the kernel build was killed" + (" after six hours" if done.timed_out else ""),
-            "look at the memory of this machine (./invoke doctor), then run the same command again: it goes on",
-            log,
-        )
-    if not done.ok:
-        if any("No space left on device" in line for line in [*done.tail, *errors]):
-            raise InfraError(
-                "the disk is full: the kernel build could not write",
-                "free some space or point KDF_HOME at a larger disk, then run the same command again",
-                log,
-            )
-        first = (
-            errors[0]
-            if errors
-            else next((line for line in done.tail if "Error" in line), f"make ended with {done.code}")
-        )
-        raise UnderTest(f"the kernel does not compile: {first.strip()}", "read the log", log)
+    process.require(done, "compiling the kernel", log, errors)
     return done.seconds, len(warnings), objects
 
 

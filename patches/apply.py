@@ -6,10 +6,11 @@ What comes in is an unpacked source and a series; what goes out is a report per 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -122,14 +123,46 @@ def check(source: Product | Path, series: Series) -> list[PatchReport]:
     Raises:
         UserError: a patch is malformed or hostile.
     """
-    tree = source_directory(source)
+    with _tried(source_directory(source), series.patches) as (reports, _place):
+        return reports
+
+
+def changed_files(source: Path, patches: Sequence[PatchFile], name: str) -> dict[str, bytes | None]:
+    """What the files that some patches touch hold with the patches applied; None for a file that is gone.
+
+    Args:
+        name: of the source, for the sentence about a patch that does not apply.
+
+    Raises:
+        UserError: a patch is malformed or hostile.
+        UnderTest: a patch does not apply.
+    """
+    with _tried(source_directory(source), patches) as (reports, place):
+        require(reports, name)
+        paths = {file.path for report in reports for file in report.files}
+        return {path: (place / path).read_bytes() if (place / path).is_file() else None for path in sorted(paths)}
+
+
+def added_files(patch: PatchFile) -> list[str]:
+    """The files that a patch makes.
+
+    Raises:
+        UserError: it is malformed or hostile.
+    """
+    changes = hostile.check(hostile.read(patch.path), patch.name)
+    return [change.path for change in changes if change.kind == "create"]
+
+
+@contextlib.contextmanager
+def _tried(tree: Path, patches: Sequence[PatchFile]) -> Iterator[tuple[list[PatchReport], Path]]:
+    """Apply patches to a copy of the files that they touch; gives a report of each, and the copy."""
     with tempfile.TemporaryDirectory(prefix="kdf-patch-") as scratch:
         place = Path(scratch) / "tree"
         place.mkdir()
-        checked = [_read(patch, tree, place) for patch in series.patches]
+        checked = [_read(patch, tree, place) for patch in patches]
         for path in dict.fromkeys(p for one in checked for change in one.changes for p in change.paths):
             _copy_file(tree / path, place / path)
-        return [_try(one, place, Path(scratch) / "patch") for one in checked]
+        yield [_try(one, place, Path(scratch) / "patch") for one in checked], place
 
 
 def _read(patch: PatchFile, tree: Path, place: Path) -> _Checked:
@@ -218,11 +251,11 @@ def _file_report(change: FileChange, answer: git.Answer, before: dict[str, froze
     return FileReport(change.path, change.kind, added, removed, tuple(hunks), error)
 
 
-def require(reports: Iterable[PatchReport], linux: str) -> None:
+def require(reports: Iterable[PatchReport], source: str) -> None:
     """Raise if a patch does not apply.
 
     Args:
-        linux: what the patches were tried on, as a user names it.
+        source: what the patches were tried on, as a user names it: `Linux 7.1.8`.
 
     Raises:
         UnderTest: names each patch with file, hunk and git's reason.
@@ -233,7 +266,7 @@ def require(reports: Iterable[PatchReport], linux: str) -> None:
     lines = [f"{report.patch}: {report.reason}" for report in bad]
     head = "a patch does" if len(bad) == 1 else f"{len(bad)} patches do"
     hint = "say --series none: the tree is patched already" if all(r.status == THERE for r in bad) else ""
-    raise UnderTest("\n  ".join([f"{head} not apply to Linux {linux}:", *lines]), hint)
+    raise UnderTest("\n  ".join([f"{head} not apply to {source}:", *lines]), hint)
 
 
 def tree(source: Product, series: Series) -> Product:
@@ -254,7 +287,7 @@ def tree(source: Product, series: Series) -> Product:
 
     def work(tmp: Path) -> dict[str, Any]:
         reports = check(source, series)
-        require(reports, stated_version(source_directory(source)))
+        require(reports, f"Linux {stated_version(source_directory(source))}")
         linux = tmp / "linux"
         copy_tree(source_directory(source), linux)
         for patch, report in zip(series.patches, reports, strict=True):

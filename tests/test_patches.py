@@ -304,7 +304,7 @@ def test_a_conflict_names_patch_file_hunk_and_reason(source: Path, tmp_path: Pat
         "the file has no line 'line 21 changed'"
     )
     with pytest.raises(UnderTest) as error:
-        apply.require(reports, "7.1.8")
+        apply.require(reports, "Linux 7.1.8")
     assert error.value.message.startswith(
         "a patch does not apply to Linux 7.1.8:\n  0001-p.patch: dir/one.c: hunk at line 20"
     )
@@ -329,7 +329,7 @@ def test_files_that_are_not_there_or_already_there(source: Path, tmp_path: Path)
     assert [r.status for r in reports] == ["conflicts", "applied", "already there"]
     assert "already exists in working directory" in reports[0].reason
     with pytest.raises(UnderTest) as error:
-        apply.require(reports[1:], "7.1.8")
+        apply.require(reports[1:], "Linux 7.1.8")
     assert error.value.hint == "say --series none: the tree is patched already"
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from core import store
 from core.errors import UserError
-from toolchain import image, names
+from toolchain import build, image, llvm, names
 
 
 def test_the_files_load() -> None:
@@ -15,7 +16,8 @@ def test_the_files_load() -> None:
     assert {"plugin-19", "plugin-23"} <= set(found)
     assert preferred
     for spec in found.values():
-        assert f"clang-{spec.llvm}" in image.host_packages(spec.image)
+        packages = image.host_packages(spec.image)
+        assert spec.source if spec.kind == "patched" else f"clang-{spec.llvm}" in packages
 
 
 def test_unknown_names_get_the_nearest() -> None:
@@ -32,6 +34,8 @@ def test_unknown_names_get_the_nearest() -> None:
         ("toolchains: {a: {about: x, kind: plugn, llvm: 19, image: kernel}}", "did you mean plugin"),
         ("toolchains: {a: {about: x, kind: plugin, llvm: 19, image: kernl}}", "did you mean kernel"),
         ("toolchains: {a: {about: x, knd: plugin}}", "unknown key"),
+        ("toolchains: {a: {about: x, kind: patched, llvm: 19, image: kernel}}", "source"),
+        ("toolchains: {a: {about: x, kind: stock, llvm: 19, image: kernel, source: b}}", "only a patched toolchain"),
         ("toolchains: {}\npreferred: [b]", "no toolchain b"),
         ("toolchains: {a: 1, a: 2}", "the key a is there twice"),
     ],
@@ -48,3 +52,17 @@ def test_an_unpinned_base_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("KDF_BASE_IMAGE", "debian:trixie")
     with pytest.raises(UserError, match="not pinned"):
         image.specs()
+
+
+def test_a_patched_toolchain_is_taken_only_if_it_is_there_as_it_would_be_made_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDF_HOME", str(tmp_path))
+    monkeypatch.setattr(llvm, "current", lambda _spec: {"patches": ["now"]})
+    assert build.default_name("docker") == "plugin-19"
+    stale = {"name": "llvm-23", "runtime": "docker", "patches": ["then"]}
+    store.make("toolchain", stale, lambda _tmp: {})
+    assert build.default_name("docker") == "plugin-19"
+    store.make("toolchain", {**stale, "patches": ["now"]}, lambda _tmp: {})
+    assert build.default_name("docker") == "llvm-23"
+    assert build.default_name("host") == "plugin-19"

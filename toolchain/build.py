@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from core import process, runtime, store
+from core.errors import UserError
 from core.host import ensure_packages
 from core.runtime import Image, Mount, Session
 from core.store import Product
@@ -54,11 +55,25 @@ class Toolchain:
         return str(found) if found else None
 
 
-def default_name() -> str:
-    """The toolchain to use when none is named: the first preferred one that was ever built, else the last."""
-    preferred = names.load()[1]
-    kinds = {p.metadata["inputs"].get("name") for p in store.products() if p.kind == "toolchain"}
-    return next((name for name in preferred if name in kinds), preferred[-1])
+def default_name(where: str) -> str:
+    """The toolchain to use when none is named: the first preferred one that is in the store, else the last.
+
+    One that would have to be compiled for an hour is not taken because an older state of it is there.
+
+    Args:
+        where: the runtime that it is to be used in.
+    """
+    specs, preferred = names.load()
+    there = [p.metadata["inputs"] for p in store.products() if p.kind == "toolchain"]
+    for name in preferred:
+        wanted: Mapping[str, Any] = {"name": name, "runtime": where}
+        if specs[name].kind == "patched":
+            from toolchain import llvm
+
+            wanted = {**wanted, **llvm.current(specs[name])}
+        if any(all(inputs.get(key) == value for key, value in wanted.items()) for inputs in there):
+            return name
+    return preferred[-1]
 
 
 def _host_identity(packages: Sequence[str]) -> str:
@@ -95,20 +110,26 @@ def _pass_hash() -> str:
     return digest.hexdigest()
 
 
-def ensure(name: str, where: str, *, install: bool = True) -> Toolchain:
+def ensure(name: str, where: str, *, install: bool = True, targets: Sequence[str] = (), lto: str = "") -> Toolchain:
     """A toolchain by name, made now if the store does not have it.
 
     Args:
         where: `docker` or `host`, as `runtime.choose` returned it.
         install: whether missing host packages may be installed.
+        targets: architectures that it must compile for, besides the host's.
+        lto: kind of link-time optimization of a patched one.
 
     Raises:
-        UserError: there is none of that name.
-        UnderTest: our pass does not compile with this LLVM.
+        UserError: there is none of that name, or it has no such choice.
+        UnderTest: our pass or LLVM with it does not compile.
         InfraError: no engine, no disk, no packages.
     """
     own = names.spec(name)
     made, packages = place(name, where, install=install)
+    if own.kind == "patched":
+        return _ensure_patched(own, where, made, packages, install=install, targets=targets, lto=lto)
+    if lto:
+        raise UserError(f"the toolchain {name} is not compiled from source: it has no --lto")
     inputs = {
         "name": name,
         "kind": own.kind,
@@ -128,6 +149,61 @@ def ensure(name: str, where: str, *, install: bool = True) -> Toolchain:
         return {}
 
     return Toolchain(name, store.make("toolchain", inputs, work), where, made, packages)
+
+
+def _ensure_patched(
+    own: names.ToolchainSpec,
+    where: str,
+    made: Image | None,
+    packages: str,
+    *,
+    install: bool,
+    targets: Sequence[str],
+    lto: str,
+) -> Toolchain:
+    """A compiler from source, out of the store if one there compiles for all that is wanted."""
+    from toolchain import llvm, recipe
+
+    own_recipe = recipe.load(llvm.RECIPE)
+    host = llvm.host_arch()
+    wanted = recipe.choose(own_recipe, host, targets, lto)
+    if where == "docker":
+        builder: Image | None = image.ensure(own_recipe.image, install=install)
+        build_packages = builder.packages if builder else ""
+    else:
+        builder = None
+        listed = image.host_packages(own_recipe.image)
+        ensure_packages(listed, install=install)
+        build_packages = _host_identity(listed)
+
+    def inputs(plan: llvm.Plan, source: str) -> dict[str, Any]:
+        return {
+            "name": own.name,
+            "kind": own.kind,
+            "llvm": own.llvm,
+            "packages": packages,
+            "build_packages": build_packages,
+            "runtime": where,
+            "machine": platform.machine(),
+            **plan.inputs(source),
+        }
+
+    plans = [llvm.read_plan(own, choices, own_recipe) for choices in recipe.at_least(own_recipe, wanted)]
+    known = llvm.known_sources(own)
+    for plan in plans:
+        for source in known:
+            if found := store.find("toolchain", inputs(plan, source)):
+                return Toolchain(own.name, found, where, made, packages)
+    plan = plans[0]
+
+    def work(tmp: Path) -> dict[str, Any]:
+        facts = llvm.build(plan, where, builder, build_packages, tmp)
+        with runtime.open_session(where, image=made, mounts=[Mount(tmp, INSIDE, writable=True)]) as session:
+            llvm.finish(plan, session, tmp)
+        return {"build": facts}
+
+    product = store.make("toolchain", inputs(plan, llvm.source_hash(own)), work)
+    return Toolchain(own.name, product, where, made, packages)
 
 
 @contextlib.contextmanager

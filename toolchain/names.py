@@ -10,7 +10,7 @@ from core.errors import UserError, nearest
 from toolchain import image
 
 FILE = Path(__file__).parent / "toolchains.yaml"
-KINDS = ("plugin", "stock")
+KINDS = ("plugin", "stock", "patched")
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,10 @@ class ToolchainSpec:
     """What a toolchain is made of.
 
     Attributes:
-        kind: `plugin` or `stock`.
+        kind: `plugin`, `stock` or `patched`.
         llvm: major version of LLVM.
-        image: the image that it is built in and runs in.
+        image: the image that it runs in.
+        source: what a patched one is compiled from, an entry of sources.yaml; else empty.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ToolchainSpec:
     kind: str
     llvm: int
     image: str
+    source: str = ""
 
 
 def load() -> tuple[dict[str, ToolchainSpec], tuple[str, ...]]:
@@ -41,13 +43,16 @@ def load() -> tuple[dict[str, ToolchainSpec], tuple[str, ...]]:
     images = image.specs()[1]
     found: dict[str, ToolchainSpec] = {}
     for name, node in root.mapping("toolchains").items():
-        node.only("about", "kind", "llvm", "image")
+        node.only("about", "kind", "llvm", "image", "source")
         kind, on = node.string("kind"), node.string("image")
         if kind not in KINDS:
             raise node.get("kind").error(f"there is no kind {kind}{nearest(kind, KINDS)}")
         if on not in images:
             raise node.get("image").error(f"there is no image {on}{nearest(on, images)}")
-        found[name] = ToolchainSpec(name, node.string("about"), kind, node.integer("llvm"), on)
+        source = node.string("source", "") if kind != "patched" else node.string("source")
+        if source and kind != "patched":
+            raise node.get("source").error("only a patched toolchain is made from a source")
+        found[name] = ToolchainSpec(name, node.string("about"), kind, node.integer("llvm"), on, source)
     preferred = tuple(root.strings("preferred"))
     for name in preferred:
         if name not in found:

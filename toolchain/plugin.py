@@ -202,13 +202,20 @@ def _operands(ir: str, callback: str) -> str:
     return ",".join(operand.split()[0] for operand in flat.split(","))
 
 
-def describe(session: Session, llvm: _Llvm, root: Path, rustc: str | None) -> dict[str, Any]:
-    """What is in a toolchain: versions as the programs say them, hashes of the files that are ours, the generation."""
+def describe(session: Session, tools: str, version: str, root: Path, rustc: str | None) -> dict[str, Any]:
+    """What is in a toolchain: versions as the programs say them, hashes of the files that are ours, the generation.
+
+    Args:
+        tools: directory of the LLVM tools, as the session sees it.
+        version: of LLVM.
+        root: the toolchain, with `bin/clang`.
+        rustc: path of a stock rustc that it serves, or None.
+    """
     clang = session.path(root / "bin" / "clang")
     versions = {
         "clang": output(session, [clang, "--version"])[0],
-        "ld.lld": output(session, [f"{llvm.bindir}/ld.lld", "--version"])[0],
-        "llvm": llvm.version,
+        "ld.lld": output(session, [f"{tools}/ld.lld", "--version"])[0],
+        "llvm": version,
     }
     if rustc:
         versions["rustc"] = output(session, [rustc, "--version"])[0]
@@ -260,7 +267,7 @@ def build(session: Session, major: int, sources: Path, root: Path, *, with_pass:
         for name, real in (("clang", f"{llvm.bindir}/clang"), ("clang++", f"{llvm.bindir}/clang++"), ("rustc", rustc)):
             if real:
                 (bin_folder / name).symlink_to(real)
-    manifest = describe(session, llvm, root, rustc)
+    manifest = describe(session, llvm.bindir, llvm.version, root, rustc)
     if with_pass and manifest["generation"] != "L0":
         raise UnderTest(f"the finished toolchain calls {manifest['callbacks']}, which is not generation L0", log=log)
     store.write_json(root / MANIFEST, manifest)

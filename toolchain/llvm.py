@@ -1,0 +1,299 @@
+"""Compile LLVM with our pass in it, and install what a kernel needs of it.
+
+What comes in is a toolchain of kind `patched` and a user's choices; what goes out is a directory with `bin/`, `lib/`,
+`include/` and `manifest.json`. The source is the pinned archive with `patches/llvm/<major>` applied and the pass
+copied to where `copies.yaml` there says. The build directory is kept: a build that was killed goes on where it was,
+and after a change of the pass only what depends on it is compiled. There is no network while it compiles.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import process, runtime, sources, store
+from core.data import load_yaml
+from core.errors import InfraError, UnderTest, UserError
+from core.progress import Progress
+from core.runtime import Image, Mount, Session
+from patches import apply
+from patches.series import PatchFile, read_directory
+from toolchain import plugin, recipe, worktree
+from toolchain.names import ToolchainSpec
+from toolchain.recipe import Choices, Recipe, Variable
+
+PATCHES = Path(__file__).parent.parent / "patches" / "llvm"
+RECIPE = "llvm"
+PASS_FOLDER = Path(__file__).parent / "pass"
+# What the largest compiler of the build and the link of a tool take, bytes (measured: 1.2 GB and 1.1 GB; ThinLTO 4 GB).
+_MEMORY_EACH = 5 << 28
+_MEMORY_LINK = {"": 3 << 29, "thin": 4 << 30}
+_STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)")
+_ERROR = re.compile(r"(^|: )(fatal )?error: |^FAILED: |undefined symbol")
+_SOURCE, _BUILD, _INSTALL, _CCACHE = "/kdf/source", "/kdf/build", "/kdf/install", "/kdf/ccache"
+# What is in the product besides the tools: the tests that the patches bring, for `toolchain.verify`.
+TESTS = Path("share/kcov-dataflow/tests")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides a patched compiler.
+
+    Attributes:
+        patches: those of the LLVM major, in order.
+        copies: file of the pass -> where it goes in LLVM's source.
+    """
+
+    spec: ToolchainSpec
+    recipe: Recipe
+    choices: Choices
+    patches: tuple[PatchFile, ...]
+    copies: Mapping[str, str]
+
+    def inputs(self, source: str) -> dict[str, Any]:
+        """What of it is part of the toolchain's key.
+
+        Args:
+            source: sha256 of the source archive.
+        """
+        return {
+            "source": source,
+            "patches": [patch.sha256 for patch in self.patches],
+            "copies": {place: store.hash_file(PASS_FOLDER / name) for name, place in self.copies.items()},
+            "variables": {k: list(v) if isinstance(v, tuple) else v for k, v in self.variables().items()},
+            "targets": list(self.choices.targets),
+        }
+
+    def variables(self) -> dict[str, Variable]:
+        """CMake's variables."""
+        return recipe.variables(self.recipe, self.choices)
+
+
+def read_plan(spec: ToolchainSpec, choices: Choices, own: Recipe) -> Plan:
+    """Read what decides a patched compiler.
+
+    Raises:
+        UserError: there are no patches for this LLVM, or copies.yaml is malformed.
+    """
+    folder = PATCHES / str(spec.llvm)
+    file = folder / "copies.yaml"
+    if not file.is_file():
+        raise UserError(f"there are no patches for LLVM {spec.llvm}: {file} is missing")
+    root = load_yaml(file)
+    copies: dict[str, str] = {}
+    for node in root.elements("copies"):
+        node.only("from", "to")
+        name, place = node.string("from"), node.string("to")
+        if not (PASS_FOLDER / name).is_file() or "/" in name:
+            raise node.get("from").error(f"the pass has no file {name}")
+        if place.startswith("/") or ".." in place.split("/"):
+            raise node.get("to").error(f"{place} leaves the source")
+        copies[name] = place
+    return Plan(spec, own, choices, read_directory(folder), copies)
+
+
+def current(spec: ToolchainSpec) -> dict[str, Any]:
+    """The part of a toolchain's key that says which patches and which pass are in it."""
+    own = recipe.load(RECIPE)
+    inputs = read_plan(spec, recipe.choose(own, host_arch()), own).inputs("")
+    return {"patches": inputs["patches"], "copies": inputs["copies"]}
+
+
+def known_sources(spec: ToolchainSpec) -> list[str]:
+    """sha256 of each archive that the toolchain may be compiled from; any of them gives the same files."""
+    return [origin.sha256 for origin in sources.find(spec.source).origins if origin.sha256]
+
+
+def source_hash(spec: ToolchainSpec) -> str:
+    """sha256 of the archive that the toolchain is compiled from here; fetched and unpacked if it is not there yet.
+
+    Raises:
+        InfraError: it cannot be fetched.
+    """
+    return str(sources.source_tree(spec.source).metadata["inputs"]["sha256"])
+
+
+def build_directory(plan: Plan, packages: str, where: str) -> Path:
+    """Where a compiler is built: one directory for all states of patches and pass, so that little is compiled again."""
+    inputs = plan.inputs("")
+    key = {
+        "name": plan.spec.name,
+        "source": plan.spec.source,
+        "variables": inputs["variables"],
+        "packages": packages,
+        "runtime": where,
+    }
+    return store.home() / "build" / f"{plan.spec.name}-{store.key_of(key)[:16]}"
+
+
+def build(plan: Plan, where: str, image: Image | None, packages: str, root: Path) -> dict[str, Any]:
+    """Fill a directory with the compiler.
+
+    Args:
+        image: what it is compiled in; None on the host.
+        packages: identity of the packages around the build.
+        root: an empty directory.
+
+    Returns:
+        How it went: `steps` of a build from nothing, `steps_run` in this call, `runs` of Ninja that came to their end
+        and what they took (`wall_seconds`, `cpu_seconds`), the same of this call alone (`last_...`),
+        `largest_process` in bytes, `jobs`.
+
+    Raises:
+        UserError: a patch is hostile or malformed.
+        UnderTest: a patch does not apply, LLVM does not compile, or the result does not call what it should.
+        InfraError: the machine failed.
+    """
+    place = build_directory(plan, packages, where)
+    source = sources.source_tree(plan.spec.source)
+    pristine = source.path / "src"
+    changes: dict[str, bytes | None] = dict(apply.changed_files(pristine, plan.patches, plan.spec.source))
+    changes |= {to: (PASS_FOLDER / name).read_bytes() for name, to in plan.copies.items()}
+    ccache = store.home() / "ccache-llvm"
+    with store.lock(f"build-{place.name}"), store.disk_errors(place):
+        for folder in (place / "build", ccache):
+            folder.mkdir(parents=True, exist_ok=True)
+        worktree.sync(pristine, plan.recipe.folders, changes, place / "source")
+        mounts = [
+            Mount(place / "source", _SOURCE),
+            Mount(place / "build", _BUILD, writable=True),
+            Mount(root, _INSTALL, writable=True),
+            Mount(ccache, _CCACHE, writable=True),
+        ]
+        with runtime.open_session(where, image=image, mounts=mounts) as session:
+            facts = _compile(plan, session, place, ccache, packages, root)
+        _install_tests(plan, place / "source", root)
+    return facts
+
+
+def _compile(plan: Plan, session: Session, place: Path, ccache: Path, packages: str, root: Path) -> dict[str, Any]:
+    """Configure, compile and install; then look at what came out."""
+    log = root / "build.log"
+    build_dir = place / "build"
+    env = {
+        "CCACHE_DIR": session.path(ccache),
+        "CCACHE_MAXSIZE": "10G",
+        "CCACHE_COMPILERCHECK": f"string:{packages}",
+        "CCACHE_NOHASHDIR": "1",
+        "CCACHE_BASEDIR": session.path(place) if session.name == "host" else "/kdf",
+        # LLVM compiles with precompiled headers, without time stamps in them (ccache manual, "Precompiled headers").
+        "CCACHE_SLOPPINESS": "pch_defines,time_macros",
+    }
+    _configure(plan, session, place, env, log)
+    jobs = runtime.jobs(_MEMORY_EACH)
+    usage = build_dir / "usage.txt"
+    with Progress(f"compiling {plan.spec.source}", None, "steps") as progress:
+        errors: list[str] = []
+
+        def listen(line: str) -> None:
+            if found := _STEP.match(line):
+                progress.at(int(found[1]), int(found[2]), found[3].rpartition("/")[2])
+            elif _ERROR.search(line):
+                errors.append(line)
+
+        # GNU time appends to the file, so that the calls of a build that was interrupted add up (time(1)).
+        command = ["time", "-q", "-a", "-f", "%e %U %S %M", "-o", session.path(usage), "ninja", f"-j{jobs}"]
+        done = session.run(
+            [*command, "distribution"], cwd=build_dir, env=env, log=log, on_line=listen, timeout=12 * 3600
+        )
+        steps = progress.done
+    process.require(done, f"compiling {plan.spec.source}", log, errors)
+    done = session.run(
+        ["ninja", f"-j{jobs}", "install-distribution-stripped"],
+        cwd=build_dir,
+        env={**env, "DESTDIR": session.path(root)},
+        log=log,
+    )
+    process.require(done, "installing the compiler", log)
+    _unwrap(root, str(plan.variables()["CMAKE_INSTALL_PREFIX"]))
+    total = _total_steps(session, build_dir, env)
+    spent = [[float(word) for word in line.split()] for line in usage.read_text().splitlines() if line[:1].isdigit()]
+    return {
+        "steps": total,
+        "steps_run": steps,
+        "runs": len(spent),
+        "wall_seconds": round(sum(row[0] for row in spent), 1),
+        "cpu_seconds": round(sum(row[1] + row[2] for row in spent), 1),
+        "last_cpu_seconds": round(spent[-1][1] + spent[-1][2], 1) if spent else 0.0,
+        "last_wall_seconds": round(spent[-1][0], 1) if spent else 0.0,
+        "largest_process": int(max((row[3] for row in spent), default=0)) * 1024,
+        "jobs": jobs,
+    }
+
+
+def _configure(plan: Plan, session: Session, place: Path, env: Mapping[str, str], log: Path) -> None:
+    """Run CMake; in a directory that is configured already it only looks for what changed."""
+    build_dir = place / "build"
+    found = plan.variables()
+    links = max(1, min(runtime.jobs(_MEMORY_EACH), runtime.available_memory() // _MEMORY_LINK[plan.choices.lto]))
+    found["LLVM_PARALLEL_LINK_JOBS"] = str(links)
+    with Progress(f"configuring {plan.spec.source}", None, "lines") as progress:
+        done = session.run(
+            ["cmake", "-G", "Ninja", *recipe.arguments(found), session.path(place / "source" / "llvm")],
+            cwd=build_dir,
+            env=env,
+            log=log,
+            on_line=lambda line: progress.step(1, line),
+        )
+    process.require(done, f"configuring {plan.spec.source}", log)
+
+
+def _total_steps(session: Session, build_dir: Path, env: Mapping[str, str]) -> int:
+    """How many steps the build from nothing has: the commands that Ninja knows for the target."""
+    lines: list[str] = []
+    done = session.run(["ninja", "-t", "commands", "distribution"], cwd=build_dir, env=env, on_line=lines.append)
+    return len(lines) if done.ok else 0
+
+
+def _unwrap(root: Path, prefix: str) -> None:
+    """Move what was installed below DESTDIR/prefix to the top."""
+    inner = root / prefix.lstrip("/")
+    for entry in sorted(inner.iterdir()):
+        shutil.move(entry, root / entry.name)
+    store.remove_tree(root / prefix.lstrip("/").split("/")[0])
+
+
+def _install_tests(plan: Plan, source: Path, root: Path) -> None:
+    """Copy the test files that the patches add."""
+    for patch in plan.patches:
+        for path in apply.added_files(patch):
+            if path.startswith(("llvm/test/", "clang/test/")):
+                target = root / TESTS / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / path, target)
+
+
+def finish(plan: Plan, session: Session, root: Path) -> dict[str, Any]:
+    """Write the manifest of a compiler that was built, after a look at what it does.
+
+    Args:
+        session: in the image that the compiler will run in; it sees `root`, writable.
+
+    Raises:
+        UnderTest: it does not call what our pass calls.
+        InfraError: it does not run there.
+    """
+    log = root / "build.log"
+    tools = session.path(root / "bin")
+    version = plugin.output(session, [f"{tools}/llvm-config", "--version"], log)[0]
+    if version.split(".")[0] != str(plan.spec.llvm):
+        raise UnderTest(f"the compiler that was built says that it is LLVM {version}", log=log)
+    manifest = plugin.describe(session, tools, version, root, None)
+    if manifest["generation"] != "L0":
+        raise UnderTest(f"the finished toolchain calls {manifest['callbacks']}, which is not generation L0", log=log)
+    manifest["targets"] = list(plan.choices.targets)
+    store.write_json(root / plugin.MANIFEST, manifest)
+    return manifest
+
+
+def host_arch() -> str:
+    """The kernel's name of this machine's architecture."""
+    names = {"x86_64": "x86_64", "aarch64": "arm64"}
+    if platform.machine() not in names:
+        raise InfraError(f"no LLVM is built for a machine {platform.machine()}")
+    return names[platform.machine()]
