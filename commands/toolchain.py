@@ -90,3 +90,22 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
         ("case", "functions", "equal", "removed", "wrong"),
     )
     print(f"{made.name}, {made.manifest['versions']['clang']}, modes {', '.join(result.modes)}: none is wrong")
+
+
+@command(name="image", help={**_HELP, "json": CELL_HELP["json"]}, positional=["name"])
+def image_(_c: Any, name: str, runtime: str = "docker", no_install: bool = False, json: bool = False) -> None:
+    """Tag a Docker image in which `make LLVM=1` takes the toolchain. Example: ./invoke toolchain.image plugin-19"""
+    from dataclasses import asdict
+
+    from core.runtime import choose
+    from toolchain import build as toolchains
+    from toolchain import publish
+
+    made = publish.publish(toolchains.ensure(name, choose(runtime), install=not no_install))
+    if json:
+        print_json(asdict(made))
+        return
+    print(f"{made.tag}  {'made now' if made.new else 'there already'}, {human_size(made.size)}")
+    print(
+        f'use it: docker run --rm -u "$(id -u):$(id -g)" -v LINUX:/src -w /src {made.tag} make LLVM=1 defconfig vmlinux'
+    )
