@@ -34,7 +34,7 @@ PASS_FOLDER = Path(__file__).parent / "pass"
 _MEMORY_EACH = 5 << 28
 _MEMORY_LINK = {"": 3 << 29, "thin": 4 << 30}
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)")
-_ERROR = re.compile(r"(^|: )(fatal )?error: |^FAILED: |undefined symbol")
+_ERROR = re.compile(r"(^|: )(fatal )?error: |^CMake Error")
 _SOURCE, _BUILD, _INSTALL, _CCACHE = "/kdf/source", "/kdf/build", "/kdf/install", "/kdf/ccache"
 # What is in the product besides the tools: the tests that the patches bring, for `toolchain.verify`.
 TESTS = Path("share/kcov-dataflow/tests")
