@@ -1,6 +1,6 @@
 """The recipe mechanism on a project of twenty steps, in Docker: killed, resumed, changed, and the same bytes each time.
 
-LLVM itself takes most of an hour (test_slow_llvm.py); what can be wrong with killing and resuming is wrong here as well.
+LLVM itself takes most of an hour; what can be wrong with killing and resuming is wrong here as well.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _PROJECT = """
 cmake_minimum_required(VERSION 3.20)
 project(mini C)
 foreach(n RANGE 1 12)
-  add_custom_command(OUTPUT slow${n}.c COMMAND sleep 0.7 COMMAND ${CMAKE_COMMAND} -E copy ${CMAKE_SOURCE_DIR}/part.c slow${n}.c
+  add_custom_command(OUTPUT slow${n}.c
+    COMMAND sleep 0.7
+    COMMAND ${CMAKE_COMMAND} -E copy ${CMAKE_SOURCE_DIR}/part.c slow${n}.c
     DEPENDS ${CMAKE_SOURCE_DIR}/part.c)
   add_executable(tool${n} slow${n}.c)
   install(TARGETS tool${n} DESTINATION bin)

@@ -4,7 +4,12 @@
 //
 //===----------------------------------------------------------------------===//
 
+// As a plugin the header lies beside this file, in LLVM's tree with the others.
+#if __has_include("KcovDataflow.h")
 #include "KcovDataflow.h"
+#else
+#include "llvm/Transforms/Instrumentation/KcovDataflow.h"
+#endif
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallPtrSet.h"
@@ -668,7 +673,7 @@ void findConstants(Function &F, ParameterList &Params) {
 class Instrumenter {
 public:
   Instrumenter(Module &M, KcovDataflowOptions Options)
-      : M(M), DL(M.getDataLayout()), Options(Options),
+      : M(M), DL(M.getDataLayout()), Options(std::move(Options)),
         I8(Type::getInt8Ty(M.getContext())),
         I32(Type::getInt32Ty(M.getContext())),
         I64(Type::getInt64Ty(M.getContext())),
@@ -678,7 +683,8 @@ public:
     SmallVector<std::pair<Function *, ParameterList>, 0> Work;
     // All of it is read before any of it is changed: what callers pass counts.
     for (Function &F : M)
-      if (isWanted(F) && !(fault(17) && F.hasLocalLinkage()) &&
+      if (isWanted(F) && (!Options.IsWanted || Options.IsWanted(F)) &&
+          !(fault(17) && F.hasLocalLinkage()) &&
           !(fault(11) && F.isVarArg()))
         Work.push_back({&F, Options.TraceArgs ? parameters(F) : ParameterList()});
     for (auto &[F, Params] : Work)

@@ -27,14 +27,19 @@
 #define LLVM_TRANSFORMS_INSTRUMENTATION_KCOVDATAFLOW_H
 
 #include "llvm/IR/PassManager.h"
+#include <functional>
+#include <utility>
 
 namespace llvm {
 
+class Function;
 class Module;
 
 struct KcovDataflowOptions {
   bool TraceArgs = false;
   bool TraceRet = false;
+  /// Which functions to report, of those that can be; all if it is empty.
+  std::function<bool(const Function &)> IsWanted = {};
 };
 
 class KcovDataflowMarkPass : public PassInfoMixin<KcovDataflowMarkPass> {
@@ -45,7 +50,8 @@ public:
 
 class KcovDataflowPass : public PassInfoMixin<KcovDataflowPass> {
 public:
-  explicit KcovDataflowPass(KcovDataflowOptions Options) : Options(Options) {}
+  explicit KcovDataflowPass(KcovDataflowOptions Options)
+      : Options(std::move(Options)) {}
   PreservedAnalyses run(Module &M, ModuleAnalysisManager &AM);
   static bool isRequired() { return true; }
 

@@ -61,8 +61,10 @@ static void registerPasses(PassBuilder &PB) {
       });
   PB.registerOptimizerLastEPCallback(
       [](ModulePassManager &MPM, OptimizationLevel, auto &&...) {
-        MPM.addPass(KcovDataflowPass(
-            {(KcovDataflowVariant & 1) != 0, (KcovDataflowVariant & 2) != 0}));
+        KcovDataflowOptions Options;
+        Options.TraceArgs = KcovDataflowVariant & 1;
+        Options.TraceRet = KcovDataflowVariant & 2;
+        MPM.addPass(KcovDataflowPass(Options));
       });
   PB.registerPipelineParsingCallback(
       [](StringRef Name, ModulePassManager &MPM,
