@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from commands.cells import Asked, cell_command
-from commands.common import print_json
+from commands.common import print_json, print_table
 from core.program import command
 
 
@@ -33,6 +33,35 @@ def show(_c: Any, run: str = "", workload: str = "", filter: str = "", json: boo
         return
     for line in view.text(shown, filter):
         print(line)
+
+
+@command(
+    help={
+        "one": "a run's name or directory",
+        "other": "another run, of another compiler, series or kernel",
+        "workload": "which capture of both: open-close, getpid, ...",
+        "json": "print the result as JSON",
+    },
+    positional=["one", "other"],
+)
+def compare(_c: Any, one: str, other: str, workload: str = "open-close", json: bool = False) -> None:
+    """Compare two runs function by function. Example: ./invoke dataflow.compare RUN-A RUN-B"""
+    from ci import captured
+    from dataflow import compare as comparing
+
+    found = comparing.compare(captured.prepare(one, workload), captured.prepare(other, workload))
+    if json:
+        print_json(found.as_json())
+        return
+    rows = [
+        {"function": d.function, "one": d.calls[0], "other": d.calls[1], "why": d.reason} for d in found.differences
+    ]
+    if rows:
+        print_table(rows, ("function", "one", "other", "why"))
+    print(
+        f"{found.calls[0]} and {found.calls[1]} calls of {found.functions[0]} and {found.functions[1]} functions; "
+        f"{found.common} are in both, {found.equal} of them equal in every call"
+    )
 
 
 @cell_command(
