@@ -72,6 +72,7 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
     from core import store
     from core.runtime import Mount, choose
     from toolchain import build as toolchains
+    from toolchain import irtests, names
     from toolchain import verify as corpus
 
     where = choose(runtime)
@@ -80,11 +81,19 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
     with store.lock(f"verify-{made.name}-{where}"):
         store.remove_tree(work)
         work.mkdir(parents=True)
-        with toolchains.open_session(made, [Mount(work, "/kdf/run", writable=True)]) as session:
-            result = corpus.check(session, made.product.path, work, log=work / "verify.log")
+        log = work / "verify.log"
+        patched = names.spec(name).kind == "patched"
+        mounts = [Mount(work, "/kdf/run", writable=True), *([irtests.mount()] if patched else [])]
+        with toolchains.open_session(made, mounts) as session:
+            tests = irtests.run(session, made.product.path, work, log) if patched else []
+            if patched:
+                irtests.require(tests, log)
+            result = corpus.check(session, made.product.path, work, log=log)
     if json:
-        print_json(result.as_json())
+        print_json({**result.as_json(), "ir_tests": {one.name: one.code for one in tests}})
         return
+    for one in tests:
+        print(f"{one.code}  {one.name}")
     print_table(
         [{"case": name, **asdict(tally)} for name, tally in [*result.cases.items(), ("total", result.total)]],
         ("case", "functions", "equal", "removed", "wrong"),
