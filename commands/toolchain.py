@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from commands.cells import Asked, cell_command
 from commands.common import CELL_HELP, RUNTIME_HELP, human_size, print_json, print_table
 from core.program import command
 
@@ -118,3 +119,25 @@ def image_(_c: Any, name: str, runtime: str = "docker", no_install: bool = False
     print(
         f'use it: docker run --rm -u "$(id -u):$(id -g)" -v LINUX:/src -w /src {made.tag} make LLVM=1 defconfig vmlinux'
     )
+
+
+@cell_command(
+    defaults={"profile": "all", "base": "tiny", "toolchain": "llvm-23"},
+    folders="directories of the kernel, with commas; all by default",
+)
+def parity(_c: Any, asked: Asked, folders: str = "") -> None:
+    """Compare the pass built in with the plugin. Example: ./invoke toolchain.parity --folders kernel,fs,mm"""
+    from core.errors import UnderTest
+    from kernel import parity as comparing
+
+    chosen = [word for word in folders.split(",") if word]
+    found = comparing.check(asked.cell, asked.where, chosen, install=asked.install)
+    if asked.json:
+        print_json(found.as_json())
+    else:
+        print(
+            f"{found.files} files ({found.identical} with the same bytes), {found.functions} functions with "
+            f"{found.calls} calls, {len(found.differences)} differences"
+        )
+    if found.differences:
+        raise UnderTest("\n  ".join(["the pass built in and the plugin differ:", *found.differences[:20]]))

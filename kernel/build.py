@@ -213,8 +213,12 @@ class Workplace:
 
 
 @contextlib.contextmanager
-def workplace(ready: Ready) -> Iterator[Workplace]:
-    """Open the place in which a cell is configured and built; one run at a time has it."""
+def workplace(ready: Ready, more: Sequence[Mount] = ()) -> Iterator[Workplace]:
+    """Open the place in which a cell is configured and built; one run at a time has it.
+
+    Args:
+        more: what else its session is to see.
+    """
     build_dir = build_directory(ready.inputs)
     ccache_dir = store.home() / "ccache"
     linux = ready.tree.path / "linux"
@@ -227,6 +231,7 @@ def workplace(ready: Ready) -> Iterator[Workplace]:
             Mount(linux, _TREE),
             Mount(build_dir, _BUILD, writable=True),
             Mount(ccache_dir, _CCACHE, writable=True),
+            *more,
         ]
         with toolchains.open_session(ready.toolchain, mounts) as session:
             jobs = runtime.jobs(_MEMORY_EACH)
@@ -244,7 +249,7 @@ def _make(ready: Ready, out: Path) -> dict[str, Any]:
     with workplace(ready) as place:
         final = place.configure()
         survival.require_none(survival.compare(ready.request, final.read_text()), place.log)
-        seconds, warnings, objects = _compile(place)
+        seconds, warnings, objects = compile_all(place)
         instrument.require(place.build_dir, ready.cell.instrument, place.log)
     build_dir = place.build_dir
     kept = _collect(ready.cell.arch, build_dir, out)
@@ -264,8 +269,13 @@ def _make(ready: Ready, out: Path) -> dict[str, Any]:
     }
 
 
-def _compile(place: Workplace) -> tuple[float, int, int]:
-    """Run make; returns seconds, the number of distinct warnings, and of compiled objects."""
+def compile_all(place: Workplace) -> tuple[float, int, int]:
+    """Run make; returns seconds, the number of distinct warnings, and of compiled objects.
+
+    Raises:
+        UnderTest: the kernel does not compile.
+        InfraError: make was killed, or the disk is full.
+    """
     cell, log = place.ready.cell, place.log
     image = Path(IMAGES[cell.arch]).name
     warnings: set[str] = set()

@@ -139,7 +139,9 @@ def _build_pass(
         source = session.path(sources / "variant.c")
         _compile(session, [f"{llvm.bindir}/clang", "-O2", "-fPIC", "-fvisibility=hidden", *define, "-c", source,
                            "-o", own], "variant.c", log)  # fmt: skip
-        _compile(session, [f"{llvm.bindir}/clang++", "-shared", "-Wl,-z,defs", *compiled, own, *llvm.ldflags,
+        # Without libraries of LLVM a plugin takes what it needs from the compiler that loads it.
+        defs = ["-Wl,-z,defs"] if llvm.ldflags else []
+        _compile(session, [f"{llvm.bindir}/clang++", "-shared", *defs, *compiled, own, *llvm.ldflags,
                            "-o", session.path(lib / f"{variant}.so")], "the plugin", log)  # fmt: skip
 
 
@@ -272,6 +274,30 @@ def build(session: Session, major: int, sources: Path, root: Path, *, with_pass:
         raise UnderTest(f"the finished toolchain calls {manifest['callbacks']}, which is not generation L0", log=log)
     store.write_json(root / MANIFEST, manifest)
     return manifest
+
+
+def build_beside(session: Session, tools: str, sources: Path, root: Path) -> None:
+    """Fill a directory with plugins and fronts for a compiler from source, to compare with what is built into it.
+
+    Args:
+        tools: directory of the compiler's programs, as the session sees it; its `llvm-config` and headers are used.
+        sources: `toolchain/pass`.
+        root: an empty directory, writable in the session.
+
+    Raises:
+        UnderTest: the pass does not compile with its headers.
+    """
+    llvm = _Llvm(
+        bindir=tools,
+        libdir="",
+        version=output(session, [f"{tools}/llvm-config", "--version"])[0],
+        cxxflags=tuple(" ".join(output(session, [f"{tools}/llvm-config", "--cxxflags"])).split()),
+        ldflags=(),
+    )
+    for name in ("bin", "lib", ".objects"):
+        (root / name).mkdir()
+    _build_pass(session, llvm, sources, root / ".objects", root / "lib", root / "build.log")
+    _build_front(session, llvm, sources, root, None, root / "build.log")
 
 
 def _build_front(session: Session, llvm: _Llvm, sources: Path, root: Path, rustc: str | None, log: Path) -> None:
