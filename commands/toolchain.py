@@ -8,7 +8,8 @@ from commands.cells import Asked, cell_command
 from commands.common import CELL_HELP, RUNTIME_HELP, human_size, print_json, print_table
 from core.program import command
 
-_HELP = {"name": "a toolchain of toolchains.yaml", "runtime": RUNTIME_HELP, "no_install": CELL_HELP["no_install"]}
+_BUILT = {"name": "a toolchain of toolchains.yaml", "runtime": RUNTIME_HELP}
+_HELP = {**_BUILT, "no_install": CELL_HELP["no_install"]}
 
 
 @command(
@@ -16,10 +17,17 @@ _HELP = {"name": "a toolchain of toolchains.yaml", "runtime": RUNTIME_HELP, "no_
         **_HELP,
         "targets": "architectures to compile for besides this machine's, with commas (a patched toolchain)",
         "lto": "link-time optimization: thin (a patched toolchain)",
+        "from": "a directory or http address that toolchain.export filled, to look in before building",
     }
 )
 def build(
-    _c: Any, name: str = "", runtime: str = "auto", targets: str = "", lto: str = "", no_install: bool = False
+    _c: Any,
+    name: str = "",
+    runtime: str = "auto",
+    targets: str = "",
+    lto: str = "",
+    from_: str = "",
+    no_install: bool = False,
 ) -> None:
     """Build a toolchain, or find it in the store. Example: ./invoke toolchain.build --name plugin-19"""
     from core import store
@@ -30,7 +38,7 @@ def build(
     where = choose(runtime)
     wanted = tuple(word for word in targets.split(",") if word)
     named = name or names.load()[1][0]
-    made = toolchains.ensure(named, where, install=not no_install, targets=wanted, lto=lto)
+    made = toolchains.ensure(named, where, install=not no_install, targets=wanted, lto=lto, shared=from_)
     print(
         f"{made.name}: {made.manifest['versions']['clang']}, callback generation {made.generation or 'none'}, "
         f"runtime {where}, made in {made.product.metadata['seconds']} s, {human_size(store.size_of(made.product.path))}"
@@ -49,20 +57,130 @@ def list_(_c: Any, json: bool = False) -> None:
     """List the toolchains and where they are built. Example: ./invoke toolchain.list"""
     from core import store
     from toolchain import names
+    from toolchain.build import Toolchain
 
-    built: dict[str, list[str]] = {}
-    for product in store.products():
-        if product.kind == "toolchain":
-            inputs = product.metadata["inputs"]
-            built.setdefault(inputs["name"], []).append(f"{inputs['runtime']}:{product.key[:12]}")
-    rows = [
-        {"name": s.name, "kind": s.kind, "llvm": s.llvm, "built": " ".join(built.get(s.name, [])), "about": s.about}
-        for s in names.load()[0].values()
-    ]
+    rows: list[dict[str, Any]] = []
+    products = [product for product in store.products() if product.kind == "toolchain"]
+    for spec in names.load()[0].values():
+        mine = [product for product in products if product.metadata["inputs"].get("name") == spec.name]
+        for product in mine:
+            where = product.metadata["inputs"]["runtime"]
+            rows.append(
+                {
+                    "name": spec.name,
+                    "kind": spec.kind,
+                    "llvm": spec.llvm,
+                    "runtime": where,
+                    "built": "imported" if "imported" in product.metadata else "here",
+                    "generation": Toolchain(spec.name, product, where, None, "").generation or "none",
+                    "size": human_size(store.size_of(product.path)),
+                    "bytes": store.size_of(product.path),
+                    "key": product.key if json else product.key[:12],
+                    "path": str(product.path),
+                    "about": spec.about,
+                }
+            )
+        if not mine:
+            rows.append({"name": spec.name, "kind": spec.kind, "llvm": spec.llvm, "built": "no", "about": spec.about})
     if json:
         print_json(rows)
     else:
-        print_table(rows, ("name", "kind", "llvm", "built", "about"))
+        print_table(rows, ("name", "kind", "llvm", "built", "runtime", "generation", "size", "key", "about"))
+
+
+@command(help=_BUILT, positional=["name"])
+def path(_c: Any, name: str, runtime: str = "auto") -> None:
+    """Print where a built toolchain is, as make LLVM=DIR/bin/ wants it. Example: ./invoke toolchain.path llvm-23"""
+    from core.runtime import choose
+    from toolchain import share
+
+    print(share.built(name, choose(runtime)).path)
+
+
+@command(help={**_BUILT, "command": "run this instead of a shell; or put a command after --"}, positional=["name"])
+def shell(c: Any, name: str, runtime: str = "auto", command: str = "") -> None:
+    """A shell with the toolchain first in PATH. Example: ./invoke toolchain.shell plugin-19 -c "clang --version" """
+    from invoke.exceptions import Exit
+
+    from core.runtime import choose
+    from toolchain import shell as shells
+
+    code = shells.enter(name, choose(runtime), command or c.remainder)
+    if code:
+        raise Exit(code=code)
+
+
+@command(
+    help={
+        **_BUILT,
+        "output": "FILE.tar.zst, or a directory: then the file is named by key, as toolchain.build --from looks for it",
+        "json": CELL_HELP["json"],
+    },
+    positional=["name"],
+)
+def export(_c: Any, name: str, output: str, runtime: str = "auto", json: bool = False) -> None:
+    """Write a built toolchain to a file. Example: ./invoke toolchain.export plugin-19 -o plugin-19.tar.zst"""
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from core.runtime import choose
+    from toolchain import share
+
+    done = share.export(share.built(name, choose(runtime)), Path(output))
+    if json:
+        print_json(asdict(done))
+        return
+    print(f"{done.path}: {done.files} files, {human_size(done.unpacked)} in {human_size(done.size)}")
+    print(f"sha256 {done.sha256}")
+
+
+@command(
+    name="import",
+    help={"file": "what toolchain.export wrote", "no_install": CELL_HELP["no_install"], "json": CELL_HELP["json"]},
+    positional=["file"],
+)
+def import_(_c: Any, file: str, no_install: bool = False, json: bool = False) -> None:
+    """Take a toolchain from a file into the store. Example: ./invoke toolchain.import plugin-19.tar.zst"""
+    from pathlib import Path
+
+    from toolchain import share
+
+    done = share.load(Path(file), install=not no_install)
+    if json:
+        print_json(
+            {"name": done.name, "runtime": done.runtime, "path": str(done.product.path), "key": done.product.key,
+             "new": done.new, "stale": done.stale}
+        )  # fmt: skip
+        return
+    print(f"{done.name}, runtime {done.runtime}: {'imported' if done.new else 'the store has it already'}")
+    if done.stale:
+        print(f"note: toolchain.build here would make another one, this checkout differs in {done.stale}")
+    print(done.product.path)
+
+
+@command(
+    help={
+        "left": "a product's directory or the first digits of its key",
+        "right": "the other",
+        "json": CELL_HELP["json"],
+    },
+    positional=["left", "right"],
+)
+def compare(_c: Any, left: str, right: str, json: bool = False) -> None:
+    """Compare two built toolchains file by file. Example: ./invoke toolchain.compare 48016888 4a8ffd2b"""
+    from dataclasses import asdict
+
+    from core.errors import UnderTest
+    from toolchain import reproduce
+
+    result = reproduce.compare(reproduce.find(left), reproduce.find(right))
+    if json:
+        print_json(asdict(result))
+    else:
+        print_table([asdict(one) for one in result.differences], ("name", "reason", "matters"))
+        print(f"{result.compared} entries compared, {len(result.differences)} differ")
+    if any(one.matters for one in result.differences):
+        raise UnderTest("the two toolchains are not the same", "the table names what differs")
 
 
 @command(help={**_HELP, "json": CELL_HELP["json"]}, positional=["name"])

@@ -68,18 +68,42 @@ def default_name(where: str) -> str:
     for name in preferred:
         wanted: Mapping[str, Any] = {"name": name, "runtime": where}
         if specs[name].kind == "patched":
-            from toolchain import llvm
-
-            wanted = {**wanted, **llvm.current(specs[name])}
+            wanted = {**wanted, **current_inputs(specs[name])}
         if any(all(inputs.get(key) == value for key, value in wanted.items()) for inputs in there):
             return name
     return preferred[-1]
 
 
+def current_inputs(own: names.ToolchainSpec) -> dict[str, Any]:
+    """The part of a toolchain's key that says what this checkout would put into it."""
+    if own.kind == "patched":
+        from toolchain import llvm
+
+        return llvm.current(own)
+    return {"pass": _pass_hash(), "llvm": own.llvm}
+
+
+def _host_packages(packages: Sequence[str]) -> list[str]:
+    """NAME=VERSION:ARCHITECTURE of the host packages that stand in for an image, sorted."""
+    found = process.capture(["dpkg-query", "-W", "-f", "${Package}=${Version}:${Architecture}\n", *packages])
+    return sorted(found.out.splitlines())
+
+
 def _host_identity(packages: Sequence[str]) -> str:
     """sha256 of the versions of the host packages that stand in for an image."""
-    found = process.capture(["dpkg-query", "-W", "-f", "${Package}=${Version}:${Architecture}\n", *packages])
-    return hashlib.sha256("".join(sorted(found.out.splitlines(keepends=True))).encode()).hexdigest()
+    return hashlib.sha256("".join(f"{line}\n" for line in _host_packages(packages)).encode()).hexdigest()
+
+
+def package_list(name: str, where: str, packages: str) -> list[str]:
+    """The packages around a toolchain, NAME=VERSION:ARCHITECTURE, sorted; empty if nobody here knows them any more.
+
+    Args:
+        packages: the identity of them, as `place` returned it.
+    """
+    if where == "docker":
+        return image.package_list(packages)
+    listed = image.host_packages(names.spec(name).image)
+    return _host_packages(listed) if _host_identity(listed) == packages else []
 
 
 def place(name: str, where: str, *, install: bool = True) -> tuple[Image | None, str]:
@@ -92,13 +116,7 @@ def place(name: str, where: str, *, install: bool = True) -> tuple[Image | None,
     Returns:
         The image (None on the host) and the identity of the packages.
     """
-    own = names.spec(name)
-    if where == "docker":
-        made = image.ensure(own.image, install=install)
-        return made, made.packages
-    packages = image.host_packages(own.image)
-    ensure_packages(packages, install=install)
-    return None, _host_identity(packages)
+    return _surroundings(names.spec(name).image, where, install=install)
 
 
 def _pass_hash() -> str:
@@ -110,7 +128,15 @@ def _pass_hash() -> str:
     return digest.hexdigest()
 
 
-def ensure(name: str, where: str, *, install: bool = True, targets: Sequence[str] = (), lto: str = "") -> Toolchain:
+def ensure(
+    name: str,
+    where: str,
+    *,
+    install: bool = True,
+    targets: Sequence[str] = (),
+    lto: str = "",
+    shared: str = "",
+) -> Toolchain:
     """A toolchain by name, made now if the store does not have it.
 
     Args:
@@ -118,6 +144,7 @@ def ensure(name: str, where: str, *, install: bool = True, targets: Sequence[str
         install: whether missing host packages may be installed.
         targets: architectures that it must compile for, besides the host's.
         lto: kind of link-time optimization of a patched one.
+        shared: a shared store to look in before building (`toolchain.share`), or empty.
 
     Raises:
         UserError: there is none of that name, or it has no such choice.
@@ -127,7 +154,7 @@ def ensure(name: str, where: str, *, install: bool = True, targets: Sequence[str
     own = names.spec(name)
     made, packages = place(name, where, install=install)
     if own.kind == "patched":
-        return _ensure_patched(own, where, made, packages, install=install, targets=targets, lto=lto)
+        return _ensure_patched(own, where, made, packages, install=install, targets=targets, lto=lto, shared=shared)
     if lto:
         raise UserError(f"the toolchain {name} is not compiled from source: it has no --lto")
     inputs = {
@@ -139,6 +166,8 @@ def ensure(name: str, where: str, *, install: bool = True, targets: Sequence[str
         "runtime": where,
         "machine": platform.machine(),
     }
+    if there := _obtain(shared, [inputs]):
+        return Toolchain(name, there, where, made, packages)
 
     def work(tmp: Path) -> dict[str, Any]:
         from toolchain import plugin
@@ -160,21 +189,15 @@ def _ensure_patched(
     install: bool,
     targets: Sequence[str],
     lto: str,
+    shared: str,
 ) -> Toolchain:
     """A compiler from source, out of the store if one there compiles for all that is wanted."""
     from toolchain import llvm, recipe
 
     own_recipe = recipe.load(llvm.RECIPE)
-    host = llvm.host_arch()
-    wanted = recipe.choose(own_recipe, host, targets, lto)
-    if where == "docker":
-        builder: Image | None = image.ensure(own_recipe.image, install=install)
-        build_packages = builder.packages if builder else ""
-    else:
-        builder = None
-        listed = image.host_packages(own_recipe.image)
-        ensure_packages(listed, install=install)
-        build_packages = _host_identity(listed)
+    wanted = recipe.choose(own_recipe, llvm.host_arch(), targets, lto)
+    plans = [llvm.read_plan(own, choices, own_recipe) for choices in recipe.at_least(own_recipe, wanted)]
+    build_packages = ""
 
     def inputs(plan: llvm.Plan, source: str) -> dict[str, Any]:
         return {
@@ -188,12 +211,15 @@ def _ensure_patched(
             **plan.inputs(source),
         }
 
-    plans = [llvm.read_plan(own, choices, own_recipe) for choices in recipe.at_least(own_recipe, wanted)]
-    known = llvm.known_sources(own)
-    for plan in plans:
-        for source in known:
-            if found := store.find("toolchain", inputs(plan, source)):
-                return Toolchain(own.name, found, where, made, packages)
+    if found := _imported([inputs(plan, source) for plan in plans for source in llvm.known_sources(own)]):
+        return Toolchain(own.name, found, where, made, packages)
+    builder, build_packages = _surroundings(own_recipe.image, where, install=install)
+    will_do = [inputs(plan, source) for plan in plans for source in llvm.known_sources(own)]
+    for one in will_do:
+        if found := store.find("toolchain", one):
+            return Toolchain(own.name, found, where, made, packages)
+    if found := _obtain(shared, will_do):
+        return Toolchain(own.name, found, where, made, packages)
     plan = plans[0]
 
     def work(tmp: Path) -> dict[str, Any]:
@@ -204,6 +230,40 @@ def _ensure_patched(
 
     product = store.make("toolchain", inputs(plan, llvm.source_hash(own)), work)
     return Toolchain(own.name, product, where, made, packages)
+
+
+def _surroundings(name: str, where: str, *, install: bool) -> tuple[Image | None, str]:
+    """Make ready an image, or the packages that it would have on the host; returns it and the packages' identity."""
+    if where == "docker":
+        made = image.ensure(name, install=install)
+        return made, made.packages
+    listed = image.host_packages(name)
+    ensure_packages(listed, install=install)
+    return None, _host_identity(listed)
+
+
+def _imported(will_do: Sequence[Mapping[str, Any]]) -> Product | None:
+    """A toolchain that was compiled elsewhere: there is no need for the image here that it was compiled in."""
+    for product in reversed(store.products()):
+        if product.kind == "toolchain" and "imported" in product.metadata:
+            theirs = {**product.metadata["inputs"], "build_packages": ""}
+            if theirs in will_do:
+                return product
+    return None
+
+
+def _obtain(shared: str, will_do: Sequence[Mapping[str, Any]]) -> Product | None:
+    """The first of some toolchains that a shared store has, taken from there; None without one."""
+    if not shared or any(store.find("toolchain", inputs) for inputs in will_do):
+        return None
+    from toolchain import share
+
+    by_key = {store.key_of(inputs): inputs for inputs in will_do}
+    with share.found(shared, list(by_key)) as there:
+        if there is None:
+            return None
+        key, path = there
+        return store.make("toolchain", by_key[key], lambda tmp: share.unpack(path, tmp, key))
 
 
 @contextlib.contextmanager

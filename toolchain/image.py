@@ -6,6 +6,7 @@ their versions. The store remembers which engine image has which list; an image 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -202,6 +203,15 @@ def _packages(client: Any, ref: str, folder: Path) -> str:
     listing = "".join(sorted(text.splitlines(keepends=True)))
     (folder / "packages.txt").write_text(listing)
     return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def package_list(packages: str) -> list[str]:
+    """NAME=VERSION:ARCHITECTURE of the image with this identity, sorted; empty if the store knows none."""
+    for product in reversed(store.products()):
+        if product.kind == "image" and product.metadata.get("packages") == packages:
+            with contextlib.suppress(FileNotFoundError):
+                return (product.path / "packages.txt").read_text().splitlines()
+    return []
 
 
 def _ensure_base(*, install: bool) -> Image:

@@ -1,0 +1,291 @@
+"""Share: toolchains as files, so that nobody builds the same compiler twice.
+
+What comes in is a toolchain's name, an archive, or the place of a shared store (a directory or an http address with
+files named by key); what goes out is a file, or a product that `toolchain.build.ensure` takes as if it had been built
+here. An archive holds programs that will be run: its hashes say that it is whole, not that whoever made it is honest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import archive, store
+from core.archive import SUFFIX, Index
+from core.errors import InfraError, UserError, nearest
+from core.store import Product
+from toolchain import build, names, plugin
+
+_SHOWN_PACKAGES = 8
+# What `toolchain.build` prints of a patched compiler; nothing else of a foreign build's facts is kept.
+_FACTS = (
+    "steps", "steps_run", "runs", "wall_seconds", "cpu_seconds", "last_cpu_seconds", "last_wall_seconds",
+    "largest_process", "jobs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An archive that was written.
+
+    Attributes:
+        size: in bytes.
+        unpacked: bytes of the files in it.
+    """
+
+    path: Path
+    sha256: str
+    size: int
+    unpacked: int
+    files: int
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A toolchain that came out of an archive.
+
+    Attributes:
+        new: whether the store did not have it.
+        stale: why `toolchain.build` of this checkout would make another one; empty if it would take this one.
+    """
+
+    name: str
+    runtime: str
+    product: Product
+    new: bool
+    stale: str
+
+
+def built(name: str, where: str) -> Product:
+    """The newest toolchain of a name and a runtime in the store; nothing is built.
+
+    Raises:
+        UserError: there is none, or only of another state of the pass or of another runtime.
+    """
+    own = names.spec(name)
+    mine = [p for p in store.products() if p.kind == "toolchain" and p.metadata["inputs"].get("name") == name]
+    here = [p for p in mine if p.metadata["inputs"].get("runtime") == where]
+    current = [p for p in here if not _stale(own, p.metadata["inputs"])]
+    if current:
+        return current[-1]
+    make = f"./invoke toolchain.build --name {name} --runtime {where}"
+    if here:
+        why = _stale(own, here[-1].metadata["inputs"])
+        raise UserError(f"the toolchain {name} in the store is another one than this checkout describes: {why}", make)
+    if mine:
+        other = mine[-1].metadata["inputs"]["runtime"]
+        raise UserError(
+            f"the toolchain {name} is built for {other}, not for {where}", f"say --runtime {other}, or {make}"
+        )
+    raise UserError(f"the toolchain {name} is not built", make)
+
+
+def _stale(own: names.ToolchainSpec, inputs: Mapping[str, Any]) -> str:
+    """What of a toolchain's inputs is not what this checkout would build; empty if nothing."""
+    wanted = build.current_inputs(own)
+    words = {"pass": "the pass", "copies": "the pass", "patches": "the LLVM patches", "llvm": "the version of LLVM"}
+    return " and ".join(dict.fromkeys(words.get(key, key) for key in wanted if inputs.get(key) != wanted[key]))
+
+
+def export(product: Product, out: Path) -> Exported:
+    """Write a toolchain to a file.
+
+    Args:
+        out: the file; a directory is a shared store, in which the file is named by the key.
+
+    Raises:
+        UserError: the file's name does not say what it is.
+        InfraError: the disk is full.
+    """
+    if out.is_dir():
+        out = out / f"{product.key}{SUFFIX}"
+    elif not out.name.endswith(SUFFIX):
+        raise UserError(f"{out} is no directory and does not end in {SUFFIX}", f"name it {out}{SUFFIX}")
+    inputs = product.metadata["inputs"]
+    listing = build.package_list(inputs["name"], inputs["runtime"], inputs["packages"])
+    index = archive.write(product, out, {"package_list": listing})
+    files = [entry for entry in index.entries if entry.kind in ("file", "program")]
+    return Exported(out, store.hash_file(out), out.stat().st_size, sum(entry.size for entry in files), len(files))
+
+
+def load(path: Path, *, install: bool = True) -> Imported:
+    """Take a toolchain out of an archive into the store.
+
+    Args:
+        install: whether missing host packages may be installed.
+
+    Raises:
+        UserError: it is no toolchain that is known here.
+        InfraError: it is damaged, or was made for an image with other packages than this machine's.
+    """
+    index = archive.read_index(path)
+    name, where = _identify(index, path)
+    _check_place(index, name, where, path, install=install)
+    there = store.find("toolchain", index.inputs)
+    product = store.make("toolchain", index.inputs, lambda tmp: unpack(path, tmp, index.key))
+    return Imported(name, where, product, there is None, _stale(names.spec(name), index.inputs))
+
+
+def _identify(index: Index, path: Path) -> tuple[str, str]:
+    """The name and the runtime of the toolchain in an archive."""
+    if index.kind != "toolchain":
+        raise UserError(f"{path} holds a product of kind {index.kind}, not a toolchain")
+    name, where = index.inputs.get("name"), index.inputs.get("runtime")
+    known = names.load()[0]
+    if not isinstance(name, str) or name not in known:
+        raise UserError(f"{path} holds a toolchain {name}, which is not known here{nearest(str(name), known)}")
+    if where not in ("docker", "host"):
+        raise UserError(f"{path} holds a toolchain for the runtime {where}, which is not known here")
+    machine = platform.machine()
+    if index.inputs.get("machine") != machine:
+        raise UserError(f"{path} was made on {index.inputs.get('machine')}, this machine is {machine}")
+    return name, str(where)
+
+
+def _check_place(index: Index, name: str, where: str, path: Path, *, install: bool) -> None:
+    """Refuse a toolchain whose surroundings are not those of this machine: it would never be found under its key."""
+    _image, packages = build.place(name, where, install=install)
+    if packages == index.inputs.get("packages"):
+        return
+    theirs = index.notes.get("package_list", [])
+    theirs = {str(line) for line in theirs} if isinstance(theirs, list) else set()
+    different = differing(theirs, set(build.package_list(name, where, packages)))
+    around = f"the image {names.spec(name).image}" if where == "docker" else "this host"
+    raise InfraError(
+        f"{path} was made with other packages than those of {around} here: {different}",
+        f"bring the packages to one state (one KDF_BASE_IMAGE or one apt origin on both machines), "
+        f"or build it here: ./invoke toolchain.build --name {name}",
+    )
+
+
+def differing(theirs: set[str], ours: set[str]) -> str:
+    """Which packages of two lists of NAME=VERSION:ARCHITECTURE differ, in words."""
+
+    def versions(lines: set[str]) -> dict[str, str]:
+        found = {}
+        for line in lines:
+            name, _, rest = line.strip().partition("=")
+            version, _, arch = rest.rpartition(":")
+            found[f"{name}:{arch}"] = version
+        return found
+
+    if not theirs:
+        return "which ones, the archive does not say"
+    left, right = versions(theirs), versions(ours)
+    changed = [
+        f"{name.rpartition(':')[0]} {left.get(name, 'none')} there, {right.get(name, 'none')} here"
+        for name in sorted(left.keys() | right.keys())
+        if left.get(name) != right.get(name)
+    ]
+    more = len(changed) - _SHOWN_PACKAGES
+    return "; ".join(changed[:_SHOWN_PACKAGES]) + (f"; and {more} more" if more > 0 else "")
+
+
+def unpack(path: Path, tmp: Path, key: str) -> dict[str, Any]:
+    """Fill the directory of a product from an archive.
+
+    Args:
+        key: of the toolchain that it must hold.
+
+    Returns:
+        What to add to the product's metadata.
+
+    Raises:
+        InfraError: it is damaged, hostile, or holds another toolchain.
+    """
+    index = archive.read_index(path)
+    if index.key != key:
+        raise InfraError(f"{path} holds the toolchain {index.key[:12]}, not {key[:12]}", "remove it from that place")
+    name, _where = _identify(index, path)
+    archive.extract(path, tmp, lambda goal: is_stock(goal, names.spec(name)))
+    try:
+        manifest = json.loads((tmp / plugin.MANIFEST).read_text())
+        whole = isinstance(manifest["versions"]["clang"], str) and (tmp / "bin").is_dir()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise InfraError(f"{path} holds no toolchain: its {plugin.MANIFEST} is missing or malformed")
+    facts = index.metadata.get("build")
+    kept: dict[str, Any] = {"imported": {"from": path.name, "made": index.metadata.get("made", 0)}}
+    if isinstance(facts, dict) and all(isinstance(facts.get(fact), int | float) for fact in _FACTS):
+        kept["build"] = {fact: facts[fact] for fact in _FACTS}
+    return kept
+
+
+def is_stock(goal: str, own: names.ToolchainSpec) -> bool:
+    """Whether a link may lead out of an archive: to a stock program, and only of what is not compiled from source."""
+    if own.kind == "patched":
+        return False
+    folder, _, program = goal.rpartition("/")
+    return goal == "/usr/bin/rustc" or (folder == f"/usr/lib/llvm-{own.llvm}/bin" and program not in ("", ".", ".."))
+
+
+@contextlib.contextmanager
+def found(shared: str, keys: Sequence[str]) -> Iterator[tuple[str, Path] | None]:
+    """Look for toolchains in a shared store; an archive that was downloaded is gone after the block.
+
+    Args:
+        shared: a directory, or an http or https address of one.
+        keys: which will do, the best first.
+
+    Yields:
+        The key that was found and its archive, or None.
+
+    Raises:
+        UserError: there is no such directory.
+        InfraError: the server cannot be asked.
+    """
+    if "://" not in shared:
+        folder = Path(shared).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"the shared store {shared} is no directory", "leave --from out, or name another")
+        yield next(((key, folder / f"{key}{SUFFIX}") for key in keys if (folder / f"{key}{SUFFIX}").is_file()), None)
+        return
+    for key in keys:
+        part = store.home() / "downloads" / f"{key}{SUFFIX}.part"
+        with store.lock(f"download-{key[:16]}"), store.disk_errors(part):
+            try:
+                if _download(f"{shared.rstrip('/')}/{key}{SUFFIX}", part):
+                    yield key, part
+                    return
+            finally:
+                part.unlink(missing_ok=True)
+    yield None
+
+
+def _download(url: str, part: Path) -> bool:
+    """Fetch a file; False if the server says that it does not have it."""
+    import requests
+    import urllib3
+
+    from core.origins import CONNECT_SECONDS, STALL_SECONDS, without_user
+    from core.progress import Progress
+
+    part.parent.mkdir(parents=True, exist_ok=True)
+    done = 0
+    try:
+        with requests.get(url, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer:
+            if answer.status_code == 404:
+                return False
+            if answer.status_code != 200:
+                raise InfraError(f"{without_user(url)}: HTTP {answer.status_code}", "leave --from out, or name another")
+            length = answer.headers.get("Content-Length", "")
+            total = int(length) if length.isdigit() else 0
+            with part.open("wb") as out, Progress("downloading the toolchain", total >> 20 or None, "MB") as progress:
+                for chunk in answer.raw.stream(1 << 20, decode_content=False):
+                    out.write(chunk)
+                    done += len(chunk)
+                    progress.at(done >> 20)
+                    if done > archive.LIMIT_BYTES:
+                        raise InfraError(f"{without_user(url)} has no end", "leave --from out, or name another")
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise InfraError(
+            f"the shared store {without_user(url)} cannot be read: {type(error).__name__}",
+            "leave --from out, or name another",
+        ) from error
+    return True
