@@ -60,6 +60,12 @@ def test_the_second_call_makes_nothing_anew() -> None:
     assert second["facts"]["kernel"] == first["facts"]["kernel"]
     assert json.loads((Path(second["facts"]["kernel"]) / "metadata.json").read_text())["made"] == made
     assert second["facts"]["seed"] != first["facts"]["seed"]
+    # Two boots of one kernel: what the workload does itself is recorded alike, whatever was drawn.
+    told = invoke("dataflow.compare", str(first["folder"]), str(second["folder"]), "--json")
+    assert told.code == 0, told.err
+    found = told.json()
+    assert found["common"] > 50
+    assert "do_sys_openat2" not in {one["function"] for one in found["differences"]}
 
 
 def test_records_are_shown_as_a_call_tree() -> None:
