@@ -23,7 +23,7 @@ from typing import Any
 import filelock
 import platformdirs
 
-from core.errors import InfraError, UserError
+from core.errors import InfraError, KitError, UserError
 
 METADATA = "metadata.json"
 _WORK_PREFIX = ".making-"
@@ -201,9 +201,21 @@ def make(
                 if place.exists():
                     remove_tree(place)
                 temporary.rename(place)
+            except KitError as error:
+                _keep_log(error, temporary, f"{kind}-{key[:16]}")
+                raise
             finally:
                 remove_tree(temporary)
     return Product(kind, key, place, metadata)
+
+
+def _keep_log(error: KitError, temporary: Path, name: str) -> None:
+    """Copy the log that an error names out of a directory that is about to go."""
+    if error.log is not None and error.log.is_relative_to(temporary) and error.log.is_file():
+        kept = home() / "logs" / f"{name}.log"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(error.log, kept)
+        error.log = kept
 
 
 def _sweep(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from core import process, store
-from core.errors import InfraError, UserError
+from core.errors import InfraError, UnderTest, UserError
 
 ROOT = Path(__file__).parent.parent
 # A maker in a process of its own: says what it does in files beside the home.
@@ -218,3 +218,14 @@ def test_removing_does_not_follow_links(tmp_path: Path) -> None:
     store.remove_tree(tmp_path / "tree")
     store.remove_tree(tmp_path / "tree")
     assert (keep / "f").exists()
+
+
+def test_the_log_of_a_failure_outlives_the_directory_it_was_written_in(tmp_path: Path) -> None:
+    def work(tmp: Path) -> dict[str, object]:
+        (tmp / "build.log").write_text("why it failed")
+        raise UnderTest("it failed", "read the log", tmp / "build.log")
+
+    with pytest.raises(UnderTest) as caught:
+        store.make("thing", {"a": 1}, work)
+    assert caught.value.log is not None
+    assert caught.value.log.read_text() == "why it failed"

@@ -109,6 +109,9 @@ def test_only_what_changed_is_new(tmp_path: Path) -> None:
     assert (place / "llvm/a.cpp").read_text() == "patched"
     assert (source / "llvm/a.cpp").read_text() == "llvm/a.cpp", "the store's file must not change through its link"
     assert not (place / "flang").exists()
+    # A folder that a later recipe wants as well is added to what is there.
+    assert worktree.sync(source, ["llvm", "clang", "flang"], changes, place) == []
+    assert (place / "flang/d.cpp").read_text() == "flang/d.cpp"
     assert (place / "clang/c.cpp").stat().st_mtime == 1000
     os.utime(place / "llvm/a.cpp", (2000, 2000))
     assert worktree.sync(source, ["llvm", "clang"], {**changes, "llvm/new/pass.cpp": b"pass 2"}, place) == [

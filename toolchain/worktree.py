@@ -33,13 +33,17 @@ def sync(pristine: Path, folders: Sequence[str], changes: Mapping[str, bytes | N
         InfraError: the source cannot be copied.
     """
     state = place / _STATE
+    place.mkdir(parents=True, exist_ok=True)
+    for folder in folders:
+        if (place / folder).exists():
+            continue
+        new = place / f".{folder}.new"
+        store.remove_tree(new)
+        done = process.run(["cp", "-al", "--", str(pristine / folder), str(new)])
+        if not done.ok:
+            raise InfraError(f"copying the source failed: {(done.tail or ('',))[-1]}", "look at the disk")
+        new.rename(place / folder)
     if not state.exists():
-        store.remove_tree(place)
-        place.mkdir(parents=True)
-        for folder in folders:
-            done = process.run(["cp", "-al", "--", str(pristine / folder), str(place / folder)])
-            if not done.ok:
-                raise InfraError(f"copying the source failed: {(done.tail or ('',))[-1]}", "look at the disk")
         store.write_json(state, [])
     before: list[str] = json.loads(state.read_text())
     store.write_json(state, sorted({*before, *changes}))
