@@ -70,7 +70,10 @@ def run(session: Session, toolchain: Path, work: Path, log: Path) -> list[IrTest
     shutil.copyfile(_CONFIG, suite / "lit.cfg")
     clang = session.path(toolchain / "bin" / "clang")
     done = session.run(
-        ["python3", "-m", "lit.main", "-o", session.path(answer), "--no-progress-bar", session.path(suite)],
+        [
+            *("python3", "-c", "from lit.main import main; main()"),
+            *("-v", "-o", session.path(answer), "--no-progress-bar", session.path(suite)),
+        ],
         env={
             "PYTHONPATH": str(PurePosixPath(session.path(lit_folder())).parent),
             "PYTHONDONTWRITEBYTECODE": "1",
