@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from core import process, runtime, sources, store
-from core.errors import UnderTest, UserError
+from core.errors import UnderTest
 from core.progress import Progress
 from core.runtime import Mount, Session
 from core.store import Product
 from kconfig import config, profile, survival
 from kconfig.profile import Request
 from kernel import cache, instrument
+from kernel import guard as callbacks
 from kernel.cell import Cell
 from patches import apply
 from patches import series as patch_series
@@ -59,7 +60,7 @@ def prepare(cell: Cell, where: str, *, install: bool = True, guard: bool = True)
     Args:
         where: `docker` or `host`.
         install: whether missing host packages may be installed.
-        guard: refuse a toolchain whose callbacks are not those of the series.
+        guard: refuse a toolchain whose callbacks are not those of the tree.
 
     Raises:
         UserError: an unknown name, or compiler and series speak different generations.
@@ -67,10 +68,12 @@ def prepare(cell: Cell, where: str, *, install: bool = True, guard: bool = True)
     """
     instrument.check_words(cell.instrument)
     wanted = patch_series.load(cell.series)
+    tree = apply.tree(sources.source_tree(cell.linux), wanted)
+    # Read before the toolchain is made: a tree that nothing fits is known without compiling a compiler.
+    takes = callbacks.read(tree.path / "linux") if guard else None
     toolchain = toolchains.ensure(cell.toolchain, where, install=install)
     if guard:
-        check_generation(toolchain, wanted.generation, cell.series)
-    tree = apply.tree(sources.source_tree(cell.linux), wanted)
+        callbacks.check(cell.toolchain, toolchain.manifest, takes, cell.series, wanted.generation)
     version = apply.stated_version(tree.path / "linux")
     request = profile.compose(
         cell.profile, cell.base, cell.arch, version, extra_fragments=cell.fragments, sets=cell.sets
@@ -83,26 +86,6 @@ def prepare(cell: Cell, where: str, *, install: bool = True, guard: bool = True)
         "tree": tree.key,
     }
     return Ready(cell, toolchain, tree, request, inputs)
-
-
-def check_generation(toolchain: Toolchain, wanted: str | None, series: str) -> None:
-    """Refuse a compiler whose callbacks pass other operands than the series takes: it would link and record garbage.
-
-    Raises:
-        UserError: they differ.
-    """
-    if wanted is None or toolchain.generation == wanted:
-        return
-    if toolchain.generation is None:
-        raise UserError(
-            f"the toolchain {toolchain.name} has no dataflow pass, the series {series} needs generation {wanted}",
-            "name a toolchain with the pass, such as --toolchain plugin-19, or say --no-guard",
-        )
-    raise UserError(
-        f"the toolchain {toolchain.name} emits callbacks of generation {toolchain.generation}, "
-        f"the series {series} takes generation {wanted}: the kernel would record garbage",
-        "use a toolchain and a series of one generation",
-    )
 
 
 def build(cell: Cell, where: str, *, install: bool = True, guard: bool = True) -> Product:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.runtime import HostSession
-from toolchain import plugin
+from toolchain import plugin, probe
 
 PASS = Path(plugin.__file__).parent / "pass"
 NEEDS_LLVM = pytest.mark.skipif(shutil.which("llvm-config-19") is None, reason="needs llvm-19-dev and clang-19")
@@ -48,11 +48,11 @@ def test_stock_toolchain_has_no_generation(tmp_path: Path) -> None:
 
 def test_generations_by_operands() -> None:
     call = "call void @__sanitizer_cov_trace_args(i64 ptrtoint (ptr @f to i64), i32 0, i32 4, ptr %0, ptr null, i32 0)"
-    assert plugin._operands(call, "__sanitizer_cov_trace_args") == "i64,i32,i32,ptr,ptr,i32"
+    assert probe.operands(call, "__sanitizer_cov_trace_args") == "i64,i32,i32,ptr,ptr,i32"
     table = "ptr getelementptr inbounds ([3 x i64], ptr @t, i64 0, i64 1)"
     call = f"call void @__sanitizer_cov_trace_ret(i32 noundef 8, i64 %1, {table}, i32 1) #2, !dbg !7"
-    assert plugin._operands(call, "__sanitizer_cov_trace_ret") == "i32,i64,ptr,i32"
-    assert plugin._operands(call, "__sanitizer_cov_trace_args") == ""
+    assert probe.operands(call, "__sanitizer_cov_trace_ret") == "i32,i64,ptr,i32"
+    assert probe.operands(call, "__sanitizer_cov_trace_args") == ""
 
 
 # Clang itself complains about trace-pc of a file that it only assembles, so that is no probe of ours.

@@ -7,7 +7,6 @@ compiler calls is never assumed from its name here: a probe is compiled and the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,7 @@ from typing import Any
 from core import store
 from core.errors import InfraError, UnderTest, UserError
 from core.runtime import Session
+from toolchain import probe
 
 MANIFEST = "manifest.json"
 
@@ -28,42 +28,6 @@ TOOLS = (
     "llvm-objdump", "llvm-ranlib", "llvm-readelf", "llvm-size", "llvm-strip", "llvm-symbolizer", "opt", "llc",
     "FileCheck",
 )  # fmt: skip
-
-# The flags of the RFC: the first posting's, then those of the later ones (spec/kcov-dataflow.md, 5.1).
-_FLAGS = {
-    "dataflow": "-fsanitize-coverage=dataflow-args,dataflow-ret",
-    "trace": "-fsanitize-coverage=trace-args,trace-ret",
-}
-
-# Operands of (args callback, ret callback) and the spelling of the flags -> generation (spec, sections 0 and 5).
-_GENERATIONS = {
-    ("i64,i32,i32,ptr,ptr,i32", "i64,i32,ptr,ptr,i32", "dataflow"): "L0",
-    ("i64,i32,i32,ptr,ptr,i32", "i64,i32,ptr,ptr,i32", "trace"): "L1",
-    ("i64,i32,i32,i64,ptr,i32", "i64,i32,i64,ptr,i32", "trace"): "L2",
-    ("i32,i32,i64,ptr,i32", "i32,i64,ptr,i32", "trace"): "L3",
-}
-
-_PROBE = """
-struct probe { int a; long b; };
-long kdf_probe(struct probe *p, int x) { return p->a + p->b + x; }
-"""
-
-
-@dataclass(frozen=True)
-class Generation:
-    """What a compiler's callbacks look like.
-
-    Attributes:
-        name: `L0` .. `L3`, or `unknown`.
-        flags: the option that asks for them.
-        args: LLVM types of the operands of `__sanitizer_cov_trace_args`, comma-separated.
-        ret: the same of `__sanitizer_cov_trace_ret`.
-    """
-
-    name: str
-    flags: str
-    args: str
-    ret: str
 
 
 @dataclass(frozen=True)
@@ -164,46 +128,6 @@ def _link_tools(session: Session, llvm: _Llvm, bin_folder: Path) -> list[str]:
     return found
 
 
-def generation(session: Session, clang: str, scratch: Path) -> Generation | None:
-    """Find out what a compiler's callbacks look like, by compiling a probe and reading the calls in it.
-
-    Args:
-        clang: the compiler, as the session sees it.
-        scratch: a writable directory that the session sees.
-
-    Returns:
-        None if it knows neither spelling of the flags, or accepts one and calls nothing.
-    """
-    source, out = scratch / "probe.c", scratch / "probe.ll"
-    source.write_text(_PROBE)
-    for spelling, flag in _FLAGS.items():
-        out.unlink(missing_ok=True)
-        argv = [clang, "-Werror", "-O2", "-g", flag, "-S", "-emit-llvm", session.path(source), "-o", session.path(out)]
-        if not session.run(argv).ok or not out.exists():
-            continue
-        text = out.read_text()
-        args = _operands(text, "__sanitizer_cov_trace_args")
-        ret = _operands(text, "__sanitizer_cov_trace_ret")
-        if args or ret:
-            return Generation(_GENERATIONS.get((args, ret, spelling), "unknown"), flag, args, ret)
-    return None
-
-
-def _operands(ir: str, callback: str) -> str:
-    """Types of the operands of the first call of a function in textual IR; empty if there is none."""
-    found = re.search(rf"call void @{callback}\((.*)\)", ir)
-    if not found:
-        return ""
-    # A constant expression holds commas of its own, inside of brackets; what counts is the first word of each operand.
-    flat, depth = "", 0
-    for char in found[1]:
-        depth += char in "([{<"
-        if not depth:
-            flat += char
-        depth -= char in ")]}>"
-    return ",".join(operand.split()[0] for operand in flat.split(","))
-
-
 def describe(session: Session, tools: str, version: str, root: Path, rustc: str | None) -> dict[str, Any]:
     """What is in a toolchain: versions as the programs say them, hashes of the files that are ours, the generation.
 
@@ -223,7 +147,7 @@ def describe(session: Session, tools: str, version: str, root: Path, rustc: str 
         versions["rustc"] = output(session, [rustc, "--version"])[0]
     scratch = root / ".probe"
     scratch.mkdir()
-    found = generation(session, clang, scratch)
+    found, answers = probe.ask(session, clang, scratch)
     store.remove_tree(scratch)
     files = sorted(p for p in root.rglob("*") if p.is_file() and not p.is_symlink())
     return {
@@ -231,6 +155,7 @@ def describe(session: Session, tools: str, version: str, root: Path, rustc: str 
         "files": {str(p.relative_to(root)): store.hash_file(p) for p in files if p.name != "build.log"},
         "generation": found.name if found else None,
         "callbacks": {"args": found.args, "ret": found.ret, "flags": found.flags} if found else None,
+        "probe": answers,
         "rustc": rustc,
     }
 
