@@ -37,3 +37,15 @@ def decode(_c: Any) -> None:
 def front(_c: Any) -> None:
     """What the front program costs per compiler call. Example: ./invoke bench.front"""
     _run("front")
+
+
+@command(
+    help={
+        "parts": "of same, steps, rebuild, warm, kernel, cold; the first four if none is named",
+        "unpatched": "directory with bin/clang of the same LLVM without our patches, for the part kernel",
+    }
+)
+def toolchain(_c: Any, parts: str = "", unpatched: str = "") -> None:
+    """What a compiler from source costs. Example: ./invoke bench.toolchain --parts same,steps"""
+    words = (("--parts", parts), ("--unpatched", unpatched))
+    _run("toolchain", *[word for option, value in words if value for word in (option, value)])
