@@ -35,6 +35,16 @@ def test_targets_become_the_compilers_own_names() -> None:
     assert recipe.variables(own, recipe.choose(own, "x86_64", lto="thin"))["LLVM_ENABLE_LTO"] == "Thin"
 
 
+def test_a_toolchains_own_variables_win() -> None:
+    own = recipe.load("llvm")
+    more: dict[str, recipe.Variable] = {"LLVM_TARGETS_TO_BUILD": ("ARM", "X86"), "LLVM_DYLIB_COMPONENTS": "all"}
+    found = recipe.variables(own, recipe.choose(own, "x86_64"), more)
+    assert found["LLVM_TARGETS_TO_BUILD"] == ("X86", "ARM")
+    assert found["LLVM_DYLIB_COMPONENTS"] == "all"
+    with pytest.raises(UserError, match="is a list"):
+        recipe.variables(own, recipe.choose(own, "x86_64"), {"LLVM_TARGETS_TO_BUILD": "X86"})
+
+
 def test_a_compiler_for_more_targets_will_do() -> None:
     own = recipe.load("llvm")
     found = recipe.at_least(own, recipe.choose(own, "x86_64"))

@@ -71,7 +71,7 @@ class Plan:
 
     def variables(self) -> dict[str, Variable]:
         """CMake's variables."""
-        return recipe.variables(self.recipe, self.choices)
+        return recipe.variables(self.recipe, self.choices, self.spec.variables)
 
 
 def read_plan(spec: ToolchainSpec, choices: Choices, own: Recipe) -> Plan:

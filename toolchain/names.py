@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.data import load_yaml
 from core.errors import UserError, nearest
-from toolchain import image
+from toolchain import image, recipe
+from toolchain.recipe import Variable
 
 FILE = Path(__file__).parent / "toolchains.yaml"
 KINDS = ("plugin", "stock", "patched")
@@ -22,6 +24,7 @@ class ToolchainSpec:
         llvm: major version of LLVM.
         image: the image that it runs in.
         source: what a patched one is compiled from, an entry of sources.yaml; else empty.
+        variables: what a patched one has in place of its recipe's variables, and besides them.
     """
 
     name: str
@@ -30,6 +33,7 @@ class ToolchainSpec:
     llvm: int
     image: str
     source: str = ""
+    variables: Mapping[str, Variable] = field(default_factory=dict)
 
 
 def load() -> tuple[dict[str, ToolchainSpec], tuple[str, ...]]:
@@ -43,16 +47,18 @@ def load() -> tuple[dict[str, ToolchainSpec], tuple[str, ...]]:
     images = image.specs()[1]
     found: dict[str, ToolchainSpec] = {}
     for name, node in root.mapping("toolchains").items():
-        node.only("about", "kind", "llvm", "image", "source")
+        node.only("about", "kind", "llvm", "image", "source", "variables")
         kind, on = node.string("kind"), node.string("image")
         if kind not in KINDS:
             raise node.get("kind").error(f"there is no kind {kind}{nearest(kind, KINDS)}")
         if on not in images:
             raise node.get("image").error(f"there is no image {on}{nearest(on, images)}")
         source = node.string("source", "") if kind != "patched" else node.string("source")
-        if source and kind != "patched":
-            raise node.get("source").error("only a patched toolchain is made from a source")
-        found[name] = ToolchainSpec(name, node.string("about"), kind, node.integer("llvm"), on, source)
+        for key in ("source", "variables"):
+            if node.has(key) and kind != "patched":
+                raise node.get(key).error("only a patched toolchain is made from a source")
+        variables = recipe.read_variables(node, "variables") if node.has("variables") else {}
+        found[name] = ToolchainSpec(name, node.string("about"), kind, node.integer("llvm"), on, source, variables)
     preferred = tuple(root.strings("preferred"))
     for name in preferred:
         if name not in found:

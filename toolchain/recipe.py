@@ -54,7 +54,12 @@ class Recipe:
     lto: Mapping[str, Mapping[str, Variable]]
 
 
-def _variables(node: Node, key: str) -> dict[str, Variable]:
+def read_variables(node: Node, key: str) -> dict[str, Variable]:
+    """The CMake variables in a mapping; yes and no, words, and lists of words.
+
+    Raises:
+        UserError: one is something else.
+    """
     found: dict[str, Variable] = {}
     for name, value in node.mapping(key).items():
         if isinstance(value.value, bool):
@@ -82,9 +87,9 @@ def load(name: str) -> Recipe:
         root.string("image"),
         tuple(root.strings("folders")),
         {arch: node.text() for arch, node in root.mapping("targets").items()},
-        _variables(root, "variables"),
+        read_variables(root, "variables"),
         tuple(root.strings("components")),
-        {kind: _variables(root.get("lto"), kind) for kind in root.mapping("lto")},
+        {kind: read_variables(root.get("lto"), kind) for kind in root.mapping("lto")},
     )
 
 
@@ -114,10 +119,18 @@ def at_least(recipe: Recipe, wanted: Choices) -> list[Choices]:
     return [replace(wanted, targets=tuple(sorted({*wanted.targets, *extra}))) for extra in more]
 
 
-def variables(recipe: Recipe, choices: Choices) -> dict[str, Variable]:
-    """All CMake variables that decide the compiler, those that follow from the choices included."""
-    targets = tuple(recipe.targets[arch] for arch in choices.targets)
-    found: dict[str, Variable] = {**recipe.variables, "LLVM_TARGETS_TO_BUILD": targets}
+def variables(recipe: Recipe, choices: Choices, own: Mapping[str, Variable] | None = None) -> dict[str, Variable]:
+    """All CMake variables that decide the compiler, those that follow from the choices included.
+
+    Args:
+        own: the toolchain's, which win; its targets are added to those of the choices.
+    """
+    own = own or {}
+    more = own.get("LLVM_TARGETS_TO_BUILD", ())
+    if not isinstance(more, tuple):
+        raise UserError(f"LLVM_TARGETS_TO_BUILD is a list, not {more}")
+    targets = tuple(dict.fromkeys((*(recipe.targets[arch] for arch in choices.targets), *more)))
+    found: dict[str, Variable] = {**recipe.variables, **own, "LLVM_TARGETS_TO_BUILD": targets}
     found.update(recipe.lto.get(choices.lto, {}))
     library = found.get("LLVM_DYLIB_COMPONENTS")
     if isinstance(library, tuple):
