@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from commands.cells import Asked, cell_command
@@ -18,7 +19,7 @@ def list_(_c: Any, json: bool = False) -> None:
     if json:
         print_json(rows)
     else:
-        print_table(rows, ("kind", "name", "fragments", "about"))
+        print_table(rows, ("kind", "name", "cost", "fragments", "about"))
 
 
 @command(
@@ -53,6 +54,9 @@ def show(
 @cell_command(positional=["profile"])
 def check(_c: Any, asked: Asked) -> None:
     """Configure only, and check that every symbol survives. Example: ./invoke kconfig.check all --base tiny"""
+    import os
+
+    from kconfig import annotate
     from kernel import build
 
     result = build.check_config(asked.cell, asked.where, install=asked.install, guard=asked.guard)
@@ -60,7 +64,60 @@ def check(_c: Any, asked: Asked) -> None:
     if asked.json:
         print_json({"asked": result.asked, "lost": rows, "config": str(result.config)})
     elif rows:
-        print_table(rows, ("symbol", "asked", "got", "origin"))
+        print_table(rows, ("symbol", "asked", "got", "origin", "note"))
+    if annotate.wanted(os.environ):
+        print("\n".join(annotate.lines(result.lost)), file=sys.stderr)
     result.require()
     if not asked.json:
         print(f"all {result.asked} symbols survive: {result.config}")
+
+
+@command(
+    positional=["one", "other"],
+    help={n: CELL_HELP[n] for n in ("base", "arch", "toolchain", "runtime", "json")}
+    | {
+        "one": "a profile",
+        "other": "another one",
+        "linux": "the version",
+        "final": "compare the final configurations, not what is asked",
+    },
+)
+def diff(
+    _c: Any,
+    one: str,
+    other: str,
+    base: str = "defconfig",
+    arch: str = "",
+    linux: str = "7.1.8",
+    toolchain: str = "",
+    runtime: str = "auto",
+    final: bool = False,
+    json: bool = False,
+) -> None:
+    """Compare two profiles, symbol by symbol. Example: ./invoke kconfig.diff none all --base tiny --final"""
+    from commands.common import make_cell
+    from core.runtime import choose
+    from kconfig import diff as differences
+    from kconfig import profile as profiles
+    from kconfig import survival
+    from kernel import build
+    from kernel.cell import check_arch, host_arch
+
+    if final:
+        where = choose(runtime)
+        configs = []
+        for name in (one, other):
+            cell = make_cell(name, base, arch, linux, "", toolchain, "", None, None, where)
+            configs.append(survival.values(build.check_config(cell, where).config.read_text()))
+        found = differences.configurations(configs[0], configs[1])
+    else:
+        named = check_arch(arch) if arch else host_arch()
+        first, second = (profiles.compose(name, base, named, linux) for name in (one, other))
+        found = differences.requests(first, second)
+    rows = [difference.as_row(one, other) for difference in found]
+    if json:
+        print_json(rows)
+    elif rows:
+        print_table(rows, tuple(rows[0]))
+    else:
+        print("no difference")

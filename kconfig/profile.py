@@ -20,6 +20,7 @@ from kconfig.condition import ALWAYS, ARCHES, Condition
 from kconfig.fragment import Asked
 
 FILE = Path(__file__).parent / "profiles.yaml"
+COSTS = ("plain", "instrumented", "sanitized")
 PATH_BASE = "path"  # the base that stands for a file of the user
 
 
@@ -52,12 +53,16 @@ class Profile:
 
     Attributes:
         override: symbol -> the fragment whose value wins.
+        cost: what a build takes, one of COSTS.
+        must: symbol -> a value that must hold though nothing asks for it; the place is the profile's.
     """
 
     name: str
     about: str
     parts: tuple[Part, ...]
     override: Mapping[str, str]
+    cost: str
+    must: tuple[Asked, ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Request:
         target: make target to start from; empty if `base_text` is.
         base_text: text of the user's file to start from.
         asked: one entry per symbol, in the order in which fragments name them.
+        must: values that are not asked for and must hold.
     """
 
     profile: str
@@ -77,6 +83,7 @@ class Request:
     target: str
     base_text: str
     asked: tuple[Asked, ...]
+    must: tuple[Asked, ...] = ()
 
     def identity(self) -> dict[str, Any]:
         """What decides the configuration; file names and reasons do not."""
@@ -100,7 +107,7 @@ def load(file: Path = FILE) -> tuple[dict[str, Base], dict[str, Profile]]:
         bases[name] = Base(name, node.string("about"), node.string("target", ""), _parts(node))
     profiles: dict[str, Profile] = {}
     for name, node in root.mapping("profiles").items():
-        node.only("about", "fragments", "override")
+        node.only("about", "fragments", "override", "cost", "must")
         override = {s: w.text() for s, w in node.mapping("override").items()} if node.has("override") else {}
         parts = _parts(node)
         for symbol, winner in override.items():
@@ -111,8 +118,22 @@ def load(file: Path = FILE) -> tuple[dict[str, Base], dict[str, Profile]]:
                 raise node.get("override").error(
                     f"{symbol}: {winner} is not among the fragments{nearest(winner, known)}"
                 )
-        profiles[name] = Profile(name, node.string("about"), parts, override)
+        cost = node.string("cost", "plain")
+        if cost not in COSTS:
+            raise node.get("cost").error(f"there is no cost {cost}{nearest(cost, COSTS)}")
+        profiles[name] = Profile(name, node.string("about"), parts, override, cost, _must(name, node, file))
     return bases, profiles
+
+
+def _must(name: str, node: Node, file: Path) -> tuple[Asked, ...]:
+    if not node.has("must"):
+        return ()
+    found: list[Asked] = []
+    for symbol, value in node.mapping("must").items():
+        text = ("y" if value.value else "n") if isinstance(value.value, bool) else value.text()
+        where = f"{file.name}: profiles.{name}.must"
+        found.append(Asked(symbol, fragment.check_value(text, where), where, 0, "must hold"))
+    return tuple(found)
 
 
 def _parts(node: Node) -> tuple[Part, ...]:
@@ -132,7 +153,13 @@ def rows(file: Path = FILE) -> list[dict[str, object]]:
     """Bases and profiles for a table or JSON."""
     bases, profiles = load(file)
     return [
-        {"kind": kind, "name": one.name, "fragments": " ".join(p.name for p in one.parts), "about": one.about}
+        {
+            "kind": kind,
+            "name": one.name,
+            "cost": one.cost if isinstance(one, Profile) else "",
+            "fragments": " ".join(p.name for p in one.parts),
+            "about": one.about,
+        }
         for kind, group in (("base", bases), ("profile", profiles))
         for one in group.values()
     ]
@@ -181,7 +208,9 @@ def compose(
     layers += [("", fragment.load_file(Path(extra))) for extra in extra_fragments]
     entries = [(name, one) for name, group in layers for one in group if one.condition.holds(arch, version)]
     asked = merge(entries, _sets(sets), chosen.override)
-    return Request(profile, base, arch, version, bases[kind].target, base_text, tuple(asked))
+    decided = {one.symbol for one in asked}
+    must = tuple(one for one in chosen.must if one.symbol not in decided)
+    return Request(profile, base, arch, version, bases[kind].target, base_text, tuple(asked), must)
 
 
 def _sets(sets: Iterable[str]) -> dict[str, Asked]:

@@ -25,10 +25,12 @@ class Lost:
     Attributes:
         asked: the request, with its place.
         got: the value in the final configuration; `n` if it says "is not set", `absent` if it says nothing.
+        note: why, as far as it is known; else empty.
     """
 
     asked: Asked
     got: str
+    note: str = ""
 
     @property
     def symbol(self) -> str:
@@ -36,10 +38,17 @@ class Lost:
 
     def as_row(self) -> dict[str, object]:
         """For a table or JSON."""
-        return {"symbol": self.symbol, "asked": self.asked.value, "got": self.got, "origin": self.asked.origin}
+        return {
+            "symbol": self.symbol,
+            "asked": self.asked.value,
+            "got": self.got,
+            "origin": self.asked.origin,
+            "note": self.note,
+        }
 
     def __str__(self) -> str:
-        return f"CONFIG_{self.symbol}: asked {self.asked.value} ({self.asked.origin}), got {self.got}"
+        note = f": {self.note}" if self.note else ""
+        return f"CONFIG_{self.symbol}: asked {self.asked.value} ({self.asked.origin}), got {self.got}{note}"
 
 
 def values(config_text: str) -> dict[str, str]:
@@ -65,7 +74,7 @@ def compare(request: Request, config_text: str) -> list[Lost]:
     got = values(config_text)
     return [
         Lost(one, got.get(one.symbol, ABSENT))
-        for one in request.asked
+        for one in (*request.asked, *request.must)
         if not granted(one.value, got.get(one.symbol, ABSENT))
     ]
 

@@ -20,7 +20,7 @@ from core.errors import UnderTest
 from core.progress import Progress
 from core.runtime import Mount, Session
 from core.store import Product
-from kconfig import config, profile, survival
+from kconfig import config, declared, profile, survival
 from kconfig.profile import Request
 from kernel import cache, instrument
 from kernel import guard as callbacks
@@ -133,7 +133,7 @@ class ConfigCheck:
     """What became of a request.
 
     Attributes:
-        asked: how many symbols were asked for.
+        asked: how many symbols were asked for, those that must hold besides included.
         lost: those that did not survive.
         config: the final configuration.
     """
@@ -159,7 +159,8 @@ def check_config(cell: Cell, where: str, *, install: bool = True, guard: bool = 
     ready = prepare(cell, where, install=install, guard=guard)
     with workplace(ready) as place:
         final = place.configure()
-    return ConfigCheck(len(ready.request.asked), survival.compare(ready.request, final.read_text()), final, place.log)
+    lost = declared.explain(survival.compare(ready.request, final.read_text()), ready.tree.path / "linux")
+    return ConfigCheck(len(ready.request.asked) + len(ready.request.must), lost, final, place.log)
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,8 @@ def _make(ready: Ready, out: Path) -> dict[str, Any]:
     """Configure and compile into the build directory, then copy what is to be kept."""
     with workplace(ready) as place:
         final = place.configure()
-        survival.require_none(survival.compare(ready.request, final.read_text()), place.log)
+        lost = declared.explain(survival.compare(ready.request, final.read_text()), ready.tree.path / "linux")
+        survival.require_none(lost, place.log)
         seconds, warnings, objects = compile_all(place)
         instrument.require(place.build_dir, ready.cell.instrument, place.log)
     build_dir = place.build_dir

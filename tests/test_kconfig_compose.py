@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import UserError
-from kconfig import condition, fragment, profile
+from kconfig import condition, fragment, profile, survival
 from kconfig.fragment import Asked, parse_fragment, parse_set
 
-PROFILES = ("none", "kcov", "dataflow", "all", "kasan-all")
+PROFILES = (
+    "none", "kcov", "dataflow", "args-only", "ret-only", "dataflow-noinline", "all", "kcov-all-both", "kasan",
+    "kasan-dataflow", "kasan-all", "rust", "rust-all", "rt", "rt-all", "debug", "debug-all",
+)  # fmt: skip
 BASES = ("tiny", "defconfig")
 ARCHES = ("x86_64", "arm64")
 
@@ -305,7 +309,16 @@ def test_the_control_differs_in_dataflow_only(base: str, arch: str) -> None:
         values = asked(profile.compose(name, base, arch, "7.1.8"))
         return {symbol: value for symbol, value in values.items() if not symbol.startswith("KCOV_DATAFLOW_")}
 
-    assert others("none") == others("all") == others("dataflow")
+    for control, *controlled in (
+        ("none", "all", "dataflow", "args-only", "ret-only", "dataflow-noinline"),
+        ("kcov", "kcov-all-both"),
+        ("kasan", "kasan-dataflow", "kasan-all"),
+        ("rust", "rust-all"),
+        ("rt", "rt-all"),
+        ("debug", "debug-all"),
+    ):
+        for name in controlled:
+            assert others(control) == others(name), name
     assert others("none")["FRAME_WARN"] == "4096"
     assert others("none")["KCOV"] == "y"
 
@@ -313,10 +326,10 @@ def test_the_control_differs_in_dataflow_only(base: str, arch: str) -> None:
 @pytest.mark.parametrize("name", PROFILES)
 def test_what_every_profile_states(name: str) -> None:
     values = asked(profile.compose(name, "defconfig", "x86_64", "7.1.8"))
-    assert values["KCOV_INSTRUMENT_ALL"] == ("y" if name == "kcov" else "n")
+    assert values["KCOV_INSTRUMENT_ALL"] == ("y" if name in ("kcov", "kcov-all-both") else "n")
     assert values["WERROR"] == "n"
     assert values["SECTION_MISMATCH_WARN_ONLY"] == "n"
-    assert values["KCOV_DATAFLOW_NO_INLINE"] == "n"
+    assert values["KCOV_DATAFLOW_NO_INLINE"] == ("y" if name == "dataflow-noinline" else "n")
     assert values["DEBUG_INFO_DWARF5"] == "y"
     if name == "kasan-all":
         assert (values["KASAN"], values["SLUB_TINY"], values["FRAME_WARN"]) == ("y", "n", "0")
@@ -326,3 +339,24 @@ def test_rows_list_everything() -> None:
     rows = profile.rows()
     assert {row["name"] for row in rows if row["kind"] == "profile"} == set(PROFILES)
     assert {row["name"] for row in rows if row["kind"] == "base"} == {*BASES, "path"}
+
+
+def test_what_must_hold_is_compared_and_not_asked(tmp_path: Path) -> None:
+    request = profile.compose("rust-all", "tiny", "x86_64", "7.1.8")
+    must = {one.symbol: one.value for one in request.must}
+    assert must == {"KCOV_DATAFLOW": "y", "DEBUG_INFO": "y", "RUST_IS_AVAILABLE": "y", "KCOV_DATAFLOW_RUST": "y"} | must
+    assert "RUST_IS_AVAILABLE" not in asked(request)
+    lost = survival.compare(replace(request, asked=()), "CONFIG_KCOV_DATAFLOW=y\nCONFIG_DEBUG_INFO=y\n")
+    assert [one.symbol for one in lost] == ["RUST_IS_AVAILABLE", "KCOV_DATAFLOW_RUST"]
+    assert "profiles.rust-all.must" in str(lost[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("cost: cheap", "there is no cost cheap"), ("must: {X: [1]}", "must"), ("must: {X: 'a b'}", "must")],
+)
+def test_wrong_costs_and_musts(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "profiles.yaml"
+    file.write_text(f"bases: {{}}\nprofiles:\n  a:\n    about: x\n    fragments: [kcov]\n    {text}\n")
+    with pytest.raises(UserError, match=said):
+        profile.load(file)

@@ -137,7 +137,13 @@ def test_the_sentence_names_every_lost_symbol() -> None:
         "  CONFIG_C: asked n (f.config:3), got y",
     ]
     survival.require_none([])
-    assert lost[0].as_row() == {"symbol": "A", "asked": "y", "got": "absent", "origin": "f.config:1"}
+    assert lost[0].as_row() == {
+        "symbol": "A",
+        "asked": "y",
+        "got": "absent",
+        "origin": "f.config:1",
+        "note": "",
+    }
 
 
 def test_twelve_thousand_lines_take_less_than_fifty_milliseconds() -> None:

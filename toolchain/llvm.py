@@ -232,15 +232,25 @@ def _configure(plan: Plan, session: Session, place: Path, env: Mapping[str, str]
     found = plan.variables()
     links = max(1, min(runtime.jobs(_MEMORY_EACH), runtime.available_memory() // _MEMORY_LINK[plan.choices.lto]))
     found["LLVM_PARALLEL_LINK_JOBS"] = str(links)
+    errors: list[str] = []
     with Progress(f"configuring {plan.spec.source}", None, "lines") as progress:
+
+        def listen(line: str) -> None:
+            progress.step(1, line)
+            # CMake says where in one line, and what in the next ones.
+            if errors and errors[-1].endswith(":") and line.strip():
+                errors[-1] += f" {line.strip()}"
+            elif line.startswith("CMake Error"):
+                errors.append(f"{line.partition(' (')[0].rstrip(':')}:")
+
         done = session.run(
             ["cmake", "-G", "Ninja", *recipe.arguments(found), session.path(place / "source" / "llvm")],
             cwd=build_dir,
             env=env,
             log=log,
-            on_line=lambda line: progress.step(1, line),
+            on_line=listen,
         )
-    process.require(done, f"configuring {plan.spec.source}", log)
+    process.require(done, f"configuring {plan.spec.source}", log, errors)
 
 
 def _total_steps(session: Session, build_dir: Path, env: Mapping[str, str]) -> int:
