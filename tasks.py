@@ -2,8 +2,22 @@
 
 from invoke.collection import Collection
 
-from commands import bench, dataflow, doctor, guest, kconfig, kernel, patches, sources, store, test, toolchain
+from commands import (
+    bench,
+    dataflow,
+    doctor,
+    guest,
+    kconfig,
+    kconfig_why,
+    kernel,
+    patches,
+    sources,
+    store,
+    test,
+    toolchain,
+)
 
 ns = Collection()
 for _module in (doctor, sources, toolchain, patches, kconfig, kernel, guest, dataflow, store, test, bench):
     ns.add_collection(Collection.from_module(_module), name=_module.__name__.rpartition(".")[2])
+ns.collections["kconfig"].add_task(kconfig_why.why)

@@ -1,0 +1,373 @@
+"""Why a request was lost: the chain from the symbol to what blocks it, and a setting that was tried and seen to work.
+
+What comes in are the verdicts of `kconfig.survival`; what goes out is one `Reason` for each. The verdict never depends
+on this module: what cannot be found out becomes a sentence, not an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core.errors import KitError
+from core.runtime import Session
+from kconfig import survival, symbols
+from kconfig.profile import Request
+from kconfig.survival import Lost
+from kconfig.symbols import TRI, Expr, Graph, Symbol
+
+TRIES = 2  # configurations made per lost symbol; each takes as long as an olddefconfig
+_TRY = ".config.kdf-try"
+_DEPTH = 12
+_FIXED = 1000  # cost of what no setting changes, against 1 for a symbol that the user can set
+_PROBE = re.compile(r"\{ (.*); \} >/dev/null 2>&1 &&", re.DOTALL)  # if-success of scripts/Kconfig.include
+
+
+@dataclass(frozen=True)
+class Step:
+    """One symbol (or comparison) of a chain: its value here, what was needed, and where it is defined."""
+
+    what: str
+    value: str
+    needs: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A test that failed: the command as Kconfig ran it, and what it says when run again."""
+
+    command: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why one request was lost.
+
+    Attributes:
+        kind: `unknown`, `undefined here`, `unmet dependency`, `y->m`, `choice`, `compiler test`, `selected`,
+            `invisible`, `range`, `type`, `modules` or `unexplained`.
+        chain: from the lost symbol to the one that blocks it.
+        suggestion: settings that were tried together with the request, and made it survive; empty if none did.
+    """
+
+    symbol: str
+    kind: str
+    sentence: str
+    chain: tuple[Step, ...] = ()
+    suggestion: tuple[str, ...] = ()
+    compiler: Compiler | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A reason before anything was tried: what to set, and which symbols' tests to run again."""
+
+    kind: str
+    sentence: str
+    chain: tuple[Step, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+    tests_of: str = ""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A leaf of an expression that has the wrong value. `symbol` is empty for a constant or a comparison."""
+
+    symbol: str
+    value: str
+    text: str
+
+
+def needs(graph: Graph, expr: Expr, want: int) -> list[Need]:
+    """The cheapest set of leaves that must change for an expression to be at least `want`."""
+    if graph.value(expr) >= want:
+        return []
+    if isinstance(expr, str):
+        symbol = graph.symbols.get(expr)
+        return [Need(expr, "m" if want == 1 and symbol and symbol.type == "tristate" else "y", expr)]
+    operator, *operands = expr
+    if operator == "and":
+        return [*needs(graph, operands[0], want), *needs(graph, operands[1], want)]
+    if operator == "or":
+        return min((needs(graph, one, want) for one in operands), key=lambda found: _cost(graph, found))
+    if operator == "not":
+        return needs_off(graph, operands[0], 2 - want)
+    return [Need("", "y", symbols.show(expr))]
+
+
+def needs_off(graph: Graph, expr: Expr, most: int) -> list[Need]:
+    """The cheapest set of leaves that must change for an expression to be at most `most`."""
+    if graph.value(expr) <= most:
+        return []
+    if isinstance(expr, str):
+        return [Need(expr, "m" if most == 1 else "n", expr)]
+    if expr is None:
+        return [Need("", "n", "y")]
+    operator, *operands = expr
+    if operator == "and":
+        return min((needs_off(graph, one, most) for one in operands), key=lambda found: _cost(graph, found))
+    if operator == "or":
+        return [*needs_off(graph, operands[0], most), *needs_off(graph, operands[1], most)]
+    if operator == "not":
+        return needs(graph, operands[0], 2 - most)
+    return [Need("", "n", symbols.show(expr))]
+
+
+def _cost(graph: Graph, found: Sequence[Need]) -> int:
+    return sum(
+        1 if (s := graph.symbols.get(n.symbol)) and s.visible else 10 if s and s.prompts else _FIXED for n in found
+    )
+
+
+def terms(expr: Expr, operator: str = "or") -> list[Expr]:
+    """The operands of nested ors (or ands)."""
+    if isinstance(expr, list) and expr[0] == operator:
+        return [*terms(expr[1], operator), *terms(expr[2], operator)]
+    return [] if expr is None else [expr]
+
+
+def find(graph: Graph, lost: Lost, asked: Mapping[str, str]) -> Finding:
+    """The reason of a loss, from the expressions alone.
+
+    Args:
+        asked: symbol -> value of the whole request: what the user asked is no suggestion.
+    """
+    name, want = lost.symbol, lost.asked.value
+    symbol = graph.symbols.get(name)
+    if symbol is None or symbol.type == "unknown":
+        defined = [s.name for s in graph.symbols.values() if s.type != "unknown"]
+        near = difflib.get_close_matches(name, defined, n=1, cutoff=0.7)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        where = "named by others but defined nowhere in" if symbol else "unknown to"
+        kind = "undefined here" if symbol else "unknown"
+        return Finding(kind, f"{name} is {where} this tree's Kconfig for this architecture{meant}")
+    top = Step(name, symbol.value, want, symbol.at)
+    if (want in TRI) != (symbol.type in ("bool", "tristate")):
+        return Finding("type", f"{name} is of type {symbol.type}, so it cannot be {want} ({symbol.at})", (top,))
+    if want == "m" and symbol.type == "bool":
+        return Finding("type", f"{name} is bool: it can be y or n, not m ({symbol.at})", (top,), ((name, "y"),))
+    if symbol.transitional:
+        return Finding("invisible", f"{name} is transitional: only old configurations name it ({symbol.at})", (top,))
+    if want in TRI and TRI[want] < TRI.get(symbol.value, 0):
+        return _too_high(graph, symbol, TRI[want], top, asked)
+    chain, settings, kind, tests = _descend(graph, symbol, max(TRI.get(want, 2), 1), asked)
+    if kind:
+        return Finding(kind, _sentence(kind, chain, want), chain, settings, tests)
+    if want not in TRI:
+        for one in symbol.ranges:
+            if graph.value(one.condition) and isinstance(one.value, list):
+                low, high = graph.text(one.value[1]), graph.text(one.value[2])
+                return Finding("range", f"{name} must be between {low} and {high} ({one.at}), not {want}", (top,))
+    if want == "m" and graph.value("MODULES") == 0:
+        return Finding("modules", f"{name} cannot be m: MODULES is n", (top,), (("MODULES", "y"),))
+    return Finding("unexplained", f"nothing in Kconfig forbids {name}={want} ({symbol.at})", (top,))
+
+
+def _too_high(graph: Graph, symbol: Symbol, most: int, top: Step, asked: Mapping[str, str]) -> Finding:
+    """Why a symbol is higher than asked: it is selected, is the choice's member, or nobody can set it."""
+    if symbol.selected is not None and graph.value(symbol.selected) > most:
+        forcing = [term for term in terms(symbol.selected) if graph.value(term) > most]
+        leaves = [next((leaf for leaf in terms(term, "and") if isinstance(leaf, str)), "") for term in forcing]
+        chain = (top, *(Step(n, graph.text(n), "n", s.at) for n in leaves if (s := graph.symbols.get(n))))
+        settings = tuple((n, "n") for n in leaves if n not in asked and (s := graph.symbols.get(n)) and s.prompts)
+        names = ", ".join(f"{s.what} ({s.at})" for s in chain[1:])
+        return Finding(
+            "selected", f"{symbol.name} is {symbol.value} because it is selected by {names}", chain, settings
+        )
+    if symbol.choice and symbol.visible:
+        others = [one for one in symbol.choice if one != symbol.name and graph.symbols[one].visible]
+        rest = ", ".join(others) or "not available"
+        sentence = f"{symbol.name} is y because a choice needs one member; the others are {rest}"
+        return Finding("choice", sentence, (top,), tuple((one, "y") for one in others[:1]))
+    if symbol.type == "tristate" and symbol.visible and graph.value("MODULES") == 0:
+        return Finding("modules", f"{symbol.name} cannot be m: MODULES is n", (top,), (("MODULES", "y"),))
+    if not symbol.visible:
+        by = next((d for d in symbol.defaults if graph.value(d.condition)), None)
+        place = f" by its default at {by.at}" if by else ""
+        why = "has no prompt" if not symbol.prompts else "is not visible"
+        return Finding("invisible", f"{symbol.name} {why}: it is {symbol.value}{place}, and nobody can set it", (top,))
+    return Finding("unexplained", f"nothing in Kconfig forbids {symbol.name}=n ({symbol.at})", (top,))
+
+
+Descent = tuple[tuple[Step, ...], tuple[tuple[str, str], ...], str, str]
+
+
+def _descend(
+    graph: Graph, symbol: Symbol, want: int, asked: Mapping[str, str], seen: frozenset[str] = frozenset()
+) -> Descent:
+    """Go from a symbol that is too low to what blocks it.
+
+    Returns:
+        chain, settings, kind (empty if the symbol is free), and the symbol whose test failed.
+    """
+    here = Step(symbol.name, symbol.value, "y" if want == 2 else "m", symbol.at)
+    if symbol.type == "unknown":
+        return (here,), (), "undefined here", ""
+    if symbol.name in seen or len(seen) > _DEPTH:
+        return (here,), (), "unmet dependency", ""
+    if symbol.prompts:
+        blocked = min((needs(graph, p.condition, want) for p in symbol.prompts), key=lambda f: _cost(graph, f))
+        if not blocked:
+            winner = next((n for n in symbol.choice if n != symbol.name and graph.value(n) == 2), "")
+            if winner:
+                chosen = Step(winner, "y", "n", graph.symbols[winner].at)
+                return (here, chosen), ((winner, "n"), (symbol.name, "y")), "choice", ""
+            return (here,), (), "", ""
+    else:
+        if graph.probes_of(symbol):
+            return (here,), (), "compiler test", symbol.name
+        ways = [needs(graph, d.condition, want) or needs(graph, d.value, want) for d in symbol.defaults]
+        ways += [needs(graph, term, want) for term in terms(symbol.selected)]
+        if not any(ways):
+            return (here,), (), "invisible", ""
+        blocked = min((way for way in ways if way), key=lambda f: _cost(graph, f))
+    return _blocked(graph, here, blocked, want, asked, seen | {symbol.name})
+
+
+def _blocked(
+    graph: Graph, here: Step, blocked: Sequence[Need], want: int, asked: Mapping[str, str], seen: frozenset[str]
+) -> Descent:
+    """Follow what blocks a symbol; the hardest blocker makes the chain, all of them make the settings."""
+    settings: list[tuple[str, str]] = []
+    worst: tuple[int, Descent] | None = None
+    for need in blocked:
+        symbol = graph.symbols.get(need.symbol)
+        if symbol is None and graph.probes_of(graph.symbols[here.what]):
+            # A macro of a compiler test is a constant by now; it stands in the definition of this symbol.
+            found: Descent = ((), (), "compiler test", here.what)
+        elif symbol is None:
+            found = ((Step(need.text, "n" if need.value != "n" else "y", need.value, ""),), (), "fixed", "")
+        elif need.value == "n":
+            found = ((Step(symbol.name, symbol.value, "n", symbol.at),), ((symbol.name, "n"),), "", "")
+        else:
+            chain, more, kind, tests = _descend(graph, symbol, TRI[need.value], asked, seen)
+            own = ((symbol.name, need.value),) if symbol.prompts else ()
+            found = (chain, (*more, *own), kind, tests)
+        settings += found[1]
+        rank = {"compiler test": 4, "undefined here": 3, "fixed": 3, "invisible": 2}.get(found[2], 0)
+        if worst is None or (rank, len(found[0])) > (worst[0], len(worst[1][0])):
+            worst = (rank, found)
+    if worst is None:
+        return (here,), (), "invisible", ""
+    chain, _, kind, tests = worst[1]
+    if kind in ("", "fixed", "choice"):
+        kind = "y->m" if want == 2 and here.value == "m" and chain[-1].value == "m" else "unmet dependency"
+    hopeless = worst[0] >= 2 or any(s in asked and asked[s] != v for s, v in settings)
+    return (here, *chain), () if hopeless else tuple(dict.fromkeys(settings)), kind, tests
+
+
+def _sentence(kind: str, chain: Sequence[Step], want: str) -> str:
+    first, last = chain[0], chain[-1]
+    place = f" ({last.at})" if last.at else ""
+    path = " -> ".join(step.what for step in chain)
+    if kind == "choice":
+        return f"{path}: the choice is taken by {last.what}{place}"
+    if kind == "compiler test":
+        return f"{path}: the compiler test of {last.what} failed{place}"
+    if kind == "undefined here":
+        return f"{path}: {last.what} is defined nowhere for this architecture"
+    if len(chain) == 1:
+        return f"{first.what} has no prompt, and nothing that would set it is on{place}"
+    return f"{path}: {first.what}={want} needs {last.what}={last.needs}, which is {last.value}{place}"
+
+
+def explain(
+    session: Session,
+    build_dir: Path,
+    make_argv: Sequence[str],
+    request: Request,
+    lost: Sequence[Lost],
+    log: Path,
+    env: Mapping[str, str],
+    graph: Graph | None = None,
+) -> list[Reason]:
+    """One reason per lost symbol; never raises for what it cannot find out.
+
+    Args:
+        build_dir: as the host sees it; holds the `.config` in which they were lost.
+        make_argv: make, its directory and its variables, without a target: those of the build.
+        log: gets all output.
+        env: variables for make.
+        graph: of this `.config`; read now if it is not given.
+    """
+    if not lost:
+        return []
+    try:
+        graph = graph or symbols.load(session, build_dir, make_argv, log, env)
+    except (KitError, OSError) as error:
+        first = str(error).splitlines()[0]
+        return [Reason(one.symbol, "unexplained", f"no reason can be given: {first}") for one in lost]
+    asked = {one.symbol: one.value for one in request.asked}
+    reasons = []
+    for one in lost:
+        found = find(graph, one, asked)
+        compiler: Compiler | None = None
+        helps: tuple[str, ...] = ()
+        try:
+            if found.tests_of:
+                compiler = test_again(session, build_dir, graph, found.tests_of, log, env)
+            helps = _try(session, build_dir, make_argv, one, found.settings, log, env)
+        except (KitError, OSError) as error:
+            found = Finding(found.kind, f"{found.sentence} (nothing could be tried: {error})", found.chain)
+        reasons.append(Reason(one.symbol, found.kind, found.sentence, found.chain, helps, compiler))
+    return reasons
+
+
+def test_again(
+    session: Session, build_dir: Path, graph: Graph, name: str, log: Path, env: Mapping[str, str]
+) -> Compiler | None:
+    """Run the compiler tests of a symbol again; the first that fails, with its message."""
+    for probe in graph.probes_of(graph.symbols[name]):
+        inner = _PROBE.search(probe.command)
+        command = inner[1] if inner else probe.command
+        done = session.run(["sh", "-c", command], cwd=build_dir, env={**env, "LC_ALL": "C"}, log=log, timeout=60)
+        if not done.ok:
+            return Compiler(command, "\n".join(done.tail) or f"it ended with {done.code} and said nothing")
+    return None
+
+
+def _try(
+    session: Session,
+    build_dir: Path,
+    make_argv: Sequence[str],
+    lost: Lost,
+    settings: Sequence[tuple[str, str]],
+    log: Path,
+    env: Mapping[str, str],
+) -> tuple[str, ...]:
+    """The settings, if olddefconfig with them and the request grants the request; at most TRIES times, growing."""
+    text = (build_dir / ".config").read_text()
+    work = build_dir / _TRY
+    # A later line of a .config wins, so the settings are only added.
+    wanted = {name: value for name, value in settings if name != lost.symbol}
+    if not wanted:
+        return ()
+    lines = [f"# CONFIG_{n} is not set" if v == "n" else f"CONFIG_{n}={v}" for n, v in wanted.items()]
+    lines.append(lost.asked.config_line)
+    try:
+        for _ in range(TRIES):
+            work.write_text("\n".join([text.rstrip("\n"), *lines, ""]))
+            done = session.run(
+                [*make_argv, f"KCONFIG_CONFIG={_TRY}", "olddefconfig"],
+                env={**env, "LC_ALL": "C"},
+                log=log,
+                timeout=symbols.TIMEOUT,
+            )
+            if not done.ok:
+                return ()
+            text = work.read_text()
+            if survival.granted(lost.asked.value, survival.values(text).get(lost.symbol, survival.ABSENT)):
+                return tuple(f"{n}={v}" for n, v in wanted.items())
+    finally:
+        for left in build_dir.glob(f"{_TRY}*"):
+            left.unlink(missing_ok=True)
+    return ()

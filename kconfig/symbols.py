@@ -1,0 +1,236 @@
+"""What a tree's own Kconfig parser knows: all symbols with their expressions, and the tests that it ran.
+
+What comes in is a build directory that has been configured; what goes out is a `Graph`. The reader (`reader/reader.c`)
+is compiled against the tree's objects and started by the tree's make in the place of conf, so it sees what conf sees.
+It must never change the configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import InfraError
+from core.runtime import Session
+from core.store import hash_file
+
+SOURCE = Path(__file__).parent / "reader" / "reader.c"
+FOLDER = ".kdf-reader"  # in the build directory: the reader, its source and its answer
+TIMEOUT = 300.0  # seconds: some hundred compiler probes, like olddefconfig
+TRI = {"n": 0, "m": 1, "y": 2}
+# What scripts/kconfig/Makefile calls common-objs (6.12 to 7.2).
+_OBJECTS = ("confdata", "expr", "lexer.lex", "menu", "parser.tab", "preprocess", "symbol", "util")
+
+# None (always y), a symbol's name, or [operator, operand...]; ["const", text] is a constant.
+Expr = Any
+
+
+@dataclass(frozen=True)
+class Property:
+    """A prompt, default or range: where it stands, its value and its condition."""
+
+    at: str
+    value: Expr
+    condition: Expr
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A symbol of the tree.
+
+    Attributes:
+        type: `bool`, `tristate`, `integer`, `hex`, `string`, or `unknown` if it is named but nowhere defined.
+        value: in this configuration.
+        visible: the highest value that the user may give: 0, 1 or 2.
+        places: file and line of each definition.
+        prompts: who can set it; empty if nobody can.
+        selected: the selects that force it, as one expression; None if there is no select at all.
+        choice: all members of the choice that it belongs to; empty if to none.
+    """
+
+    name: str
+    type: str
+    value: str
+    visible: int
+    transitional: bool
+    places: tuple[tuple[str, int], ...]
+    depends: Expr
+    selected: Expr
+    prompts: tuple[Property, ...]
+    defaults: tuple[Property, ...]
+    ranges: tuple[Property, ...]
+    choice: tuple[str, ...]
+
+    @property
+    def at(self) -> str:
+        """Its first definition as `file:line`; empty if there is none."""
+        return f"{self.places[0][0]}:{self.places[0][1]}" if self.places else ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A command that the parser ran for a `$(shell,...)`, and the line that it stands on."""
+
+    file: str
+    line: int
+    command: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All symbols of a tree in one configuration."""
+
+    symbols: Mapping[str, Symbol]
+    probes: tuple[Probe, ...]
+
+    def value(self, expr: Expr) -> int:
+        """The value of an expression: 0 is n, 1 is m, 2 is y."""
+        if expr is None:
+            return 2
+        if isinstance(expr, str):
+            symbol = self.symbols.get(expr)
+            return TRI.get(symbol.value, 0) if symbol and symbol.type in ("bool", "tristate") else 0
+        operator, *operands = expr
+        if operator == "const":
+            return TRI.get(operands[0], 0)
+        if operator == "and":
+            return min(self.value(operands[0]), self.value(operands[1]))
+        if operator == "or":
+            return max(self.value(operands[0]), self.value(operands[1]))
+        if operator == "not":
+            return 2 - self.value(operands[0])
+        return 2 if self._compares(operator, self.text(operands[0]), self.text(operands[1])) else 0
+
+    def text(self, operand: Expr) -> str:
+        """The value of a symbol or constant as text."""
+        if isinstance(operand, list):
+            return str(operand[1])
+        symbol = self.symbols.get(operand) if operand else None
+        return symbol.value if symbol else ""
+
+    @staticmethod
+    def _compares(operator: str, left: str, right: str) -> bool:
+        try:
+            order = int(left, 0) - int(right, 0)
+        except ValueError:
+            order = (left > right) - (left < right)
+        results = {"=": order == 0, "!=": order != 0, "<": order < 0, "<=": order <= 0, ">": order > 0}
+        return results.get(operator, order >= 0)
+
+    def probes_of(self, symbol: Symbol) -> list[Probe]:
+        """The tests that stand in the definitions of a symbol."""
+        ends: dict[tuple[str, int], int] = {}
+        for file, start in symbol.places:
+            later = [line for one in self.symbols.values() for f, line in one.places if f == file and line > start]
+            ends[file, start] = min(later, default=1 << 30)
+        return [p for p in self.probes for (f, start), end in ends.items() if p.file == f and start <= p.line < end]
+
+
+def show(expr: Expr) -> str:
+    """An expression as Kconfig writes it."""
+    if expr is None:
+        return "y"
+    if isinstance(expr, str):
+        return expr
+    operator, *operands = expr
+    if operator == "const":
+        return str(operands[0])
+    if operator == "not":
+        return f"!{show(operands[0])}" if isinstance(operands[0], str) else f"!({show(operands[0])})"
+    if operator in ("and", "or"):
+        return f"({show(operands[0])} {'&&' if operator == 'and' else '||'} {show(operands[1])})"
+    return f"{show(operands[0])}{operator}{show(operands[1])}"
+
+
+def load(session: Session, build_dir: Path, make_argv: Sequence[str], log: Path, env: Mapping[str, str]) -> Graph:
+    """Ask the tree's parser about the `.config` of a build directory.
+
+    Args:
+        build_dir: as the host sees it; configured, so that the parser's objects are there.
+        make_argv: make, its directory and its variables: those of the build.
+        log: gets all output.
+        env: variables for make.
+
+    Raises:
+        InfraError: the reader cannot be built against this tree, or gave no answer.
+    """
+    folder = build_dir / FOLDER
+    folder.mkdir(exist_ok=True)
+    _compile(session, build_dir, make_argv, log, env)
+    answer = folder / "answer.json"
+    answer.unlink(missing_ok=True)
+    # `silent` is the word between conf and its options in scripts/kconfig/Makefile: conf only prints its help, and the
+    # reader takes its place with conf's environment and arguments.
+    done = session.run(
+        [*make_argv, f"silent=--help >/dev/null 2>&1; exec {session.path(folder / 'reader')}", "olddefconfig"],
+        env={**env, "LC_ALL": "C", "KDF_READER_OUT": session.path(answer)},
+        log=log,
+        timeout=TIMEOUT,
+    )
+    if not done.ok or not answer.is_file():
+        raise InfraError("the reader of this tree's Kconfig gave no answer", "read the log", log)
+    try:
+        return parse(json.loads(answer.read_text()))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InfraError(f"the reader's answer cannot be understood: {error}", "read the log", log) from error
+
+
+def _compile(session: Session, build_dir: Path, make_argv: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
+    """Compile the reader unless one of this source and these objects is there."""
+    folder = build_dir / FOLDER
+    objects = [build_dir / "scripts" / "kconfig" / f"{name}.o" for name in _OBJECTS]
+    missing = [path.name for path in objects if not path.is_file()]
+    if missing:
+        raise InfraError(f"the reader could not be built: this tree's Kconfig has no {', '.join(missing)}", "", log)
+    key = "\n".join(hash_file(path) for path in (SOURCE, *objects))
+    stamp = folder / "key"
+    if stamp.is_file() and stamp.read_text() == key and (folder / "reader").is_file():
+        return
+    shutil.copyfile(SOURCE, folder / "reader.c")
+    stamp.unlink(missing_ok=True)
+    words = [
+        "$(HOSTCC) -O1 -I$(srctree)/scripts/kconfig -I$(srctree)/scripts/include -o",
+        session.path(folder / "reader"),
+        session.path(folder / "reader.c"),
+        *(session.path(path) for path in objects),
+        "-Wl,--wrap=popen; exit $$?;",
+    ]
+    done = session.run(
+        [*make_argv, f"silent=--help >/dev/null 2>&1; {' '.join(words)}", "olddefconfig"],
+        env={**env, "LC_ALL": "C"},
+        log=log,
+        timeout=TIMEOUT,
+    )
+    if not done.ok or not (folder / "reader").is_file():
+        raise InfraError("the reader could not be built against this tree's scripts/kconfig", "read the log", log)
+    stamp.write_text(key)
+
+
+def parse(answer: Mapping[str, Any]) -> Graph:
+    """The reader's JSON as a graph; raises KeyError or TypeError if it is none."""
+    found = {one["name"]: _symbol(one) for one in answer["symbols"]}
+    return Graph(found, tuple(Probe(file, line, command) for file, line, command in answer["probes"]))
+
+
+def _symbol(one: Mapping[str, Any]) -> Symbol:
+    def properties(*keys: str) -> tuple[Property, ...]:
+        return tuple(Property(f"{p['at']}:{p['line']}", p["value"], p["if"]) for key in keys for p in one[key])
+
+    return Symbol(
+        one["name"],
+        one["type"],
+        one["value"],
+        one["visible"],
+        one["transitional"],
+        tuple((file, line) for file, line in one["at"]),
+        one["depends"],
+        one["selected"],
+        properties("prompts", "menus"),
+        properties("defaults"),
+        properties("ranges"),
+        tuple(one["choice"] or ()),
+    )

@@ -1,0 +1,78 @@
+"""Why a symbol has its value in the configuration of a cell.
+
+What comes in is a cell and a symbol; what goes out is an `Answer`. It configures like a build and compiles nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from kconfig import reason, survival, symbols
+from kconfig.fragment import Asked
+from kconfig.survival import Lost
+from kernel import build
+from kernel.cell import Cell
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a symbol is, and why.
+
+    Attributes:
+        value: in the configuration; `absent` if it has no line there.
+        reason: why it is not what was asked (y, if the cell does not ask for it); None if it is.
+        facts: its definition, dependencies, selects and choice, one line each; empty if the reader failed.
+    """
+
+    symbol: str
+    value: str
+    asked: str
+    origin: str
+    reason: reason.Reason | None
+    facts: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def why(cell: Cell, where: str, symbol: str, *, install: bool = True, guard: bool = True) -> Answer:
+    """Configure a cell and explain one symbol.
+
+    Raises:
+        UserError: the request is wrong.
+        UnderTest: the configuration cannot be made at all.
+        InfraError: the machine failed, or the reader could not be built.
+    """
+    ready = build.prepare(cell, where, install=install, guard=guard)
+    asked = next((one for one in ready.request.asked if one.symbol == symbol), Asked(symbol, "y", "this question", 0))
+    with build.workplace(ready) as place:
+        final = place.configure()
+        got = survival.values(final.read_text()).get(symbol, survival.ABSENT)
+        graph = symbols.load(place.session, place.build_dir, place.command, place.log, place.env)
+        lost = [] if survival.granted(asked.value, got) else [Lost(asked, got)]
+        reasons = reason.explain(
+            place.session, place.build_dir, place.command, ready.request, lost, place.log, place.env, graph=graph
+        )
+    return Answer(symbol, got, asked.value, asked.origin, reasons[0] if reasons else None, facts(graph, symbol))
+
+
+def facts(graph: symbols.Graph, name: str) -> tuple[str, ...]:
+    """What the tree says about a symbol, one line each."""
+    symbol = graph.symbols.get(name)
+    if symbol is None:
+        return ()
+    lines = [f"{symbol.type}, defined at {file}:{line}" for file, line in symbol.places]
+    lines += [f"depends on {symbols.show(symbol.depends)} [={_tri(graph, symbol.depends)}]"] if symbol.depends else []
+    lines += [
+        f"can be set at {p.at} if {symbols.show(p.condition)} [={_tri(graph, p.condition)}]" for p in symbol.prompts
+    ]
+    lines += [] if symbol.prompts else ["has no prompt: only selects and defaults set it"]
+    lines += [f"default {symbols.show(d.value)} at {d.at}" for d in symbol.defaults if graph.value(d.condition)]
+    lines += [f"selected by {symbols.show(t)}" for t in reason.terms(symbol.selected) if graph.value(t)]
+    lines += [f"member of a choice with {', '.join(n for n in symbol.choice if n != name)}"] if symbol.choice else []
+    return tuple(lines)
+
+
+def _tri(graph: symbols.Graph, expr: symbols.Expr) -> str:
+    return "nmy"[graph.value(expr)]
