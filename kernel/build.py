@@ -123,6 +123,9 @@ def make_command(ready: Ready, session: Session, tree: Path, build_dir: Path, jo
         "KBUILD_BUILD_HOST=kdf",
         "KBUILD_BUILD_VERSION=1",
     ]
+    # A toolchain with a rustc has the one that knows our flags; without, the tree looks for one by itself.
+    if ready.toolchain.manifest.get("rustc"):
+        command.append(f"RUSTC={tools}/bin/rustc")
     if ready.cell.instrument:
         command.append(f"KCOV_DATAFLOW_ONLY={' '.join(sorted(ready.cell.instrument))}")
     return command
