@@ -62,9 +62,12 @@ def check(_c: Any, asked: Asked) -> None:
     result = build.check_config(asked.cell, asked.where, install=asked.install, guard=asked.guard)
     rows = [lost.as_row() for lost in result.lost]
     if asked.json:
-        print_json({"asked": result.asked, "lost": rows, "config": str(result.config)})
+        reasons = [reason.as_json() for reason in result.reasons]
+        print_json({"asked": result.asked, "lost": rows, "reasons": reasons, "config": str(result.config)})
     elif rows:
         print_table(rows, ("symbol", "asked", "got", "origin", "note"))
+        for reason in result.reasons:
+            print(reason)
     if annotate.wanted(os.environ):
         print("\n".join(annotate.lines(result.lost)), file=sys.stderr)
     result.require()

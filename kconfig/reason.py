@@ -66,6 +66,14 @@ class Reason:
         """As JSON values."""
         return asdict(self)
 
+    def __str__(self) -> str:
+        lines = [f"{self.symbol}: {self.kind}: {self.sentence}"]
+        if self.compiler is not None:
+            lines += [f"  the test: {self.compiler.command}", f"  it said: {self.compiler.message}"]
+        if self.suggestion:
+            lines.append(f"  tried, and it survives with: {' '.join(self.suggestion)}")
+        return "\n".join(lines)
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -20,7 +20,7 @@ from core.errors import UnderTest
 from core.progress import Progress
 from core.runtime import Mount, Session
 from core.store import Product
-from kconfig import config, declared, profile, survival
+from kconfig import config, declared, profile, reason, survival
 from kconfig.profile import Request
 from kernel import cache, instrument
 from kernel import guard as callbacks
@@ -139,12 +139,14 @@ class ConfigCheck:
         asked: how many symbols were asked for, those that must hold besides included.
         lost: those that did not survive.
         config: the final configuration.
+        reasons: one for each that was lost.
     """
 
     asked: int
     lost: Sequence[survival.Lost]
     config: Path
     log: Path
+    reasons: Sequence[reason.Reason] = ()
 
     def require(self) -> None:
         """Raises UnderTest if a symbol was lost."""
@@ -162,8 +164,11 @@ def check_config(cell: Cell, where: str, *, install: bool = True, guard: bool = 
     ready = prepare(cell, where, install=install, guard=guard)
     with workplace(ready) as place:
         final = place.configure()
-    lost = declared.explain(survival.compare(ready.request, final.read_text()), ready.tree.path / "linux")
-    return ConfigCheck(len(ready.request.asked) + len(ready.request.must), lost, final, place.log)
+        lost = declared.explain(survival.compare(ready.request, final.read_text()), ready.tree.path / "linux")
+        reasons = reason.explain(
+            place.session, place.build_dir, place.command, ready.request, lost, place.log, place.env
+        )
+    return ConfigCheck(len(ready.request.asked) + len(ready.request.must), lost, final, place.log, reasons)
 
 
 @dataclass(frozen=True)
