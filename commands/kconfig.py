@@ -59,15 +59,14 @@ def check(_c: Any, asked: Asked) -> None:
     from kconfig import annotate
     from kernel import build
 
-    result = build.check_config(asked.cell, asked.where, install=asked.install, guard=asked.guard)
+    # No guard: which symbols a compiler without the pass loses is what is asked here.
+    result = build.check_config(asked.cell, asked.where, install=asked.install, guard=False)
     rows = [lost.as_row() for lost in result.lost]
     if asked.json:
-        reasons = [reason.as_json() for reason in result.reasons]
+        reasons = [one.as_json() for one in result.reasons]
         print_json({"asked": result.asked, "lost": rows, "reasons": reasons, "config": str(result.config)})
     elif rows:
-        print_table(rows, ("symbol", "asked", "got", "origin", "note"))
-        for reason in result.reasons:
-            print(reason)
+        print_table(rows, ("symbol", "asked", "got", "origin"))
     if annotate.wanted(os.environ):
         print("\n".join(annotate.lines(result.lost)), file=sys.stderr)
     result.require()

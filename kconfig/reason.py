@@ -62,17 +62,18 @@ class Reason:
     suggestion: tuple[str, ...] = ()
     compiler: Compiler | None = None
 
+    def __str__(self) -> str:
+        parts = [self.sentence]
+        # Further up a chain the same test would be told again for each symbol.
+        if self.compiler is not None and len(self.chain) <= 1:
+            parts.append(f"the test {self.compiler.command} says: {self.compiler.message}")
+        if self.suggestion:
+            parts.append(f"tried, and it survives with {' '.join(self.suggestion)}")
+        return "; ".join(parts)
+
     def as_json(self) -> dict[str, object]:
         """As JSON values."""
         return asdict(self)
-
-    def __str__(self) -> str:
-        lines = [f"{self.symbol}: {self.kind}: {self.sentence}"]
-        if self.compiler is not None:
-            lines += [f"  the test: {self.compiler.command}", f"  it said: {self.compiler.message}"]
-        if self.suggestion:
-            lines.append(f"  tried, and it survives with: {' '.join(self.suggestion)}")
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True)

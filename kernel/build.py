@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from core.errors import UnderTest
 from core.progress import Progress
 from core.runtime import Mount, Session
 from core.store import Product
-from kconfig import config, declared, profile, reason, survival
+from kconfig import config, profile, reason, survival
 from kconfig.profile import Request
 from kernel import cache, instrument
 from kernel import guard as callbacks
@@ -137,16 +137,16 @@ class ConfigCheck:
 
     Attributes:
         asked: how many symbols were asked for, those that must hold besides included.
-        lost: those that did not survive.
+        lost: those that did not survive, each with its reason in words.
+        reasons: the same reasons as data.
         config: the final configuration.
-        reasons: one for each that was lost.
     """
 
     asked: int
     lost: Sequence[survival.Lost]
+    reasons: Sequence[reason.Reason]
     config: Path
     log: Path
-    reasons: Sequence[reason.Reason] = ()
 
     def require(self) -> None:
         """Raises UnderTest if a symbol was lost."""
@@ -164,11 +164,8 @@ def check_config(cell: Cell, where: str, *, install: bool = True, guard: bool = 
     ready = prepare(cell, where, install=install, guard=guard)
     with workplace(ready) as place:
         final = place.configure()
-        lost = declared.explain(survival.compare(ready.request, final.read_text()), ready.tree.path / "linux")
-        reasons = reason.explain(
-            place.session, place.build_dir, place.command, ready.request, lost, place.log, place.env
-        )
-    return ConfigCheck(len(ready.request.asked) + len(ready.request.must), lost, final, place.log, reasons)
+        lost, reasons = place.lost(final)
+    return ConfigCheck(len(ready.request.asked) + len(ready.request.must), lost, reasons, final, place.log)
 
 
 @dataclass(frozen=True)
@@ -202,6 +199,14 @@ class Workplace:
             self.log,
             env=self.env,
         )
+
+    def lost(self, final: Path) -> tuple[list[survival.Lost], list[reason.Reason]]:
+        """The requests that a final configuration does not grant, and why; nothing is looked up if none is lost."""
+        found = survival.compare(self.ready.request, final.read_text())
+        reasons = reason.explain(
+            self.session, self.build_dir, self.command, self.ready.request, found, self.log, self.env
+        )
+        return [replace(one, note=str(why)) for one, why in zip(found, reasons, strict=True)], reasons
 
 
 @contextlib.contextmanager
@@ -240,8 +245,7 @@ def _make(ready: Ready, out: Path) -> dict[str, Any]:
     """Configure and compile into the build directory, then copy what is to be kept."""
     with workplace(ready) as place:
         final = place.configure()
-        lost = declared.explain(survival.compare(ready.request, final.read_text()), ready.tree.path / "linux")
-        survival.require_none(lost, place.log)
+        survival.require_none(place.lost(final)[0], place.log)
         seconds, warnings, objects = compile_all(place)
         instrument.require(place.build_dir, ready.cell.instrument, place.log)
     build_dir = place.build_dir

@@ -1,10 +1,8 @@
-"""Differences between requests and configurations, names that a tree does not have, and annotations for CI."""
+"""Differences between requests and configurations, and annotations for CI."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from kconfig import annotate, declared, diff, profile, survival
+from kconfig import annotate, diff, profile, survival
 from kconfig.fragment import Asked
 from kconfig.survival import Lost
 
@@ -30,33 +28,6 @@ def test_off_and_not_there_are_no_difference() -> None:
         ("A", ("y", "m")),
         ("D", ("absent", "y")),
     ]
-
-
-def tree(tmp_path: Path) -> Path:
-    (tmp_path / "kernel").mkdir()
-    (tmp_path / "Kconfig").write_text(
-        "config KASAN\n\tbool\nmenuconfig\tNET # a comment\n\tdepends on config NOT_ONE\n"
-    )
-    (tmp_path / "kernel" / "Kconfig.preempt").write_bytes(b"if A\n  config PREEMPT_RT\n\tbool \xff\nconfigure X\n")
-    (tmp_path / "Documentation").mkdir()
-    (tmp_path / "Documentation" / "Kconfig").write_text("config EXAMPLE\n")
-    return tmp_path
-
-
-def test_names_are_read_from_the_tree(tmp_path: Path) -> None:
-    assert declared.names(tree(tmp_path)) == {"KASAN", "NET", "PREEMPT_RT"}
-
-
-def test_an_unknown_name_gets_the_nearest(tmp_path: Path) -> None:
-    lost = [
-        Lost(Asked("KASN", "y", "f.config", 2), "absent"),
-        Lost(Asked("KASAN", "y", "f.config", 4), "absent"),
-        Lost(Asked("NET", "y", "f.config", 6), "n"),
-    ]
-    told = declared.explain(lost, tree(tmp_path))
-    assert [one.note for one in told] == ["this tree has no such symbol (did you mean KASAN?)", "", ""]
-    assert str(told[0]).endswith("got absent: this tree has no such symbol (did you mean KASAN?)")
-    assert declared.explain(lost[2:], tmp_path / "nothing") == lost[2:], "no tree is read without need"
 
 
 def test_annotations_are_one_line_each_and_escaped() -> None:
