@@ -34,6 +34,12 @@ def decode(_c: Any) -> None:
 
 
 @command()
+def survival(_c: Any) -> None:
+    """Compare a request with a configuration of 12,000 lines. Example: ./invoke bench.survival"""
+    _run("survival")
+
+
+@command()
 def front(_c: Any) -> None:
     """What the front program costs per compiler call. Example: ./invoke bench.front"""
     _run("front")

@@ -45,23 +45,6 @@ class Configured:
     seconds: float
 
 
-def configure(
-    session: Session,
-    tree: Path,
-    build_dir: Path,
-    make_argv: Sequence[str],
-    request: Request,
-    base: str,
-    log: Path,
-    *,
-    env: Mapping[str, str] | None = None,
-) -> Path:
-    """Like `make_config`; returns only the path of the final configuration."""
-    if base != request.base:
-        raise ValueError(f"the request is composed on {request.base}, not on {base}")
-    return make_config(session, tree, build_dir, make_argv, request, log, env=env).config
-
-
 def make_config(
     session: Session,
     tree: Path,

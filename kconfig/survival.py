@@ -6,7 +6,7 @@ and its failure can never hide this verdict.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,9 +122,3 @@ def require_none(lost: Iterable[Lost], log: Path | None = None) -> None:
         "look at what they depend on in this tree, or take the request back with --set SYMBOL=VALUE",
         log,
     )
-
-
-def summary(request: Request, lost: Iterable[Lost]) -> Mapping[str, object]:
-    """Counts and rows as JSON values."""
-    rows = [one.as_row() for one in lost]
-    return {"asked": len(request.asked), "survived": len(request.asked) - len(rows), "lost": rows}

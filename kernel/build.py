@@ -139,12 +139,14 @@ class ConfigCheck:
         asked: how many symbols were asked for, those that must hold besides included.
         lost: those that did not survive, each with its reason in words.
         reasons: the same reasons as data.
+        warnings: what Kconfig itself said about the requests.
         config: the final configuration.
     """
 
     asked: int
     lost: Sequence[survival.Lost]
     reasons: Sequence[reason.Reason]
+    warnings: Sequence[str]
     config: Path
     log: Path
 
@@ -163,9 +165,11 @@ def check_config(cell: Cell, where: str, *, install: bool = True, guard: bool = 
     """
     ready = prepare(cell, where, install=install, guard=guard)
     with workplace(ready) as place:
-        final = place.configure()
-        lost, reasons = place.lost(final)
-    return ConfigCheck(len(ready.request.asked) + len(ready.request.must), lost, reasons, final, place.log)
+        made = place.configure()
+        lost, reasons = place.lost(made.config)
+    return ConfigCheck(
+        len(ready.request.asked) + len(ready.request.must), lost, reasons, made.warnings, made.config, place.log
+    )
 
 
 @dataclass(frozen=True)
@@ -187,15 +191,14 @@ class Workplace:
     def statistics(self) -> Path:
         return self.build_dir / "ccache.log"
 
-    def configure(self) -> Path:
+    def configure(self) -> config.Configured:
         """Make the final configuration in the build directory."""
-        return config.configure(
+        return config.make_config(
             self.session,
             self.ready.tree.path / "linux",
             self.build_dir,
             self.command,
             self.ready.request,
-            self.ready.cell.base,
             self.log,
             env=self.env,
         )
@@ -244,8 +247,7 @@ def workplace(ready: Ready, more: Sequence[Mount] = ()) -> Iterator[Workplace]:
 def _make(ready: Ready, out: Path) -> dict[str, Any]:
     """Configure and compile into the build directory, then copy what is to be kept."""
     with workplace(ready) as place:
-        final = place.configure()
-        survival.require_none(place.lost(final)[0], place.log)
+        survival.require_none(place.lost(place.configure().config)[0], place.log)
         seconds, warnings, objects = compile_all(place)
         instrument.require(place.build_dir, ready.cell.instrument, place.log)
     build_dir = place.build_dir

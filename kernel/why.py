@@ -47,7 +47,7 @@ def why(cell: Cell, where: str, symbol: str, *, install: bool = True, guard: boo
     ready = build.prepare(cell, where, install=install, guard=guard)
     asked = next((one for one in ready.request.asked if one.symbol == symbol), Asked(symbol, "y", "this question", 0))
     with build.workplace(ready) as place:
-        final = place.configure()
+        final = place.configure().config
         got = survival.values(final.read_text()).get(symbol, survival.ABSENT)
         graph = symbols.load(place.session, place.build_dir, place.command, place.log, place.env)
         lost = [] if survival.granted(asked.value, got) else [Lost(asked, got)]

@@ -154,7 +154,9 @@ def test_a_killed_parent_takes_its_program_along(call: str, tmp_path: Path) -> N
 
 def test_ctrl_c_ends_the_program(tmp_path: Path) -> None:
     pids = tmp_path / "pid"
-    code = f"from core import process; process.run(['sh', '-c', 'sleep 60 & echo $! > {pids}; wait'])"
+    # A shell starts background jobs with Ctrl-C ignored, and a test run may be one.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heard}; from core import process; process.run(['sh', '-c', 'sleep 60 & echo $! > {pids}; wait'])"
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, stderr=subprocess.DEVNULL)
     child = pid_in(pids)
     os.kill(parent.pid, signal.SIGINT)

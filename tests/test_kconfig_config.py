@@ -129,9 +129,6 @@ def test_the_same_bytes_leave_the_file_alone(place: Place) -> None:
     assert final.stat().st_mtime == 1000
     assert place.make(request_of(("A", "y"))).changed
     assert final.stat().st_mtime != 1000
-    assert config.configure(HostSession(), place.tree, place.build, place.argv, request, "tiny", place.log) == final
-    with pytest.raises(ValueError, match="composed on tiny"):
-        config.configure(HostSession(), place.tree, place.build, place.argv, request, "defconfig", place.log)
 
 
 @pytest.mark.parametrize("text", ['say "x"', "a\\b", "a&b", '\\"', "$HOME `id` 'x' ;|", "", "ümläut"])
