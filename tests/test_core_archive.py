@@ -110,29 +110,24 @@ def test_the_same_product_gives_the_same_bytes(product: Product, tmp_path: Path)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 @example(where=0.01513128608165504, bit=3)
-def test_a_flipped_bit_is_refused(product: Product, tmp_path: Path, where: float, bit: int) -> None:
+def test_a_flipped_bit_is_refused_or_changes_nothing(product: Product, tmp_path: Path, where: float, bit: int) -> None:
     out = tmp_path / "t.tar.zst"
     if not out.exists():
         archive.write(product, out, {})
     content = bytearray(out.read_bytes())
-    place = int(where * len(content))
-    content[place] ^= 1 << bit
+    content[int(where * len(content))] ^= 1 << bit
     bad, target = tmp_path / "bad.tar.zst", tmp_path / "target"
     bad.write_bytes(content)
     store.remove_tree(target)
     target.mkdir()
-    if (place, bit) == (4, 4) or place == 5:
-        # Bits of the frame's header that no content depends on: one is unused, the others say how much memory reading
-        # takes (RFC 8878, 3.1.1.1). Such an archive may be refused, or give the very same files.
-        try:
-            archive.extract(bad, target, stock)
-        except InfraError as error:
-            assert "refused" in str(error)
-        else:
-            assert tree(target) == tree(product.path)
-        return
-    with pytest.raises(InfraError, match="refused"):
+    # Compressed data has bits that no content depends on (RFC 8878: the unused bit of the frame's header, its window, padding
+    # of tables). A flip there may go unseen, since what comes out is the very same; any other is refused.
+    try:
         archive.extract(bad, target, stock)
+    except InfraError as error:
+        assert "refused" in str(error)
+    else:
+        assert tree(target) == tree(product.path)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
