@@ -120,8 +120,8 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(product: Product, tmp_path:
     bad.write_bytes(content)
     store.remove_tree(target)
     target.mkdir()
-    # Compressed data has bits that no content depends on (RFC 8878: the unused bit of the frame's header, its window, padding
-    # of tables). A flip there may go unseen, since what comes out is the very same; any other is refused.
+    # Compressed data has bits that no content depends on (RFC 8878: the unused bit of the frame's header, its window,
+    # padding of tables). A flip there may go unseen, since what comes out is the very same; any other is refused.
     try:
         archive.extract(bad, target, stock)
     except InfraError as error:
