@@ -16,7 +16,7 @@ from core.errors import InfraError, UnderTest
 from core.process import Finished
 from core.runtime import Session
 from core.store import disk_errors
-from kconfig.fragment import Asked, unquote
+from kconfig.fragment import SHOWN, Asked, unquote
 from kconfig.profile import Request
 
 WORK_NAME = ".config.kdf"  # relative to the build directory, so that it means the same file in every session
@@ -145,8 +145,12 @@ def script_words(one: Asked) -> list[str]:
 
 
 def _worth_saying(warnings: Sequence[str], request: Request) -> tuple[str, ...]:
-    """Warnings without those about symbols that were asked to be off: an unknown symbol is off."""
-    off = {one.symbol for one in request.asked if one.value == "n"}
+    """Warnings without those about symbols that our own fragments ask to be off: in a tree without them they are off.
+
+    A name that a user asks to be off may be a slip of the pen, so it is said.
+    """
+    ours = f"{SHOWN}/"
+    off = {one.symbol for one in request.asked if one.value == "n" and one.file.startswith(ours)}
     kept = dict.fromkeys(w for w in warnings if not ((found := _UNKNOWN.search(w)) and found[1] in off))
     return tuple(kept)
 

@@ -18,6 +18,7 @@ from core.errors import UserError, nearest
 from kconfig.condition import ALWAYS, Condition, parse
 
 FOLDER = Path(__file__).parent / "fragments"
+SHOWN = "kconfig/fragments"  # how users see FOLDER
 
 # The syntax of a .config (Documentation/kbuild/kconfig-language.rst and scripts/kconfig/confdata.c of Linux 7.1).
 _SYMBOL = re.compile(r"[A-Za-z0-9_]+")
@@ -191,7 +192,7 @@ def load(name: str) -> list[Asked]:
     if not path.is_file():
         known = [p.stem for p in FOLDER.glob("*.config")]
         raise UserError(f"there is no fragment {name}{nearest(name, known)}", f"fragments are files in {FOLDER}")
-    return parse_fragment(read_file(path, str(path)), f"kconfig/fragments/{path.name}")
+    return parse_fragment(read_file(path, str(path)), f"{SHOWN}/{path.name}")
 
 
 def load_file(path: Path) -> list[Asked]:

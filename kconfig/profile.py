@@ -86,9 +86,10 @@ class Request:
     must: tuple[Asked, ...] = ()
 
     def identity(self) -> dict[str, Any]:
-        """What decides the configuration; file names and reasons do not."""
+        """What decides the configuration, and what must be so in it; file names and reasons do not."""
         start = self.target or f"sha256:{hashlib.sha256(self.base_text.encode()).hexdigest()}"
-        return {"base": start, "asked": {one.symbol: one.value for one in self.asked}}
+        must = {"must": {one.symbol: one.value for one in self.must}} if self.must else {}
+        return {"base": start, "asked": {one.symbol: one.value for one in self.asked}, **must}
 
 
 def load(file: Path = FILE) -> tuple[dict[str, Base], dict[str, Profile]]:

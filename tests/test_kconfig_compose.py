@@ -346,6 +346,8 @@ def test_what_must_hold_is_compared_and_not_asked(tmp_path: Path) -> None:
     must = {one.symbol: one.value for one in request.must}
     assert must == {"KCOV_DATAFLOW": "y", "DEBUG_INFO": "y", "RUST_IS_AVAILABLE": "y", "KCOV_DATAFLOW_RUST": "y"}
     assert "RUST_IS_AVAILABLE" not in asked(request)
+    # A kernel that was stored before a value had to hold is not taken for one in which it does.
+    assert replace(request, must=()).identity() != request.identity()
     lost = survival.compare(replace(request, asked=()), "CONFIG_KCOV_DATAFLOW=y\nCONFIG_DEBUG_INFO=y\n")
     assert [one.symbol for one in lost] == ["RUST_IS_AVAILABLE", "KCOV_DATAFLOW_RUST"]
     assert "profiles.rust-all.must" in str(lost[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -144,11 +144,14 @@ def test_a_file_of_the_user_is_the_base(place: Place) -> None:
     assert place.calls() == ["olddefconfig"]
 
 
-def test_unknown_symbols_are_said_unless_they_were_to_be_off(place: Place) -> None:
-    request = request_of(("GONE_A", "y"), ("GONE_B", "n"))
+def test_unknown_symbols_are_said_unless_our_fragments_ask_them_off(place: Place) -> None:
+    request = request_of(("GONE_A", "y"), ("GONE_B", "n"), ("GONE_C", "n"))
+    ours = [replace(one, file="kconfig/fragments/x.config") if one.symbol == "GONE_B" else one for one in request.asked]
+    request = replace(request, asked=tuple(ours))
     made = place.make(request)
-    assert len(made.warnings) == 1
+    assert len(made.warnings) == 2
     assert "unknown symbol: GONE_A" in made.warnings[0]
+    assert "unknown symbol: GONE_C" in made.warnings[1], "a slip of the user's pen"
     assert [one.symbol for one in survival.compare(request, made.config.read_text())] == ["GONE_A"]
 
 
