@@ -116,7 +116,7 @@ def require(done: Finished, what: str, log: Path | None, errors: Sequence[str] =
         raise InfraError(f"{what} did not end within {done.seconds:.0f} s", "look at the load of this machine", log)
     if done.code < 0 or any("Killed" in line for line in done.tail[-8:]):
         raise InfraError(
-            f"{what} was killed",
+            f"{what} was killed" + (f" by signal {-done.code}" if done.code < 0 else ""),
             "look at the memory of this machine (./invoke doctor), then run the same command again: it goes on",
             log,
         )

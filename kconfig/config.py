@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import InfraError, UnderTest
+from core import process
+from core.errors import UnderTest
 from core.process import Finished
 from core.runtime import Session
 from core.store import disk_errors
@@ -85,7 +86,7 @@ def make_config(
             timeout=TIMEOUT,
             on_line=listen if listening else None,
         )
-        _require(done, f"make {target}", log)
+        process.require(done, f"make {target}", log, _telling(done))
 
     with disk_errors(build_dir):
         _tidy(build_dir)
@@ -120,7 +121,7 @@ def _apply(session: Session, tree: Path, work: Path, request: Request, env: Mapp
     done = session.run(
         ["bash", tool, "--file", session.path(work), "--keep-case", *words], env=env, log=log, timeout=60
     )
-    _require(done, "scripts/config", log)
+    process.require(done, "scripts/config", log, _telling(done))
     # The script drops backslashes and ampersands, so such strings are written by us, in a line that it removed before.
     own = [one.config_line for one in request.asked if _is_delicate(one)]
     if own:
@@ -155,35 +156,9 @@ def _worth_saying(warnings: Sequence[str], request: Request) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def _require(done: Finished, what: str, log: Path) -> None:
-    """Raise if a step failed.
-
-    Raises:
-        UnderTest: it said so itself.
-        InfraError: it was killed, took too long, or lacked a program or disk.
-    """
-    if done.ok:
-        return
-    if done.timed_out:
-        raise InfraError(f"{what} did not end within {done.seconds:.0f} s", "look at the load of this machine", log)
-    if done.code < 0:
-        raise InfraError(f"{what} was killed by signal {-done.code}", "run the same command again", log)
-    for line in done.tail:
-        if "No space left on device" in line:
-            raise InfraError(
-                f"the disk is full: {what} could not write",
-                "free some space or point KDF_HOME at a larger disk, then run the same command again",
-                log,
-            )
-        if line.endswith((": not found", ": command not found")):
-            raise InfraError(f"{what} lacks a program: {line}", "run ./invoke doctor, it names the package", log)
-    raise UnderTest(f"{what} failed: {_telling(done)}", "read the log", log)
-
-
-def _telling(done: Finished) -> str:
-    """The line of the output that says most: Kconfig's own error, else make's first, else the last."""
+def _telling(done: Finished) -> list[str]:
+    """The line of the output that says most: Kconfig's own error, else make's first, else the last, if there is any."""
     ours = [line for line in done.tail if _KCONFIG_ERROR.search(line) and "warning:" not in line]
     stars = [line for line in done.tail if "***" in line and "] Error " not in line]
     other = [line for line in done.tail if line.strip() and "] Error " not in line and "Leaving directory" not in line]
-    first = (ours or stars)[:1] or other[-1:]
-    return first[0].strip() if first else f"it ended with {done.code}"
+    return (ours or stars)[:1] or other[-1:]
