@@ -74,7 +74,7 @@ def boot(
         UnderTest: the guest failed or never reported.
         InfraError: QEMU or the engine failed.
     """
-    toolchain = toolchains.ensure(cell.toolchain, where, install=install)
+    toolchain = toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
     with toolchains.open_session(toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
         accelerator = kvm.prove(kernel.path, cell.arch, session, folder)
         outcome = guests.boot(

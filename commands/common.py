@@ -50,7 +50,7 @@ def make_cell(
     if not profile:
         raise UserError(f"name a profile with --profile{nearest('', profiles.load()[1])}")
     return Cell(
-        toolchain=toolchain or default_name(where),
+        toolchain=toolchain or default_name(where, arch),
         series=series or "kit",
         profile=profile,
         base=base or "defconfig",

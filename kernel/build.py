@@ -71,7 +71,7 @@ def prepare(cell: Cell, where: str, *, install: bool = True, guard: bool = True)
     tree = apply.tree(sources.source_tree(cell.linux), wanted)
     # Read before the toolchain is made: a tree that nothing fits is known without compiling a compiler.
     takes = callbacks.read(tree.path / "linux") if guard else None
-    toolchain = toolchains.ensure(cell.toolchain, where, install=install)
+    toolchain = toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
     if guard:
         callbacks.check(cell.toolchain, toolchain.manifest, takes, cell.series, wanted.generation)
     version = apply.stated_version(tree.path / "linux")

@@ -65,4 +65,17 @@ def test_a_patched_toolchain_is_taken_only_if_it_is_there_as_it_would_be_made_no
     assert build.default_name("docker") == "plugin-19"
     store.make("toolchain", {**stale, "patches": ["now"]}, lambda _tmp: {})
     assert build.default_name("docker") == "llvm-23"
+    store.make("toolchain", {**stale, "patches": ["now"], "targets": ["x86_64"]}, lambda _tmp: {})
+    assert build.default_name("docker", "x86_64") == "llvm-23"
     assert build.default_name("host") == "plugin-19"
+
+
+def test_a_compiler_that_does_not_know_the_architecture_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDF_HOME", str(tmp_path))
+    monkeypatch.setattr(llvm, "current", lambda _spec: {})
+    store.make("toolchain", {"name": "llvm-23", "runtime": "docker", "targets": ["x86_64"]}, lambda _tmp: {})
+    assert build.default_name("docker", "arm64") == "plugin-19"
+    store.make("toolchain", {"name": "llvm-23", "runtime": "docker", "targets": ["arm64", "x86_64"]}, lambda _tmp: {})
+    assert build.default_name("docker", "arm64") == "llvm-23"

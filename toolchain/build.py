@@ -55,13 +55,14 @@ class Toolchain:
         return str(found) if found else None
 
 
-def default_name(where: str) -> str:
+def default_name(where: str, arch: str = "") -> str:
     """The toolchain to use when none is named: the first preferred one that is in the store, else the last.
 
     One that would have to be compiled for an hour is not taken because an older state of it is there.
 
     Args:
         where: the runtime that it is to be used in.
+        arch: the architecture that it must compile for; the host's if empty.
     """
     specs, preferred = names.load()
     there = [p.metadata["inputs"] for p in store.products() if p.kind == "toolchain"]
@@ -69,8 +70,11 @@ def default_name(where: str) -> str:
         wanted: Mapping[str, Any] = {"name": name, "runtime": where}
         if specs[name].kind == "patched":
             wanted = {**wanted, **current_inputs(specs[name])}
-        if any(all(inputs.get(key) == value for key, value in wanted.items()) for inputs in there):
-            return name
+        for inputs in there:
+            if all(inputs.get(key) == value for key, value in wanted.items()) and (
+                not arch or arch in inputs.get("targets", [arch])
+            ):
+                return name
     return preferred[-1]
 
 
