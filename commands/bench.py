@@ -39,6 +39,20 @@ def survival(_c: Any) -> None:
     _run("survival")
 
 
+@command(
+    help={
+        "profile": "a profile",
+        "base": "tiny, defconfig or path:FILE",
+        "arch": "x86_64 or arm64; this machine's if it is not named",
+        "rounds": "how many times each is measured",
+    }
+)
+def configure(_c: Any, profile: str = "kasan-all", base: str = "defconfig", arch: str = "", rounds: int = 5) -> None:
+    """What kconfig.check takes beside olddefconfig. Example: ./invoke bench.configure --arch arm64"""
+    words = ["--profile", profile, "--base", base, "--rounds", str(rounds)]
+    _run("configure", *words, *(["--arch", arch] if arch else []))
+
+
 @command()
 def front(_c: Any) -> None:
     """What the front program costs per compiler call. Example: ./invoke bench.front"""

@@ -7,16 +7,19 @@ made beside `.config` and takes its place only if the bytes differ: make then do
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from core import process
+from core import process, store
 from core.errors import UnderTest
 from core.process import Finished
 from core.runtime import Session
 from core.store import disk_errors
+from kconfig import survival
 from kconfig.fragment import SHOWN, Asked, unquote
 from kconfig.profile import Request
 
@@ -55,6 +58,7 @@ def make_config(
     log: Path,
     *,
     env: Mapping[str, str] | None = None,
+    base_inputs: Mapping[str, str] | None = None,
 ) -> Configured:
     """Make the final configuration of a request in a build directory.
 
@@ -64,6 +68,8 @@ def make_config(
         make_argv: make, its directory and its variables, without a target: those of the build.
         log: gets all output.
         env: variables for make.
+        base_inputs: everything that decides what the base's target makes, if that is known: it is then made once and
+            kept in the store, which saves a run of the parser and of all its compiler tests.
 
     Raises:
         UnderTest: the tree's Kconfig cannot make a configuration at all.
@@ -90,7 +96,16 @@ def make_config(
 
     with disk_errors(build_dir):
         _tidy(build_dir)
-        if request.target:
+        if request.target and base_inputs is not None:
+
+            def keep(folder: Path) -> dict[str, Any]:
+                make(request.target, listening=False)
+                shutil.copyfile(work, folder / "config")
+                return {"target": request.target}
+
+            inputs = {**base_inputs, "target": request.target}
+            shutil.copyfile(store.make("base", inputs, keep).path / "config", work)
+        elif request.target:
             make(request.target, listening=False)
         else:
             work.write_text(request.base_text.rstrip("\n") + "\n")
@@ -117,11 +132,14 @@ def _apply(session: Session, tree: Path, work: Path, request: Request, env: Mapp
     if not request.asked:
         return
     tool = session.path(tree / "scripts" / "config")
-    words = [word for one in request.asked for word in script_words(one)]
-    done = session.run(
-        ["bash", tool, "--file", session.path(work), "--keep-case", *words], env=env, log=log, timeout=60
-    )
-    process.require(done, "scripts/config", log, _telling(done))
+    # The script starts five programs for each symbol, so it gets only those that the base has otherwise.
+    there = survival.values(work.read_text())
+    words = [word for one in request.asked if there.get(one.symbol) != one.value for word in script_words(one)]
+    if words:
+        done = session.run(
+            ["bash", tool, "--file", session.path(work), "--keep-case", *words], env=env, log=log, timeout=60
+        )
+        process.require(done, "scripts/config", log, _telling(done))
     # The script drops backslashes and ampersands, so such strings are written by us, in a line that it removed before.
     own = [one.config_line for one in request.asked if _is_delicate(one)]
     if own:

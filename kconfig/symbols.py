@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core import store
 from core.errors import InfraError
 from core.runtime import Session
 from core.store import hash_file
@@ -180,34 +181,37 @@ def load(session: Session, build_dir: Path, make_argv: Sequence[str], log: Path,
 
 
 def _compile(session: Session, build_dir: Path, make_argv: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
-    """Compile the reader unless one of this source and these objects is there."""
+    """Put the reader of this tree into the build directory; compiled once for all build directories of the tree."""
     folder = build_dir / FOLDER
     objects = [build_dir / "scripts" / "kconfig" / f"{name}.o" for name in _OBJECTS]
     missing = [path.name for path in objects if not path.is_file()]
     if missing:
         raise InfraError(f"the reader could not be built: this tree's Kconfig has no {', '.join(missing)}", "", log)
-    key = "\n".join(hash_file(path) for path in (SOURCE, *objects))
-    stamp = folder / "key"
-    if stamp.is_file() and stamp.read_text() == key and (folder / "reader").is_file():
-        return
-    shutil.copyfile(SOURCE, folder / "reader.c")
-    stamp.unlink(missing_ok=True)
-    words = [
-        "$(HOSTCC) -O1 -I$(srctree)/scripts/kconfig -I$(srctree)/scripts/include -o",
-        session.path(folder / "reader"),
-        session.path(folder / "reader.c"),
-        *(session.path(path) for path in objects),
-        "-Wl,--wrap=popen; exit $$?;",
-    ]
-    done = session.run(
-        [*make_argv, f"silent=--help >/dev/null 2>&1; {' '.join(words)}", "olddefconfig"],
-        env={**env, "LC_ALL": "C"},
-        log=log,
-        timeout=TIMEOUT,
-    )
-    if not done.ok or not (folder / "reader").is_file():
-        raise InfraError("the reader could not be built against this tree's scripts/kconfig", "read the log", log)
-    stamp.write_text(key)
+
+    def compile_it(out: Path) -> dict[str, object]:
+        shutil.copyfile(SOURCE, folder / "reader.c")
+        (folder / "reader").unlink(missing_ok=True)
+        words = [
+            "$(HOSTCC) -O1 -I$(srctree)/scripts/kconfig -I$(srctree)/scripts/include -o",
+            session.path(folder / "reader"),
+            session.path(folder / "reader.c"),
+            *(session.path(path) for path in objects),
+            "-Wl,--wrap=popen; exit $$?;",
+        ]
+        done = session.run(
+            [*make_argv, f"silent=--help >/dev/null 2>&1; {' '.join(words)}", "olddefconfig"],
+            env={**env, "LC_ALL": "C"},
+            log=log,
+            timeout=TIMEOUT,
+        )
+        if not done.ok or not (folder / "reader").is_file():
+            raise InfraError("the reader could not be built against this tree's scripts/kconfig", "read the log", log)
+        shutil.copy(folder / "reader", out / "reader")
+        return {}
+
+    # The objects stand for the tree and its host compiler; a program is at home where it was linked.
+    inputs = {"source": hash_file(SOURCE), "objects": [hash_file(path) for path in objects], "runtime": session.name}
+    shutil.copy(store.make("reader", inputs, compile_it).path / "reader", folder / "reader")
 
 
 def parse(answer: Mapping[str, Any]) -> Graph:

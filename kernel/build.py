@@ -193,6 +193,7 @@ class Workplace:
 
     def configure(self) -> config.Configured:
         """Make the final configuration in the build directory."""
+        inputs = {"arch": self.ready.cell.arch, "toolchain": self.ready.toolchain.product.key}
         return config.make_config(
             self.session,
             self.ready.tree.path / "linux",
@@ -201,6 +202,8 @@ class Workplace:
             self.ready.request,
             self.log,
             env=self.env,
+            # An image does not change; what a host's programs let the base's target find may be another thing tomorrow.
+            base_inputs={**inputs, "tree": self.ready.tree.key} if self.session.name == "docker" else None,
         )
 
     def lost(self, final: Path) -> tuple[list[survival.Lost], list[reason.Reason]]:

@@ -103,6 +103,29 @@ def request_of(*asked: tuple[str, str], base_text: str = "") -> Request:
     )
 
 
+def test_a_base_is_made_once_for_all_requests(place: Place) -> None:
+    inputs = {"tree": "t", "toolchain": "c", "arch": "x86_64"}
+
+    def make(*asked: tuple[str, str], **other: str) -> str:
+        made = config.make_config(
+            HostSession(),
+            place.tree,
+            place.build,
+            place.argv,
+            request_of(*asked),
+            place.log,
+            base_inputs=inputs | other,
+        )
+        return made.config.read_text()
+
+    plain = place.make(request_of(("A", "n"))).config.read_text()
+    assert make(("A", "n")) == plain
+    assert make(("A", "n"), ("C", "m")) == plain.replace("CONFIG_S", "CONFIG_C=m\nCONFIG_S")
+    assert place.calls() == ["tinyconfig", "olddefconfig", "tinyconfig", "olddefconfig", "olddefconfig"]
+    make(("A", "n"), toolchain="other")
+    assert place.calls()[-2:] == ["tinyconfig", "olddefconfig"]
+
+
 def test_base_then_requests_then_olddefconfig(place: Place) -> None:
     request = request_of(("A", "n"), ("C", "m"), ("D", "4096"), ("64BIT", "y"), ("S", '"new one"'))
     made = place.make(request)
