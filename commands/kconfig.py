@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from commands.cells import Asked, cell_command
@@ -54,9 +53,6 @@ def show(
 @cell_command(positional=["profile"])
 def check(_c: Any, asked: Asked) -> None:
     """Configure only, and check that every symbol survives. Example: ./invoke kconfig.check all --base tiny"""
-    import os
-
-    from kconfig import annotate
     from kernel import build
 
     # No guard: which symbols a compiler without the pass loses is what is asked here.
@@ -70,8 +66,6 @@ def check(_c: Any, asked: Asked) -> None:
         print_table(rows, ("symbol", "asked", "got", "origin"))
     for warning in () if asked.json else result.warnings:
         print(f"Kconfig: {warning}")
-    if annotate.wanted(os.environ):
-        print("\n".join(annotate.lines(result.lost)), file=sys.stderr)
     result.require()
     if not asked.json:
         print(f"all {result.asked} symbols survive: {result.config}")

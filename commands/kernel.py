@@ -25,6 +25,8 @@ def build(_c: Any, asked: Asked) -> None:
         f"Linux {facts['release']}: image {human_size(facts['files']['image']['size'])}, "
         f"make {facts['make_seconds']} s with {facts['jobs']} jobs, ccache hits {rate}, {facts['warnings']} warnings"
     )
+    if facts.get("frames"):
+        print("frames of functions: " + ", ".join(f"{n} over {limit} bytes" for limit, n in facts["frames"].items()))
     print(made.path)
 
 

@@ -7,23 +7,19 @@ on this module: what cannot be found out becomes a sentence, not an error.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.errors import KitError
 from core.runtime import Session
-from kconfig import survival, symbols
+from kconfig import survival, symbols, trial
 from kconfig.profile import Request
 from kconfig.survival import Lost
 from kconfig.symbols import TRI, Expr, Graph, Symbol
 
-TRIES = 2  # configurations made per lost symbol; each takes as long as an olddefconfig
-_TRY = ".config.kdf-try"
 _DEPTH = 12
 _FIXED = 1000  # cost of what no setting changes, against 1 for a symbol that the user can set
-_PROBE = re.compile(r"\{ (.*); \} >/dev/null 2>&1 &&", re.DOTALL)  # if-success of scripts/Kconfig.include
 
 
 @dataclass(frozen=True)
@@ -34,14 +30,6 @@ class Step:
     value: str
     needs: str
     at: str
-
-
-@dataclass(frozen=True)
-class Compiler:
-    """A test that failed: the command as Kconfig ran it, and what it says when run again."""
-
-    command: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +48,7 @@ class Reason:
     sentence: str
     chain: tuple[Step, ...] = ()
     suggestion: tuple[str, ...] = ()
-    compiler: Compiler | None = None
+    compiler: trial.Compiler | None = None
 
     def __str__(self) -> str:
         parts = [self.sentence]
@@ -165,7 +153,10 @@ def find(graph: Graph, lost: Lost, asked: Mapping[str, str]) -> Finding:
     if want == "m" and symbol.type == "bool":
         return Finding("type", f"{name} is bool: it can be y or n, not m ({symbol.at})", (top,), ((name, "y"),))
     if symbol.transitional:
-        return Finding("invisible", f"{name} is transitional: only old configurations name it ({symbol.at})", (top,))
+        heirs = [one for one in graph.symbols.values() if any(_names(d.value, name) for d in one.defaults)]
+        instead = f"; ask for {' or '.join(f'{s.name} ({s.at})' for s in heirs)} instead" if heirs else ""
+        sentence = f"{name} is transitional: it was renamed, and only old configurations name it ({symbol.at}){instead}"
+        return Finding("invisible", sentence, (top,))
     if want in TRI and TRI[want] < TRI.get(symbol.value, 0):
         return _too_high(graph, symbol, TRI[want], top, asked)
     chain, settings, kind, tests = _descend(graph, symbol, max(TRI.get(want, 2), 1), asked)
@@ -179,6 +170,13 @@ def find(graph: Graph, lost: Lost, asked: Mapping[str, str]) -> Finding:
     if want == "m" and graph.value("MODULES") == 0:
         return Finding("modules", f"{name} cannot be m: MODULES is n", (top,), (("MODULES", "y"),))
     return Finding("unexplained", f"nothing in Kconfig forbids {name}={want} ({symbol.at})", (top,))
+
+
+def _names(expr: Expr, name: str) -> bool:
+    """Whether a symbol is an operand of an expression."""
+    if isinstance(expr, list) and expr[0] != "const":
+        return any(_names(one, name) for one in expr[1:])
+    return bool(expr == name)
 
 
 def _too_high(graph: Graph, symbol: Symbol, most: int, top: Step, asked: Mapping[str, str]) -> Finding:
@@ -316,67 +314,18 @@ def explain(
         first = str(error).splitlines()[0]
         return [Reason(one.symbol, "unexplained", f"no reason can be given: {first}") for one in lost]
     asked = {one.symbol: one.value for one in request.asked}
+    final = survival.values((build_dir / ".config").read_text())
+    kept = [one for one in (*request.asked, *request.must) if survival.granted(one.value, trial.got(final, one))]
     reasons = []
     for one in lost:
         found = find(graph, one, asked)
-        compiler: Compiler | None = None
+        compiler: trial.Compiler | None = None
         helps: tuple[str, ...] = ()
         try:
             if found.tests_of:
-                compiler = test_again(session, build_dir, graph, found.tests_of, log, env)
-            helps = _try(session, build_dir, make_argv, one, found.settings, log, env)
+                compiler = trial.compiler_test(session, build_dir, graph, found.tests_of, log, env)
+            helps = trial.settings(session, build_dir, make_argv, [one.asked, *kept], found.settings, log, env)
         except (KitError, OSError) as error:
             found = Finding(found.kind, f"{found.sentence} (nothing could be tried: {error})", found.chain)
         reasons.append(Reason(one.symbol, found.kind, found.sentence, found.chain, helps, compiler))
     return reasons
-
-
-def test_again(
-    session: Session, build_dir: Path, graph: Graph, name: str, log: Path, env: Mapping[str, str]
-) -> Compiler | None:
-    """Run the compiler tests of a symbol again; the first that fails, with its message."""
-    for probe in graph.probes_of(graph.symbols[name]):
-        inner = _PROBE.search(probe.command)
-        command = inner[1] if inner else probe.command
-        done = session.run(["sh", "-c", command], cwd=build_dir, env={**env, "LC_ALL": "C"}, log=log, timeout=60)
-        if not done.ok:
-            return Compiler(command, "\n".join(done.tail) or f"it ended with {done.code} and said nothing")
-    return None
-
-
-def _try(
-    session: Session,
-    build_dir: Path,
-    make_argv: Sequence[str],
-    lost: Lost,
-    settings: Sequence[tuple[str, str]],
-    log: Path,
-    env: Mapping[str, str],
-) -> tuple[str, ...]:
-    """The settings, if olddefconfig with them and the request grants the request; at most TRIES times, growing."""
-    text = (build_dir / ".config").read_text()
-    work = build_dir / _TRY
-    # A later line of a .config wins, so the settings are only added.
-    wanted = {name: value for name, value in settings if name != lost.symbol}
-    if not wanted:
-        return ()
-    lines = [f"# CONFIG_{n} is not set" if v == "n" else f"CONFIG_{n}={v}" for n, v in wanted.items()]
-    lines.append(lost.asked.config_line)
-    try:
-        for _ in range(TRIES):
-            work.write_text("\n".join([text.rstrip("\n"), *lines, ""]))
-            done = session.run(
-                [*make_argv, f"KCONFIG_CONFIG={_TRY}", "olddefconfig"],
-                env={**env, "LC_ALL": "C"},
-                log=log,
-                timeout=symbols.TIMEOUT,
-            )
-            if not done.ok:
-                return ()
-            text = work.read_text()
-            if survival.granted(lost.asked.value, survival.values(text).get(lost.symbol, survival.ABSENT)):
-                return tuple(f"{n}={v}" for n, v in wanted.items())
-    finally:
-        for left in build_dir.glob(f"{_TRY}*"):
-            left.unlink(missing_ok=True)
-    return ()

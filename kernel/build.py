@@ -10,7 +10,7 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from core.errors import UnderTest
 from core.progress import Progress
 from core.runtime import Mount, Session
 from core.store import Product
-from kconfig import config, profile, reason, survival
+from kconfig import annotate, config, profile, reason, survival
 from kconfig.profile import Request
 from kernel import cache, instrument
 from kernel import guard as callbacks
@@ -34,6 +34,8 @@ IMAGES = {"x86_64": "arch/x86/boot/bzImage", "arm64": "arch/arm64/boot/Image"}
 # What one compiler or the final link of a kernel with debug info takes at most, bytes (measured: 0.8 GB for vmlinux.o).
 _MEMORY_EACH = 1 << 30
 _COMPILED = re.compile(r"^\s+(?:CC|AS|RUSTC|LD|AR|HOSTCC)\b.*\s(\S+)$")
+_FRAME = re.compile(r"stack frame size \((\d+)\) exceeds limit \((\d+)\)")
+FRAME_LIMITS = (1024, 2048, 4096)  # bytes: what kernels ask of CONFIG_FRAME_WARN
 _TREE, _BUILD, _CCACHE = "/kdf/tree", "/kdf/build", "/kdf/ccache"
 
 
@@ -207,12 +209,17 @@ class Workplace:
         )
 
     def lost(self, final: Path) -> tuple[list[survival.Lost], list[reason.Reason]]:
-        """The requests that a final configuration does not grant, and why; nothing is looked up if none is lost."""
+        """The requests that a final configuration does not grant, and why; nothing is looked up if none is lost.
+
+        The CI system in which this runs is told of them, too.
+        """
         found = survival.compare(self.ready.request, final.read_text())
         reasons = reason.explain(
             self.session, self.build_dir, self.command, self.ready.request, found, self.log, self.env
         )
-        return [replace(one, note=str(why)) for one, why in zip(found, reasons, strict=True)], reasons
+        told = [replace(one, note=str(why)) for one, why in zip(found, reasons, strict=True)]
+        annotate.tell(told)
+        return told, reasons
 
 
 @contextlib.contextmanager
@@ -251,7 +258,7 @@ def _make(ready: Ready, out: Path) -> dict[str, Any]:
     """Configure and compile into the build directory, then copy what is to be kept."""
     with workplace(ready) as place:
         survival.require_none(place.lost(place.configure().config)[0], place.log)
-        seconds, warnings, objects = compile_all(place)
+        compiled = compile_all(place)
         instrument.require(place.build_dir, ready.cell.instrument, place.log)
     build_dir = place.build_dir
     kept = _collect(ready.cell.arch, build_dir, out)
@@ -262,17 +269,37 @@ def _make(ready: Ready, out: Path) -> dict[str, Any]:
         "toolchain_manifest": dict(ready.toolchain.manifest),
         "layout": patch_series.load(ready.cell.series).layout,
         "files": kept,
-        "make_seconds": round(seconds, 1),
-        "warnings": warnings,
-        "objects": objects,
+        "make_seconds": round(compiled.seconds, 1),
+        "warnings": len(compiled.warnings),
+        "frames": frames(compiled.warnings),
+        "objects": compiled.objects,
         "jobs": place.jobs,
         "ccache": asdict(cache.read(place.statistics)),
         "command": place.command,
     }
 
 
-def compile_all(place: Workplace) -> tuple[float, int, int]:
-    """Run make; returns seconds, the number of distinct warnings, and of compiled objects.
+@dataclass(frozen=True)
+class Compiled:
+    """What make did: its seconds, the distinct warnings of what it compiled, and the number of objects."""
+
+    seconds: float
+    warnings: frozenset[str]
+    objects: int
+
+
+def frames(warnings: Iterable[str]) -> dict[str, int]:
+    """Bytes -> number of functions with a larger frame, of FRAME_LIMITS; those below CONFIG_FRAME_WARN are not known.
+
+    Empty if no frame was warned of. Format: clang's -Wframe-larger-than.
+    """
+    found = [(int(match[1]), int(match[2])) for one in warnings if (match := _FRAME.search(one))]
+    asked = max((limit for _size, limit in found), default=0)
+    return {str(n): sum(size > n for size, _limit in found) for n in FRAME_LIMITS if n >= asked} if found else {}
+
+
+def compile_all(place: Workplace) -> Compiled:
+    """Run make.
 
     Raises:
         UnderTest: the kernel does not compile.
@@ -301,7 +328,7 @@ def compile_all(place: Workplace) -> tuple[float, int, int]:
         )
         objects = progress.done
     process.require(done, "compiling the kernel", log, errors)
-    return done.seconds, len(warnings), objects
+    return Compiled(done.seconds, frozenset(warnings), objects)
 
 
 def _expected_objects(cell: Cell) -> int | None:

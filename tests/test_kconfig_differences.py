@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pytest
+
 from kconfig import annotate, diff, profile, survival
 from kconfig.fragment import Asked
 from kconfig.survival import Lost
@@ -40,4 +45,27 @@ def test_annotations_are_one_line_each_and_escaped() -> None:
     assert "50%25%0A" in line and line.endswith(": a%0D%0Ab")
     from_command_line = annotate.line(Lost(Asked("X", "y", "--set", 0), "n"))
     assert from_command_line.startswith("::error title=CONFIG_X was lost::")
-    assert annotate.wanted({"GITHUB_ACTIONS": "true"}) and not annotate.wanted({"CI": "true"})
+
+
+def test_each_ci_is_told_in_its_own_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = Lost(Asked("X", "y", "kconfig/fragments/a.config", 7), "n", "why")
+    second = Lost(Asked("Y", "y", "--set", 0), "absent")
+    annotate.tell([first], {"CI": "true"})
+    annotate.tell([], {"GITHUB_ACTIONS": "true", "GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path)})
+    assert capsys.readouterr().err == "" and not (tmp_path / annotate.REPORT).exists()
+
+    annotate.tell([first, second], {"GITHUB_ACTIONS": "true"})
+    assert [one.split("::")[1][:5] for one in capsys.readouterr().err.splitlines()] == ["error", "error"]
+
+    gitlab = {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path)}
+    annotate.tell([first], gitlab)
+    annotate.tell([first, second], gitlab)
+    report = json.loads((tmp_path / annotate.REPORT).read_text())
+    assert [(one["location"]["path"], one["location"]["lines"]["begin"]) for one in report] == [
+        ("kconfig/fragments/a.config", 7),
+        ("--set", 1),
+    ]
+    assert all({"description", "check_name", "fingerprint", "severity"} <= one.keys() for one in report)
+    (tmp_path / annotate.REPORT).write_text("[{broken")
+    annotate.tell([first], gitlab)
+    assert len(json.loads((tmp_path / annotate.REPORT).read_text())) == 1

@@ -56,6 +56,12 @@ def test_the_cheaper_branch_of_an_or_is_taken() -> None:
     assert finding(of, "A").settings == (("B", "y"),)
 
 
+def test_a_renamed_symbol_names_its_heir() -> None:
+    heir = [{"at": "Kconfig", "line": 5, "value": "OLD", "if": None}]
+    of = graph(symbol("OLD", prompt=None, transitional=True), symbol("NEW", prompt=None, defaults=heir, at=[["K", 9]]))
+    assert "ask for NEW (K:9) instead" in finding(of, "OLD").sentence
+
+
 def test_a_negated_dependency_wants_the_symbol_off() -> None:
     of = graph(symbol("A", prompt=["not", "B"]), symbol("B", "y", prompt=None))
     assert finding(of, "A").settings == (("B", "n"),)

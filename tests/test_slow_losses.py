@@ -85,8 +85,8 @@ SECOND = [
 ]
 # What is so in some trees only.
 OF_TREE = {
-    "7.1.8": [("CFI_CLANG", "y", "invisible", "transitional")],
-    "7.2.8": [("CFI_CLANG", "y", "invisible", "transitional")],
+    "7.1.8": [("CFI_CLANG", "y", "invisible", "ask for CFI (")],
+    "7.2.8": [("CFI_CLANG", "y", "invisible", "ask for CFI (")],
     "6.12.107": [("HIGHMEM64G", "y", "unmet dependency", "X86_32 -> 64BIT")],
 }
 
