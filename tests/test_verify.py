@@ -11,7 +11,7 @@ from core import runtime
 from core.errors import UnderTest, UserError
 from core.runtime import HostSession, Mount
 from tests.test_pass_build import NEEDS_LLVM, PASS, plugin_19
-from toolchain import build, expect, faults, verify
+from toolchain import build, expect, faults, observe, verify
 from toolchain.expect import Field, Line, Value
 
 __all__ = ["plugin_19"]
@@ -57,12 +57,12 @@ def test_a_case_without_expectations_is_refused(tmp_path: Path) -> None:
         expect.read_corpus(tmp_path)
 
 
-SYMBOLS = verify.Symbols({"f": 0x1000, "s": 0x2000}, frozenset({"s"}), {0x1000: ("f",), 0x2000: ("s",)})
+SYMBOLS = observe.Symbols({"f": 0x1000, "s": 0x2000}, frozenset({"s"}), {0x1000: ("f",), 0x2000: ("s",)})
 
 
 def compared(printed: str, *lines: str, debug: bool = True) -> tuple[verify.Tally, list[str]]:
     expected = [line for line in map(expect.read_line, lines) if line]
-    observed, complaints = verify.read_reports(printed, SYMBOLS, [line.function for line in expected])
+    observed, complaints = observe.read_reports(printed, SYMBOLS, [line.function for line in expected])
     comparison = verify._Comparison("case", "mode", debug, SYMBOLS)
     comparison.run(expected, observed)
     return comparison.tally, [*complaints, *(p.what for p in comparison.problems)]
