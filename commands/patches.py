@@ -16,6 +16,7 @@ def list_(_c: Any, json: bool = False) -> None:
     rows = [
         {
             "name": s.name,
+            "from": s.here,
             "patches": len(s.patches),
             "generation": s.generation or "-",
             "layout": s.layout or "-",
@@ -26,7 +27,7 @@ def list_(_c: Any, json: bool = False) -> None:
     if json:
         print_json(rows)
     else:
-        print_table(rows, ("name", "patches", "generation", "layout", "subject"))
+        print_table(rows, ("name", "from", "patches", "generation", "layout", "subject"))
 
 
 @command(
@@ -39,7 +40,8 @@ def check(_c: Any, series: str, linux: str = "7.1.8", json: bool = False) -> Non
     from patches import apply
     from patches import series as names
 
-    reports = apply.check(sources.source_tree(linux), names.load(series))
+    wanted = names.load(series)
+    reports = apply.check(sources.source_tree(linux), wanted)
     if json:
         print_json([r.as_json() for r in reports])
     else:
@@ -54,4 +56,106 @@ def apply_(_c: Any, series: str = "kit", linux: str = "7.1.8") -> None:
     from patches import apply
     from patches import series as names
 
-    print(apply.tree(sources.source_tree(linux), names.load(series)).path / "linux")
+    wanted = names.load(series)
+    print(apply.tree(sources.source_tree(linux), wanted).path / "linux")
+
+
+@command(
+    name="import",
+    positional=["name"],
+    help={
+        "name": "what to call it here; rfc-v1 and rfc-v2 are kept for those postings",
+        "from_": "FILE.mbox, a directory of mails or patches, a Message-ID, or an http address",
+        "revision": "N of [PATCH vN], where there are several",
+        "cover": "Message-ID of the cover letter or of a patch, where several postings could be meant",
+        "content": "refuse the series unless its patches change exactly this (sha256, printed by an earlier import)",
+        "sha256": "refuse what an address gives unless it has this hash",
+        "generation": "callbacks that the series takes: L0, L1, L2, L3; unknown if not said",
+        "layout": "layout of its records: K1 to K5; unknown if not said",
+        "json": CELL_HELP["json"],
+    },
+)
+def import_(
+    _c: Any,
+    name: str,
+    from_: str,
+    revision: str = "",
+    cover: str = "",
+    content: str = "",
+    sha256: str = "",
+    generation: str = "",
+    layout: str = "",
+    json: bool = False,
+) -> None:
+    """Check a series from outside and keep it. Example: ./invoke patches.import theirs --from thread.mbox"""
+    from core import store
+    from core.errors import UserError
+    from patches import incoming, series
+
+    if revision and not revision.isdecimal():
+        raise UserError(f"--revision {revision!r} is no number", "say --revision 2")
+    incoming.check_name(name)
+    found = incoming.read(
+        from_,
+        revision=int(revision) if revision else None,
+        cover=cover,
+        content=content,
+        sha256=sha256,
+        log=store.home() / "logs" / f"import-{name}.log",
+    )
+    kept = incoming.write(name, found, generation or None, layout or None)
+    rows, left = incoming.rows(found), found.posting.left_out
+    if json:
+        facts = {"left_out": left, "trailers": found.posting.trailers, "revision": found.posting.version}
+        print_json({**facts, "name": name, "content": kept.content, "message_id": kept.message_id, "patches": rows})
+        return
+    print(f"{name}: {kept.subject} (v{found.posting.version}, {kept.author}), {len(kept.patches)} patches")
+    print_table(rows, ("patch", "from", "attestation", "trailers"))
+    for where, reason in left:
+        print(f"left out: {where} {reason}")
+    print(f"Message-ID: {kept.message_id or 'none'}\ncontent: {kept.content}")
+    print(f"generation: {kept.generation or 'not given'}, layout: {kept.layout or 'not given'}")
+    print(f"in {series.imported_place(name)}; next: ./invoke patches.check {name}")
+
+
+@command(
+    positional=["series"],
+    help={
+        "series": CELL_HELP["series"],
+        "output": "a new directory for the patches, as git am takes them",
+        "mbox": "a file for all of them, subjects numbered",
+    },
+)
+def export(_c: Any, series: str, output: str = "", mbox: str = "") -> None:
+    """Write a series for git am. Example: ./invoke patches.export kit -o /tmp/kit"""
+    from pathlib import Path
+
+    from core.errors import UserError
+    from patches import outgoing
+    from patches import series as names
+
+    if not output and not mbox:
+        raise UserError("there is nowhere to write to", "say -o DIR or --mbox FILE")
+    wanted = names.load(series)
+    if output:
+        for path in outgoing.export(wanted, Path(output).expanduser()):
+            print(path)
+    if mbox:
+        outgoing.export_mbox(wanted, Path(mbox).expanduser())
+        print(mbox)
+
+
+@command(
+    help={
+        "from_": "a git repository with the series on Linux; it is only read",
+        "range_": "A..B: the commits behind A up to B",
+    },
+)
+def refresh(_c: Any, from_: str, range_: str) -> None:
+    """Write series kit from a branch. Example: ./invoke patches.refresh --from ~/linux --range v7.1.8..kdf"""
+    from pathlib import Path
+
+    from patches import outgoing
+
+    changed = outgoing.refresh(outgoing.from_branch(Path(from_).expanduser(), range_))
+    print("\n".join(changed) if changed else "nothing changed")

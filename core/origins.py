@@ -184,6 +184,34 @@ def download(url: str, origin: Origin, part: Path) -> None:
             raise OriginFailed(f"gave sha256 {got}, pinned is {origin.sha256}; kept as {bad.name}")
 
 
+def fetch_bytes(url: str, limit: int) -> bytes:
+    """What an address holds, for small things whose hash nobody knows yet.
+
+    Args:
+        limit: bytes; an answer that is longer is refused.
+
+    Raises:
+        OriginFailed: not reachable, not there, or too long.
+    """
+    import requests
+    import urllib3
+
+    host = urlsplit(url).hostname
+    found = bytearray()
+    headers = {"Accept-Encoding": "identity", "User-Agent": "kcov-dataflow-kit"}
+    try:
+        with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer:
+            if answer.status_code != 200:
+                raise OriginFailed(f"{host} answered HTTP {answer.status_code}")
+            for chunk in answer.raw.stream(_CHUNK, decode_content=False):
+                found += chunk
+                if len(found) > limit:
+                    raise OriginFailed(f"{host} sends more than {limit} bytes")
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise OriginFailed(_reason(error, url, len(found))) from error
+    return bytes(found)
+
+
 def _note(path: Path) -> dict[str, Any]:
     try:
         loaded = json.loads(path.read_text())

@@ -177,10 +177,7 @@ def _read(patch: PatchFile, tree: Path, place: Path) -> _Checked:
     data = text.encode("utf-8", "surrogateescape")
     file = place.parent / "patch"
     file.write_bytes(data)
-    theirs, ours = sorted(git.touched(place, file, patch.name)), sorted(change.path for change in changes)
-    if theirs != ours:
-        odd = sorted(set(theirs) ^ set(ours)) or ours
-        raise UserError(f"{patch.name} is ambiguous: git and this toolkit read different files in it: {', '.join(odd)}")
+    git.agree(place, file, (change.path for change in changes), patch.name)
     return _Checked(patch.name, data, tuple(changes))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +78,21 @@ def touched(tree: Path, patch: Path, name: str) -> list[str]:
         said = "; ".join(line.removeprefix("error: ") for line in done.err.splitlines() if line.strip())
         raise UserError(f"{name} is malformed: git says: {said}")
     return [entry.split("\t", 2)[2] for entry in done.out.split("\0") if entry.count("\t") >= 2]
+
+
+def agree(tree: Path, patch: Path, ours: Iterable[str], name: str) -> None:
+    """Refuse a patch in which git reads other files than this toolkit does.
+
+    Args:
+        ours: the files that `patches.parse` reads in it.
+
+    Raises:
+        UserError: git reads others, or cannot read it.
+    """
+    theirs, mine = sorted(touched(tree, patch, name)), sorted(ours)
+    if theirs != mine:
+        odd = sorted(set(theirs) ^ set(mine)) or mine
+        raise UserError(f"{name} is ambiguous: git and this toolkit read different files in it: {', '.join(odd)}")
 
 
 def answers(said: str) -> dict[str, Answer]:

@@ -44,6 +44,7 @@ class FileChange:
 
     Attributes:
         at: line in the patch file where it begins.
+        end: the first line behind its last header or hunk.
         old, new: paths without the first component (`a/`, `b/`); empty for "there is none".
         modes: all modes that it names, as octal text.
         mode_only: whether it may do without hunks, because it says that the mode changes.
@@ -61,6 +62,7 @@ class FileChange:
     binary: bool = False
     kind: str = "change"
     hunks: list[Hunk] = field(default_factory=list)
+    end: int = 0
 
     @property
     def path(self) -> str:
@@ -93,8 +95,9 @@ def parse(text: str, name: str) -> list[FileChange]:
             found.append(current)
             in_header = True
             _git_names(current, line)
+            current.end = i + 2
         elif in_header and current is not None and _extended(current, line):
-            pass
+            current.end = i + 2
         elif line.startswith("--- ") and i + 1 < len(lines) and lines[i + 1].startswith("+++ "):
             # Only a header if a hunk follows, as git reads it; a mail may hold such lines in its text.
             if in_header or (i + 2 < len(lines) and lines[i + 2].startswith("@@ -")):
@@ -104,11 +107,13 @@ def parse(text: str, name: str) -> list[FileChange]:
                 _plain_names(current, line, lines[i + 1])
                 in_header = False
                 i += 1
+                current.end = i + 2
         elif line.startswith("@@ -"):
             if current is None:
                 raise UserError(f"{name}:{i + 1}: a hunk that belongs to no file")
             hunk, i = _hunk(lines, i, name)
             current.hunks.append(hunk)
+            current.end = hunk.end
             in_header = False
             continue
         elif not line.startswith(("index ", "new ", "old ", "deleted ")):

@@ -1,21 +1,26 @@
-"""Series of patches by name: `series.yaml` as data.
+"""Series of patches by name: `series.yaml` as data, the shipped one and those that the user imported.
 
 What goes out is an ordered list of patch files with their hashes. Nothing here reads what is in a patch:
-`patches.hostile` does that before anything is applied.
+`patches.hostile` does that before anything is applied. An imported series never hides a shipped one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.data import Node, load_yaml
 from core.errors import UserError, nearest
-from core.store import hash_file
+from core.store import hash_file, home
 
 FOLDER = Path(__file__).parent
 FILE = FOLDER / "series.yaml"
+# Callback generations that compilers speak, and layouts of records (docs/architecture.md).
+GENERATIONS = ("L0", "L1", "L2", "L3")
+LAYOUTS = ("kit-1", "K1", "K2", "K3", "K4", "K5")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,10 @@ class Series:
         generation: of the callbacks that it takes, such as `L0`; None if it takes none.
         layout: of the records that it writes, such as `kit-1`; None if it writes none.
         bases: versions of Linux that it is made for.
+        fetch: Message-ID of a posting that is not shipped; empty for all others.
+        message_id: by which an imported series is known; empty if it has none.
+        content: hash of all that its patches change, whoever sent them; empty for shipped series.
+        imported: whether it is the user's own.
     """
 
     name: str
@@ -51,35 +60,100 @@ class Series:
     layout: str | None
     bases: tuple[str, ...]
     patches: tuple[PatchFile, ...]
+    fetch: str = ""
+    message_id: str = ""
+    content: str = ""
+    imported: bool = False
+
+    @property
+    def here(self) -> str:
+        """Where it is: shipped, imported, or not here."""
+        return "imported" if self.imported else "not here" if self.fetch else "shipped"
+
+
+def imported_place(name: str) -> Path:
+    """The directory of an imported series."""
+    return home() / "series" / name
 
 
 def load_all(file: Path = FILE) -> dict[str, Series]:
-    """All series.
+    """All series, those of `file` first; one that is not here has no patches.
 
     Raises:
-        UserError: the file is malformed, or a patch is not the one that it pins.
+        UserError: a file is malformed, or a patch is not the one that it pins.
     """
-    root = load_yaml(file)
-    root.only("series")
-    return {name: _series(name, node, file.parent) for name, node in root.mapping("series").items()}
+    shipped, mine = _shipped(file), _imported()
+    found = {name: _series(name, node, file.parent) for name, node in shipped.items()}
+    for name in mine:
+        found[name] = _own(name, found.get(name))
+    return found
 
 
 def load(name: str, file: Path = FILE) -> Series:
     """A series by name.
 
     Raises:
-        UserError: there is none of that name, or its entry is malformed.
+        UserError: there is none of that name, its entry is malformed, or it has to be imported first.
     """
+    shipped, mine = _shipped(file), _imported()
+    if name not in shipped and name not in mine:
+        raise UserError(f"there is no series {name}{nearest(name, [*shipped, *mine])}", "see ./invoke patches.list")
+    series = _series(name, shipped[name], file.parent) if name in shipped else None
+    if name in mine:
+        return _own(name, series)
+    assert series is not None  # noqa: S101  (in one of the two)
+    if series.fetch:
+        raise UserError(
+            f"the series {name} is not here: it is fetched, never shipped",
+            f"./invoke patches.import {name} --from {series.fetch}, or --from a file that holds that thread",
+        )
+    return series
+
+
+def entry(name: str, file: Path = FILE) -> Series | None:
+    """The entry of a series in the shipped file, whether its patches are here or not."""
+    node = _shipped(file).get(name)
+    return None if node is None else _series(name, node, file.parent)
+
+
+def _shipped(file: Path) -> dict[str, Node]:
     root = load_yaml(file)
     root.only("series")
-    known = root.mapping("series")
-    if name not in known:
-        raise UserError(f"there is no series {name}{nearest(name, known)}")
-    return _series(name, known[name], file.parent)
+    return root.mapping("series")
+
+
+def _imported() -> list[str]:
+    """Names of the imported series; what a killed import left has none."""
+    folder = home() / "series"
+    places = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [place.name for place in places if NAME.fullmatch(place.name) and (place / FILE.name).is_file()]
+
+
+def _own(name: str, shipped: Series | None) -> Series:
+    """An imported series.
+
+    Raises:
+        UserError: its file is malformed, or the name is taken by a shipped one.
+    """
+    place = imported_place(name)
+    entries = _shipped(place / FILE.name)
+    if list(entries) != [name]:
+        raise UserError(f"{place / FILE.name}: expected exactly the series {name}")
+    series = replace(_series(name, entries[name], place), imported=True)
+    if shipped is not None and (not shipped.fetch or shipped.fetch != series.message_id):
+        raise UserError(
+            f"{place} has the name of the shipped series {name} and is another one", "rename or remove that directory"
+        )
+    return series
 
 
 def _series(name: str, node: Node, folder: Path) -> Series:
-    node.only("subject", "author", "source", "generation", "layout", "bases", "directory", "sha256")
+    node.only(
+        *("subject", "author", "source", "generation", "layout", "bases", "directory", "sha256", "fetch"),
+        *("message_id", "revision", "content", "trailers", "attestation"),
+    )
+    if node.has("fetch") and node.has("directory"):
+        raise node.error("say fetch or directory: a posting of others is never shipped")
     patches: tuple[PatchFile, ...] = ()
     if node.has("directory"):
         place = folder / node.string("directory")
@@ -88,20 +162,31 @@ def _series(name: str, node: Node, folder: Path) -> Series:
         patches = read_directory(place)
     pins = node.mapping("sha256") if node.has("sha256") else {}
     _check_pins(patches, {file: pin.text() for file, pin in pins.items()}, node)
+    if pins and len(pins) != len(patches):
+        extra = next(patch.name for patch in patches if patch.name not in pins)
+        raise node.get("sha256").error(f"the patch {extra} has no hash")
     return Series(
         name,
         node.string("subject"),
         node.string("author"),
         node.string("source"),
-        _word_or_none(node, "generation"),
-        _word_or_none(node, "layout"),
+        _known_or_none(node, "generation", GENERATIONS),
+        _known_or_none(node, "layout", LAYOUTS),
         tuple(node.strings("bases")),
         patches,
+        node.string("fetch", ""),
+        node.string("message_id", ""),
+        node.string("content", ""),
     )
 
 
-def _word_or_none(node: Node, key: str) -> str | None:
-    return None if node.get(key).value is None else node.string(key)
+def _known_or_none(node: Node, key: str, known: tuple[str, ...]) -> str | None:
+    if node.get(key).value is None:
+        return None
+    word = node.string(key)
+    if word not in known:
+        raise node.get(key).error(f"{word} is not known{nearest(word, known)}")
+    return word
 
 
 def read_directory(folder: Path) -> tuple[PatchFile, ...]:

@@ -1,0 +1,139 @@
+"""Mails for tests: a small source tree, a good series of three patches on it, and what mailers make of it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import quopri
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+AUTHOR = "Ada Author <ada@example.org>"
+DIFFS = (
+    "diff --git a/dir/one.c b/dir/one.c\nindex 1111111..2222222 100644\n--- a/dir/one.c\n+++ b/dir/one.c\n"
+    "@@ -2,7 +2,7 @@ line 1\n line 2\n line 3\n line 4\n-line 5\n+line five = \u00e9\n"
+    " line 6\n line 7\n line 8\n",
+    "diff --git a/new.c b/new.c\nnew file mode 100644\nindex 0000000..3333333\n--- /dev/null\n+++ b/new.c\n"
+    "@@ -0,0 +1,2 @@\n+new\n+\ttab and  two spaces\n",
+    "diff --git a/dir/one.c b/dir/one.c\nindex 2222222..4444444 100644\n--- a/dir/one.c\n+++ b/dir/one.c\n"
+    "@@ -19,6 +19,7 @@ line 18\n line 19\n line 20\n line 21\n+a line that is so long that a mailer"
+    " without mercy would break it at column 72 or soon behind it\n line 22\n line 23\n line 24\n",
+)
+TITLES = ("dir: say five", "Add new.c", "dir: one more line")
+
+
+def make_tree(place: Path) -> Path:
+    """A source that `path:DIR` takes for Linux."""
+    (place / "dir").mkdir(parents=True)
+    (place / "dir/one.c").write_text("".join(f"line {i}\n" for i in range(1, 31)))
+    (place / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 1\nSUBLEVEL = 8\nEXTRAVERSION =\n")
+    (place / "Kconfig").write_text("")
+    (place / "link").symlink_to("dir")
+    (place / "dir/file-link").symlink_to("one.c")
+    return place
+
+
+def digest(tree: Path) -> str:
+    """A hash of everything below a directory: names, kinds, modes, bytes."""
+    found = hashlib.sha256()
+    for folder, dirs, files in sorted(os.walk(tree)):
+        for name in sorted([*dirs, *files]):
+            path = Path(folder, name)
+            content = str(path.readlink()) if path.is_symlink() else "" if path.is_dir() else path.read_bytes().hex()
+            found.update(f"{path.relative_to(tree)} {path.lstat().st_mode & 0o111:o} {content}\n".encode())
+    return found.hexdigest()
+
+
+def body(number: int, diff: str | None = None) -> str:
+    """The text of a patch mail."""
+    diff = DIFFS[number - 1] if diff is None else diff
+    return f"Why the change {number} is good.\n\nSigned-off-by: {AUTHOR}\n---\n a file | 2 +-\n\n{diff}-- \n2.39.5\n\n"
+
+
+def mail(
+    number: int,
+    total: int = 3,
+    *,
+    tag: str = "PATCH",
+    version: int = 1,
+    text: str | bytes | None = None,
+    thread: str = "t",
+    subject: str | None = None,
+    answers: str | None = "",
+    headers: str = "",
+    title: str | None = None,
+    message_id: str | None = "",
+) -> bytes:
+    """One mail of a series as git send-email sends it.
+
+    Args:
+        number: 0 for the cover letter.
+        answers: Message-ID; the cover letter's by default, None for no In-Reply-To.
+        message_id: made from thread and number by default, None for none.
+    """
+    tag = f"{tag} v{version}" if version > 1 else tag
+    title = title or ("a cover letter" if number == 0 else TITLES[number - 1])
+    subject = f"[{tag} {number}/{total}] {title}" if subject is None else subject
+    message_id = f"{thread}-{number}@example.org" if message_id == "" else message_id
+    answers = f"{thread}-0@example.org" if answers == "" and number else answers
+    head = f"From: {AUTHOR}\nDate: Wed, 3 Jun 2026 19:43:{27 + number} +0200\nSubject: {subject}\n"
+    head += f"Message-ID: <{message_id}>\n" if message_id else ""
+    head += f"In-Reply-To: <{answers}>\nReferences: <{answers}>\n" if answers else ""
+    if not headers:
+        headers = "MIME-Version: 1.0\nContent-Type: text/plain; charset=UTF-8\nContent-Transfer-Encoding: 8bit\n"
+    text = (("What it is for.\n" if number == 0 else body(number)) if text is None else text) or b""
+    return (head + headers).encode() + b"\n" + (text if isinstance(text, bytes) else text.encode())
+
+
+def series(count: int = 3, **options: object) -> list[bytes]:
+    """Cover letter and patches."""
+    return [mail(number, count, **options) for number in range(count + 1)]  # type: ignore[arg-type]
+
+
+def mbox(mails: Sequence[bytes]) -> bytes:
+    """An mbox as an archive writes it."""
+    return b"".join(b"From mboxrd@z Thu Jan  1 00:00:00 1970\n" + one.rstrip(b"\n") + b"\n\n" for one in mails)
+
+
+def with_patch(number: int, make: Callable[[str], bytes | str], headers: str) -> bytes:
+    """The series, one patch in another encoding."""
+    mails = series()
+    mails[number] = mail(number, text=make(body(number)), headers=headers)
+    return mbox(mails)
+
+
+def plain(charset: str = "UTF-8", encoding: str = "8bit", extra: str = "") -> str:
+    return f"Content-Type: text/plain; charset={charset}{extra}\nContent-Transfer-Encoding: {encoding}\n"
+
+
+def quoted(text: str) -> bytes:
+    return quopri.encodestring(text.encode())
+
+
+def in_base64(text: str) -> bytes:
+    return base64.encodebytes(text.encode())
+
+
+def flowed(text: str, delsp: str = "") -> str:
+    """format=flowed as RFC 3676 asks for it: long lines broken softly, leading spaces doubled.
+
+    Args:
+        delsp: a space if the break itself adds one that the reader deletes.
+    """
+    found = []
+    for line in text.split("\n"):
+        line = f" {line}" if line.startswith((" ", ">", "From ")) else line
+        while len(line) > 72 and " " in line[1:72]:
+            at = line.rindex(" ", 1, 72) + 1
+            found.append(line[:at] + delsp)
+            line = line[at:]
+            line = f" {line}" if line.startswith((" ", ">", "From ")) else line
+        found.append(line)
+    return "\n".join(found)
+
+
+def multipart(parts: Sequence[tuple[str, str]], kind: str = "mixed") -> tuple[str, str]:
+    """Headers and text of a mail with parts: (headers of the part, its text)."""
+    text = "".join(f"--B\n{head}\n{content}\n" for head, content in parts) + "--B--\n"
+    return f'MIME-Version: 1.0\nContent-Type: multipart/{kind}; boundary="B"\n', text
