@@ -14,7 +14,7 @@ from typing import Any
 
 from core.errors import UnderTest, UserError
 from dataflow import records
-from dataflow.records import Records
+from dataflow.records import Code, Records
 
 ARCHES = ("x86_64", "arm64")
 # KCOV_DF_FLAG_*: the kinds of records that a kernel can write (include/uapi/linux/kcov_dataflow.h of series kit).
@@ -27,7 +27,7 @@ class Capture:
 
     Attributes:
         name: workload, and part if there are several.
-        layout: of the records.
+        layout: of the records; empty if nobody said it (`dataflow.identify`).
         capacity: words of the buffer in the guest, word 0 included.
         dropped: records that did not fit, as the device says; None if it does not say.
         version, flags: the rest of what KCOV_DF_INFO says; None likewise.
@@ -51,14 +51,15 @@ class Capture:
     version: int | None = None
     flags: int | None = None
 
-    def records(self, *, whole: bool = True) -> Records:
+    def records(self, *, whole: bool = True, code: Code | None = None) -> Records:
         """The records in it.
 
         Args:
             whole: demand that the sequence has no gap.
+            code: what the kernel's code passes, for layouts that do not say what a record is (`records.decode`).
 
         Raises:
-            UserError: the layout is not known.
+            UserError: the layout is not known, or needs the code.
             UnderTest: the words are not what the layout allows, or the device names another layout.
         """
         form = records.layout(self.layout)
@@ -71,7 +72,7 @@ class Capture:
         if len(self.words) > self.capacity:
             raise UnderTest(f"capture {self.name}: {len(self.words)} words from a buffer of {self.capacity}")
         try:
-            return records.decode(self.words, self.layout, whole=whole)
+            return records.decode(self.words, self.layout, whole=whole, code=code)
         except UnderTest as error:
             raise UnderTest(f"capture {self.name}: {error.message}", error.hint) from error
 
@@ -103,7 +104,7 @@ def load(path: Path) -> Capture:
     stext = read("stext", str, none=True)
     return Capture(
         name=path.stem,
-        layout=read("layout", str),
+        layout=read("layout", str, none=True) or "",
         capacity=read("capacity", int),
         dropped=None if info is None else inside("dropped", int),
         version=None if info is None else inside("version", int),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dataflow.show import Shown, names
+from dataflow.show import Shown, named
 from dataflow.tree import Call
 
 
@@ -97,11 +97,14 @@ def compare(one: Shown, other: Shown) -> Comparison:
 def _shapes(shown: Shown) -> dict[str, Counter[Shape]]:
     """How often each function was recorded in which way."""
     found: dict[str, Counter[Shape]] = {}
-    label: dict[int, str] = {}
+    label: dict[tuple[int, tuple[str, ...]], str] = {}
     for call in shown.calls:
-        if call.pc not in label:
-            label[call.pc] = _stable(names(shown, call.pc))
-        found.setdefault(label[call.pc], Counter())[_shape(call)] += 1
+        if call.compared is not None:
+            continue
+        key = (call.pc, call.inlined)
+        if key not in label:
+            label[key] = _stable(named(shown, call)[0])
+        found.setdefault(label[key], Counter())[_shape(call)] += 1
     return found
 
 

@@ -2,12 +2,12 @@
 
 What comes in is a buffer of u64 words and the name of its layout, as the metadata of the capture states it; the content
 only checks it. What goes out is a table with one row per record. Nothing is guessed: words that the layout does not
-allow are an error that names the word.
+allow are an error that names the word. Records that do not say what they are need the kernel's code (dataflow.counts).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+COMPARE = 0xC  # two operands of a comparison; layouts K3 to K5
 ENTRY = 0xE
 RETURN = 0xF
 HEADER_WORDS = 3  # header, pc, and index/size/pointer; the same in all known layouts
@@ -49,10 +50,14 @@ class Layout:
     """How a kernel lays out a record.
 
     Attributes:
-        count, kind, sequence: where in the header word these are.
+        count, kind, sequence: where in the header word these are; `count` is of no width if no record states it.
         index, size: where they are, in the header if `packed` is false, else in word 2.
         packed: word 2 holds index, size and the low 48 bits of the pointer; else it is all pointer.
         info_version: what KCOV_DF_INFO calls this layout; None where there is no such call.
+        leaks: nothing is clamped: a size of 256 or more runs into the index, a count of 16 or more into the type.
+        kinds: the types that its headers have.
+        link_time: the kernel has taken its KASLR offset out of the pc.
+        inside: the pc is within the call of the callback, not the function's start.
     """
 
     name: str
@@ -63,6 +68,10 @@ class Layout:
     kind: Bits = Bits(28, 4)
     sequence: Bits = Bits(0, _SEQUENCE_BITS)
     info_version: int | None = None
+    leaks: bool = False
+    kinds: tuple[int, ...] = (ENTRY, RETURN)
+    link_time: bool = False
+    inside: bool = False
 
     @property
     def reserved(self) -> int:
@@ -76,10 +85,40 @@ class Layout:
         return ~taken & (1 << 64) - 1
 
 
-# Our own series (docs/architecture.md, "The kernel ABI of series kit"). A later layout of the RFC is one more line,
-# written when its series is imported: a Layout can say all of K2 to K5 (tests/test_dataflow_records.py). K1 has no
-# count, so its buffers cannot be cut without the kernel that wrote them.
-LAYOUTS: Mapping[str, Layout] = {"kit-1": Layout("kit-1", Bits(32, 16), info_version=1)}
+_TRACED = (COMPARE, ENTRY, RETURN)
+# Our own series (docs/architecture.md, "The kernel ABI of series kit"), then those of the RFC: the posting of 3 June
+# 2026, that of 11 June, and the branches after it (spec/kcov-dataflow.md, sections 2 and 3).
+LAYOUTS: Mapping[str, Layout] = {
+    form.name: form
+    for form in (
+        Layout("kit-1", Bits(32, 16), info_version=1),
+        Layout("K1", Bits(0, 0), leaks=True),
+        Layout("K2", Bits(24, 4), leaks=True),
+        Layout("K3", Bits(24, 4), leaks=True, kinds=_TRACED),
+        Layout("K4", Bits(32, 16), packed=False, kinds=_TRACED, link_time=True),
+        Layout("K5", Bits(32, 16), packed=False, kinds=_TRACED, link_time=True, inside=True),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What the code of a function passes to a callback, as records of a layout that leaks need to be told.
+
+    Attributes:
+        kind: ENTRY or RETURN.
+        index, size: as passed, not clamped.
+        count: how many values its record has.
+    """
+
+    kind: int
+    index: int
+    size: int
+    count: int
+
+
+# From the run-time address of a function to what its code passes.
+Code = Callable[[int], Iterable[Passed]]
 
 
 @dataclass(frozen=True)
@@ -88,12 +127,14 @@ class Records:
 
     Attributes:
         words: the buffer, word 0 included, u64.
-        kind: ENTRY or RETURN.
+        kind: ENTRY, RETURN or COMPARE.
         sequence: 24-bit number that the kernel counts up by one per record.
-        pc: run-time address of the function, u64.
+        pc: address of the function, or within its call of the callback (`Layout.inside`): at run time, or as linked
+            (`Layout.link_time`); u64.
         index: number of the argument, 0 for returns, at most 255.
         size: bytes of the value or object, at most 255.
-        pointer: address that was read; sign-extended from bit 47 where the layout keeps 48 bits; u64.
+        pointer: address that was read; sign-extended from bit 47 where the layout keeps 48 bits; the kind of the
+            comparison for COMPARE; u64.
         count: how many values the record has.
         first: where in `words` its first value is.
     """
@@ -152,19 +193,20 @@ def _bad(position: int, what: str) -> UnderTest:
     return UnderTest(f"word {position} of the buffer: {what}", "the kernel wrote what its layout does not allow")
 
 
-def decode(words: Any, layout_name: str, *, whole: bool = True) -> Records:
+def decode(words: Any, layout_name: str, *, whole: bool = True, code: Code | None = None) -> Records:
     """Cut a buffer into records.
 
     Args:
         words: array of u64, word 0 (the number of words that follow) included; what lies behind them is not looked at.
         layout_name: as the capture's metadata states it.
         whole: also demand that the sequence steps by one; `gaps` tells where it does not.
+        code: what the kernel's code passes (`dataflow.counts`); layouts that leak are not read without it.
 
     Raises:
-        UserError: the layout is not known.
+        UserError: the layout is not known, or its words mean nothing without the kernel's code.
         UnderTest: the words are not what the layout allows; the message names the word.
     """
-    table = cut(words, layout(layout_name))
+    table = cut(words, layout(layout_name), code)
     if whole and (jumps := gaps(table)):
         row = jumps[0]
         before, after = int(table.sequence[row - 1]), int(table.sequence[row])
@@ -172,7 +214,7 @@ def decode(words: Any, layout_name: str, *, whole: bool = True) -> Records:
     return table
 
 
-def cut(words: Any, form: Layout) -> Records:
+def cut(words: Any, form: Layout, code: Code | None = None) -> Records:
     """Cut a buffer into records of a given layout; see `decode`."""
     import numpy as np
 
@@ -182,26 +224,51 @@ def cut(words: Any, form: Layout) -> Records:
     used = int(buffer[0])
     if used > len(buffer) - 1:
         raise _bad(0, f"it counts {used} words, the buffer has {len(buffer) - 1}")
+    if form.leaks:
+        from dataflow import counts
+
+        return counts.cut(buffer, used, form, code)
     starts = np.array(_starts(buffer, used, form), dtype=np.int64)
     header = buffer[starts]
     meta = buffer[starts + 2]
-    if form.packed:
-        shift = np.int64(64 - _POINTER_BITS)
-        pointer = ((meta.view(np.int64) << shift) >> shift).view(np.uint64)
-    else:
-        pointer = meta
     where = meta if form.packed else header
-    return Records(
+    table = Records(
         words=buffer,
         kind=form.kind.of(header).astype(np.uint8),
         sequence=form.sequence.of(header).astype(np.uint32),
         pc=buffer[starts + 1],
         index=form.index.of(where).astype(np.uint8),
         size=form.size.of(where).astype(np.uint8),
-        pointer=pointer,
+        pointer=addresses(meta) if form.packed else meta,
         count=form.count.of(header).astype(np.uint16),
         first=starts + HEADER_WORDS,
     )
+    _check(table, form)
+    return table
+
+
+def addresses(meta: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The pointers in packed words: their low 48 bits, sign-extended."""
+    import numpy as np
+
+    shift = np.int64(64 - _POINTER_BITS)
+    return ((meta.view(np.int64) << shift) >> shift).view(np.uint64)
+
+
+def _check(table: Records, form: Layout) -> None:
+    """What no header says of itself: whether the words speak of another layout."""
+    import numpy as np
+
+    compares = np.flatnonzero((table.kind == COMPARE) & (table.count != 2))
+    if len(compares):
+        raise _bad(int(table.first[compares[0]]) - HEADER_WORDS, "is a comparison without two operands")
+    traced = table.kind != COMPARE
+    # A kernel that packs index and size into word 2 leaves these bits of the header empty, and word 2 has too many.
+    if not form.packed and np.any(traced) and not np.any(table.size[traced]):
+        filled = np.flatnonzero(traced & (table.pointer != 0))
+        if len(filled):
+            place = int(table.first[filled[0]]) - 1
+            raise _bad(place, f"it has an address, and no record of the buffer has a size: this is not {form.name}")
 
 
 def _starts(buffer: NDArray[np.uint64], used: int, form: Layout) -> list[int]:
@@ -210,19 +277,29 @@ def _starts(buffer: NDArray[np.uint64], used: int, form: Layout) -> list[int]:
 
     body = buffer[: used + 1]
     kinds = form.kind.of(body)
-    plausible = ((body & np.uint64(form.reserved)) == 0) & ((kinds == ENTRY) | (kinds == RETURN))
+    plausible = ((body & np.uint64(form.reserved)) == 0) & np.isin(kinds, form.kinds)
     counts: list[int] = np.where(plausible, form.count.of(body), 0).tolist()
     starts: list[int] = []
     position, end = 1, used + 1
     while position < end:
         count = counts[position]
         if count == 0:
-            raise _bad(position, f"{int(buffer[position]):#x} {_why(int(buffer[position]), form)}")
+            raise bad_header(buffer, position, form)
         starts.append(position)
         position += HEADER_WORDS + count
     if position != end:
-        raise _bad(starts[-1], f"its record ends before word {position}, but only {used} words are counted")
+        raise too_long(starts[-1], position, used)
     return starts
+
+
+def too_long(position: int, after: int, used: int) -> UnderTest:
+    """A record that ends where no counted word is any more."""
+    return _bad(position, f"its record ends before word {after}, but only {used} words are counted")
+
+
+def bad_header(buffer: NDArray[np.uint64], position: int, form: Layout) -> UnderTest:
+    """A word that should be a header."""
+    return _bad(position, f"{int(buffer[position]):#x} {_why(int(buffer[position]), form)}")
 
 
 def _why(word: int, form: Layout) -> str:
@@ -230,7 +307,7 @@ def _why(word: int, form: Layout) -> str:
     if word & form.reserved:
         return f"is no record header: it has reserved bits {word & form.reserved:#x}"
     kind = word >> form.kind.shift & form.kind.mask
-    if kind not in (ENTRY, RETURN):
+    if kind not in form.kinds:
         return f"is no record header: {kind:#x} is no type"
     return "is a record header without values"
 

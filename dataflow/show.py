@@ -13,7 +13,7 @@ from typing import Any
 
 from core.errors import UserError, nearest
 from dataflow import capture as captures
-from dataflow import forms, sites, tree
+from dataflow import forms, identify, sites, tree
 from dataflow import symbols as symbol_tables
 from dataflow.capture import Capture
 from dataflow.records import UNREADABLE
@@ -47,14 +47,16 @@ def prepare(path: Path, kernel_dir: Path) -> Shown:
         UnderTest: the words are not what the layout allows.
     """
     one = captures.load(path)
-    table = one.records()
     mapped = symbol_tables.read(kernel_dir / "System.map")
     loaded = symbol_tables.modules(kernel_dir / MODULES, one.modules, mapped, one.stext)
-    kernel = sites.load(kernel_dir / "vmlinux", mapped, loaded)
-    pcs: list[int] = symbol_tables.link_time(table.pc, mapped, one.stext).tolist()
+    found = identify.read(
+        one, mapped, lambda by_value: sites.load(kernel_dir / "vmlinux", mapped, loaded, by_value=by_value)
+    )
     placed = symbol_tables.module_files(kernel_dir / MODULES, one.modules, mapped, one.stext)
     types = Types(kernel_dir / "vmlinux", placed)
-    return Shown(one, tuple(tree.calls(table, pcs, kernel)), kernel.symbols, types)
+    places = found.places.tolist() if found.form.inside else None
+    made = tree.calls(found.table, found.functions.tolist(), found.kernel, places, types.inlined)
+    return Shown(found.capture, tuple(made), found.kernel.symbols, types)
 
 
 def _chosen(shown: Shown, only: str) -> Iterable[Call]:
@@ -65,7 +67,7 @@ def _chosen(shown: Shown, only: str) -> Iterable[Call]:
     """
     if not only:
         return shown.calls
-    known = {name for pc in {call.pc for call in shown.calls} for name in names(shown, pc)}
+    known = {name for call in shown.calls for name in named(shown, call)[0]}
     if only not in known:
         raise UserError(f"the capture has no record of a function {only}{nearest(only, known)}")
     return _subtrees(shown, only)
@@ -77,7 +79,7 @@ def _subtrees(shown: Shown, only: str) -> Iterator[Call]:
         if top is not None and call.depth > top:
             yield call
             continue
-        top = call.depth if only in names(shown, call.pc) else None
+        top = call.depth if only in named(shown, call)[0] else None
         if top is not None:
             yield call
 
@@ -110,8 +112,9 @@ def text(shown: Shown, only: str = "") -> Iterator[str]:
 
 def line(shown: Shown, call: Call) -> str:
     """One call: `name(parameter=value, ...) = value`."""
-    name, *aliases = names(shown, call.pc)
-    known = shown.types.function(call.pc)
+    (name, *aliases), known = named(shown, call)
+    if call.compared is not None:
+        return _comparison(call.compared)
     arguments = ", ".join(_argument(known, argument) for argument in call.arguments)
     parts = [f"{name}({'...' if call.entry is Seen.MISSING else arguments})"]
     if call.returned is not None:
@@ -124,7 +127,26 @@ def line(shown: Shown, call: Call) -> str:
         parts.append(f"  [module {shown.symbols.modules[call.pc]}]")
     if aliases:
         parts.append(f"  [also {', '.join(aliases)}]")
+    if call.inlined:
+        through = f" through {', '.join(call.inlined[:-1])}" if call.inlined[:-1] else ""
+        parts.append(f"  [inlined{through}]")
     return "".join(parts)
+
+
+def named(shown: Shown, call: Call) -> tuple[tuple[str, ...], Function | None]:
+    """The names of what was called, inlined or not, and what the debug information knows of it."""
+    if call.inlined and call.place is not None:
+        return call.inlined[-1:], shown.types.inlined_function(call.place)
+    if call.compared is not None:
+        return ("(comparison)",), None
+    return names(shown, call.pc), shown.types.function(call.pc)
+
+
+def _comparison(one: Value) -> str:
+    """The kind is KCOV's: bit 0 says that the first operand is a constant, the next two the size (linux/kcov.h)."""
+    size = 1 << (one.pointer >> 1 & 3)
+    constant = " (a constant)" if one.pointer & 1 else ""
+    return f"(comparison of {size} bytes: {one.values[0]:#x}{constant}, {one.values[1]:#x})"
 
 
 def _parameter(known: Function | None, index: int) -> Parameter | None:
@@ -201,14 +223,15 @@ def objects(shown: Shown, only: str = "") -> Iterator[dict[str, Any]]:
         UserError: no recorded function has that name.
     """
     for call in _chosen(shown, only):
-        known = shown.types.function(call.pc)
-        name, *aliases = names(shown, call.pc)
+        (name, *aliases), known = named(shown, call)
         yield {
             "function": name,
             "aliases": aliases,
             "module": shown.symbols.modules.get(call.pc),
             "pc": f"{call.pc:#x}",
             "depth": call.depth,
+            "inlined": list(call.inlined),
+            "compared": None if call.compared is None else _object(call.compared, None),
             "entry": call.entry.value,
             "exit": call.exit.value,
             "arguments": [

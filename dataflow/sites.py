@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
 CALLBACKS = {"__sanitizer_cov_trace_args": ENTRY, "__sanitizer_cov_trace_ret": RETURN}
 # Registers of the operands pc, index, size, pointer, table, number of fields (docs/architecture.md, generation L0): the
-# first six of System V AMD64 (3.2.3) and of AAPCS64 (6.8.2). A return has no index.
+# first six of System V AMD64 (3.2.3) and of AAPCS64 (6.8.2). A return has no index; generation L3 has no pc, and the
+# value in place of the pointer.
 _OPERANDS = {
     "x86_64": ("rdi", "rsi", "rdx", "rcx", "r8", "r9"),
     "arm64": ("x0", "x1", "x2", "x3", "x4", "x5"),
 }
+_CALL = {"x86_64": 5, "arm64": 4}  # bytes of a direct call: E8 and 32 bits; BL
 _THUNK = "__x86_indirect_thunk_"  # an indirect call, as retpolines make it
 _MAX_FIELDS = 65535  # no structure has more: a number above is no number of fields
 
@@ -47,7 +49,7 @@ class Site:
         fields: (offset, size) pairs of the table in bytes; None if there is no table.
         slot: where the passed address is, in bytes above the stack pointer at the function's start; None if it is not
             in the function's own frame.
-        place: address of the call.
+        place: address of the call; after: where it returns to.
     """
 
     kind: int
@@ -57,6 +59,7 @@ class Site:
     fields: tuple[tuple[int, int], ...] | None
     slot: int | None
     place: int
+    after: int = 0
 
     @property
     def values(self) -> int:
@@ -98,13 +101,18 @@ class Code:
         """The sites that a record of this kind and recorded index may come from."""
         return tuple(s for s in self.sites if s.kind == kind and s.recorded_index == index)
 
+    def inside(self, pc: int) -> tuple[Site, ...]:
+        """The site whose call an address is in the last byte of; none if there is none."""
+        return tuple(s for s in self.sites if s.after - 1 == pc)
+
 
 class Kernel:
     """The code of a kernel and of its loaded modules, read as far as it is asked for."""
 
-    def __init__(self, images: Sequence[Image], symbols: Symbols) -> None:
+    def __init__(self, images: Sequence[Image], symbols: Symbols, *, by_value: bool = False) -> None:
         """See `load`; `symbols` are those of the images, too."""
         self.symbols = symbols
+        self.by_value = by_value
         self.images = tuple(images)
         self.arch = images[0].arch
         self.callbacks: dict[int, int] = {
@@ -149,7 +157,7 @@ class Kernel:
         opaque = False
         for call in machine.calls(self.arch, bytes_, function):
             if call.target in self.callbacks:
-                sites.append(self._site(self.callbacks[call.target], call))
+                sites.append(self._site(self.callbacks[call.target], call, function))
                 continue
             at = call.state.get(rules.stack)
             start = at.offset - (0 if call.jump else rules.pushed) if isinstance(at, Stack) else None
@@ -160,11 +168,15 @@ class Kernel:
                 callees.add((call.target, start))
         return Code(tuple(sites), frozenset(callees), frozenset(open_calls), opaque)
 
-    def _site(self, kind: int, call: Call) -> Site:
+    def _site(self, kind: int, call: Call, function: int) -> Site:
         registers = list(_OPERANDS[self.arch])
+        if self.by_value:
+            registers = ["", *registers[:-1]]
         if kind == RETURN:
             registers[1:] = ["", *registers[1:-1]]
         pc, index, size, pointer, table, count = (call.state.get(name) if name else 0 for name in registers)
+        if self.by_value:
+            pc = function
         if not isinstance(pc, int) or not isinstance(index, int) or not isinstance(count, int):
             raise UnderTest(f"the operands of the callback at {call.place:#x} are not constants before its call")
         # Numbers are 32 bits wide: what is above them in the register does not count.
@@ -178,8 +190,9 @@ class Kernel:
             index,
             size & 0xFFFFFFFF if isinstance(size, int) else None,
             fields,
-            pointer.offset if isinstance(pointer, Stack) else None,
+            pointer.offset if isinstance(pointer, Stack) and not self.by_value else None,
             call.place,
+            call.place + _CALL[self.arch],
         )
 
     def _table(self, address: int, pairs: int) -> tuple[tuple[int, int], ...]:
@@ -188,13 +201,14 @@ class Kernel:
         return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def load(vmlinux: Path, symbols: Symbols, modules: Sequence[Image] = ()) -> Kernel:
+def load(vmlinux: Path, symbols: Symbols, modules: Sequence[Image] = (), *, by_value: bool = False) -> Kernel:
     """Open a kernel image.
 
     Args:
         vmlinux: with its symbol table; debug information is not needed.
         symbols: of its System.map.
         modules: as `symbols.modules` gives them.
+        by_value: its callbacks take values and no pc (generation L3), not addresses of values (L0, L1).
 
     Raises:
         UserError: it is not there, is no kernel of a known architecture, or is not the one of these symbols.
@@ -205,7 +219,7 @@ def load(vmlinux: Path, symbols: Symbols, modules: Sequence[Image] = ()) -> Kern
         mapped = symbols.address(name)
         if name in own and mapped is not None and own[name] != mapped:
             raise UserError(f"{vmlinux} has {name} at {own[name]:#x}, its System.map at {mapped:#x}")
-    return Kernel((kernel, *modules), symbols.joined((kernel, *modules)))
+    return Kernel((kernel, *modules), symbols.joined((kernel, *modules)), by_value=by_value)
 
 
 def _calls(arch: str, section: Section, callbacks: Sequence[int]) -> NDArray[np.uint64]:

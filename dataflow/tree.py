@@ -9,13 +9,16 @@ of the functions, which says who calls whom, and at which height of the stack. d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from core.errors import UnderTest
-from dataflow.records import CLAMP, ENTRY, Records
-from dataflow.sites import Code, Kernel
+from dataflow.records import CLAMP, COMPARE, ENTRY, Records
+from dataflow.sites import Code, Kernel, Site
+
+# From an address within a call of a callback to the functions that are inlined there, outermost first.
+Frames = Callable[[int], tuple[str, ...]]
 
 
 class Seen(Enum):
@@ -58,6 +61,9 @@ class Call:
         arguments: as recorded, by index.
         returned: its return record.
         entry, exit: whether these were recorded.
+        inlined: names of the functions that are inlined into `pc` here, outermost first; the last one was entered.
+        place: address of the first record, where a layout tells it.
+        compared: this is no call but a comparison in the function.
     """
 
     pc: int
@@ -66,6 +72,9 @@ class Call:
     returned: Value | None = None
     entry: Seen = Seen.RECORDED
     exit: Seen = Seen.MISSING
+    inlined: tuple[str, ...] = ()
+    place: int | None = None
+    compared: Value | None = None
 
 
 @dataclass
@@ -85,24 +94,35 @@ class _Fit(Enum):
     OVER = 3  # no: it has ended
 
 
-def calls(table: Records, pcs: Sequence[int], kernel: Kernel) -> list[Call]:
+def calls(
+    table: Records,
+    pcs: Sequence[int],
+    kernel: Kernel,
+    places: Sequence[int] | None = None,
+    frames: Frames = lambda _place: (),
+) -> list[Call]:
     """Group records into calls.
 
     Args:
-        pcs: the link-time address of each record.
+        pcs: the link-time address of each record's function.
+        places: where the records name the call of the callback: its address.
+        frames: what is inlined there; asked of `places` only.
     """
-    builder = _Builder(table, pcs, kernel)
+    builder = _Builder(table, pcs, kernel, places, frames)
+    steps = {ENTRY: builder.enter, COMPARE: builder.compare}
     row = 0
     while row < len(pcs):
-        row = builder.enter(row) if builder.kinds[row] == ENTRY else builder.leave(row)
+        row = steps.get(builder.kinds[row], builder.leave)(row)
     return builder.made
 
 
 class _Builder:
     """Reads rows in order; `open` are the calls that may not be over, outermost first."""
 
-    def __init__(self, table: Records, pcs: Sequence[int], kernel: Kernel) -> None:
-        self.table, self.pcs, self.kernel = table, pcs, kernel
+    def __init__(
+        self, table: Records, pcs: Sequence[int], kernel: Kernel, places: Sequence[int] | None, frames: Frames
+    ) -> None:
+        self.table, self.pcs, self.kernel, self.places, self.frames = table, pcs, kernel, places, frames
         self.kinds: list[int] = table.kind.tolist()
         self.indexes: list[int] = table.index.tolist()
         self.sizes: list[int] = table.size.tolist()
@@ -126,7 +146,7 @@ class _Builder:
         """A record, and the stack pointer at the start of its function, if it tells."""
         code, index, size = self.code(self.pcs[row]), self.indexes[row], self.sizes[row]
         pointer, count = self.pointers[row], self.counts[row]
-        sites = () if code is None else code.of(self.kinds[row], index)
+        sites = self.sites(row, code)
         sites = tuple(s for s in sites if s.values == count)
         tables = {site.fields for site in sites}
         slots = {site.slot for site in sites if site.size}
@@ -136,18 +156,41 @@ class _Builder:
         one = Value(row, index, size, pointer, values, fields, certain=bool(sites) and not tables)
         return one, None if slot is None else pointer - slot
 
+    def sites(self, row: int, code: Code | None) -> tuple[Site, ...]:
+        """The calls of a callback that a record may come from."""
+        if code is None:
+            return ()
+        if self.places is None:
+            return code.of(self.kinds[row], self.indexes[row])
+        return tuple(s for s in code.inside(self.places[row]) if s.kind == self.kinds[row])
+
+    def inlined(self, row: int) -> tuple[str, ...]:
+        return self.frames(self.places[row]) if self.places is not None else ()
+
+    def goes_on(self, row: int) -> bool:
+        """Whether an entry record belongs to the call of the record before it."""
+        before = row - 1
+        if (self.kinds[row], self.pcs[row]) != (ENTRY, self.pcs[before]) or self.inlined(row) != self.inlined(before):
+            return False
+        index, last = self.indexes[row], self.indexes[before]
+        # What came in several registers has as many records, from as many places.
+        piece = self.places is not None and self.places[row] != self.places[before]
+        return index > last or (index == last and (index == CLAMP or piece))
+
     def enter(self, row: int) -> int:
         """The entry records of one call: those of one function whose index grows. Returns the row behind them."""
         pc, first = self.pcs[row], row
-        call, sp = Call(pc, 0), None
-        while row < len(self.pcs) and self.kinds[row] == ENTRY and self.pcs[row] == pc:
-            index = self.indexes[row]
-            if row > first and not (index > self.indexes[row - 1] or index == self.indexes[row - 1] == CLAMP):
-                break
+        inlined = self.inlined(row)
+        call, sp = Call(pc, 0, inlined=inlined, place=self.places[row] if self.places else None), None
+        while row < len(self.pcs) and (row == first or self.goes_on(row)):
             argument, seen = self.value(row)
             call.arguments.append(argument)
             sp = seen if sp is None else sp
             row += 1
+        if inlined:
+            call.exit = Seen.NONE
+            self.put(call)
+            return row
         code = self.code(pc)
         call.exit = Seen.NONE if code is not None and not code.returns_value else Seen.MISSING
         place, sp, sure = self.parent(pc, sp)
@@ -157,6 +200,22 @@ class _Builder:
         self.known.append((sp, sure))
         self.open.append(_Open(call, code, sp))
         return row
+
+    def put(self, call: Call) -> None:
+        """What happens inside of a function: it is in the innermost open call of that, and nothing is in it."""
+        owner = next((i for i in range(len(self.open) - 1, -1, -1) if self.open[i].call.pc == call.pc), None)
+        if owner is not None:
+            del self.open[owner + 1 :]
+        call.depth = len(self.open)
+        self.made.append(call)
+        self.known.append((None, True))
+
+    def compare(self, row: int) -> int:
+        """A comparison. Returns the row behind it."""
+        values = tuple(self.table.values(row))
+        one = Value(row, 0, self.sizes[row], self.pointers[row], values, None, certain=True)
+        self.put(Call(self.pcs[row], 0, entry=Seen.NONE, exit=Seen.NONE, compared=one))
+        return row + 1
 
     def leave(self, row: int) -> int:
         """A return record. Returns the row behind it."""
@@ -169,7 +228,7 @@ class _Builder:
                 del self.open[place:]
                 return row + 1
         code = self.code(pc)
-        entry = Seen.NONE if code is not None and not code.has_parameters else Seen.MISSING
+        entry = Seen.NONE if code is not None and not self.has_entry(code) else Seen.MISSING
         place, sp, sure = self.parent(pc, sp)
         del self.open[place + 1 :]
         call = Call(pc, len(self.open), returned=value, entry=entry, exit=Seen.RECORDED)
@@ -179,6 +238,12 @@ class _Builder:
         self.made.insert(first, call)
         self.known.insert(first, (sp, sure))
         return row + 1
+
+    def has_entry(self, code: Code) -> bool:
+        """Whether a function reports parameters of its own, not only those of what is inlined into it."""
+        if self.places is None:
+            return code.has_parameters
+        return any(site.kind == ENTRY and not self.frames(site.after - 1) for site in code.sites)
 
     def callees(self, one: _Open) -> int:
         """Where in `made` the callees of a call begin that left no entry, so that they stand beside it so far.

@@ -78,6 +78,27 @@ class Types:
             one.address_ranges = sorted({(start, start + sizes[s]) for s, start in sections.items() if sizes.get(s)})
             _load(one, path)
         self._functions: dict[int, Function | None] = {}
+        self._inlined: dict[int, tuple[str, ...]] = {}
+
+    def inlined(self, place: int) -> tuple[str, ...]:
+        """The functions that are inlined at a link-time address within a function, outermost first."""
+        if place not in self._inlined:
+            self._inlined[place] = tuple(str(one.name()) for one in reversed(self._frames(place)[:-1]))
+        return self._inlined[place]
+
+    def _frames(self, place: int) -> list[Any]:
+        try:
+            return list(self._program.source_location(place))
+        except LookupError:
+            return []
+
+    def inlined_function(self, place: int) -> Function | None:
+        """The innermost function that is inlined at a link-time address; None if the debug information is silent."""
+        frames = self._frames(place)
+        try:
+            return _function(str(frames[0].name()), self._program.function(str(frames[0].name()), frames[0].filename))
+        except (LookupError, IndexError):
+            return None
 
     def function(self, address: int) -> Function | None:
         """The function that starts at a link-time address; None if the debug information does not know it."""
@@ -91,8 +112,6 @@ class Types:
         A function of a header has one copy per file that includes it: if the type's copy is another one, the variables
         that are in scope at this address must be of its parameters' names and types.
         """
-        import drgn
-
         try:
             # The last entry is the function itself, those before it are what was inlined at its start.
             place = self._program.source_location(address)[-1]
@@ -100,12 +119,9 @@ class Types:
             found = self._program.function(name, place.filename)
         except LookupError:
             return None
-        kind = found.type_
-        if found.address_ != address and not self._same_parameters(address, name, kind):
+        if found.address_ != address and not self._same_parameters(address, name, found.type_):
             return None
-        parameters = tuple(_parameter(p.name or "", p.type) for p in kind.parameters)
-        returned = None if kind.type.kind == drgn.TypeKind.VOID else _parameter("", kind.type)
-        return Function(name, parameters, returned)
+        return _function(name, found)
 
     def _same_parameters(self, address: int, name: str, kind: Any) -> bool:
         frames = self._program.stack_trace_from_pcs([address + 1])  # drgn looks up the instruction before
@@ -114,6 +130,15 @@ class Types:
         return frame.function_name == name and all(
             p.name in known and frame[p.name].type_.type_name() == p.type.type_name() for p in kind.parameters if p.name
         )
+
+
+def _function(name: str, found: Any) -> Function:
+    import drgn
+
+    kind = found.type_
+    parameters = tuple(_parameter(p.name or "", p.type) for p in kind.parameters)
+    returned = None if kind.type.kind == drgn.TypeKind.VOID else _parameter("", kind.type)
+    return Function(name, parameters, returned)
 
 
 def _load(module: Any, path: Path) -> None:
