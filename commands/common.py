@@ -17,7 +17,7 @@ CELL_HELP = {
     "base": "starting configuration: tiny, defconfig, or path:FILE",
     "arch": "x86_64 or arm64; the host's by default",
     "linux": "a version of sources.yaml, path:DIR, or git:REPOSITORY@COMMIT",
-    "series": "a series of patches/series.yaml: kit, none",
+    "series": "kit, none, or another one of patches.list",
     "toolchain": "a toolchain of toolchain/toolchains.yaml",
     "runtime": RUNTIME_HELP,
     "instrument": "objects and directories to opt in: fs/open.o,net/",

@@ -78,7 +78,7 @@ def apply_(_c: Any, series: str = "kit", linux: str = "7.1.8") -> None:
 def import_(
     _c: Any,
     name: str,
-    from_: str,
+    from_: str = "",
     revision: str = "",
     cover: str = "",
     content: str = "",
@@ -92,6 +92,8 @@ def import_(
     from core.errors import UserError
     from patches import incoming, series
 
+    if not from_:
+        raise UserError("there is nothing to import", "say --from FILE, DIRECTORY, MESSAGE-ID or ADDRESS")
     if revision and not revision.isdecimal():
         raise UserError(f"--revision {revision!r} is no number", "say --revision 2")
     incoming.check_name(name)
@@ -113,6 +115,8 @@ def import_(
     print_table(rows, ("patch", "from", "attestation", "trailers"))
     for where, reason in left:
         print(f"left out: {where} {reason}")
+    if len(found.posting.senders) > 1:
+        print(f"sent by several: {', '.join(found.posting.senders)}")
     print(f"Message-ID: {kept.message_id or 'none'}\ncontent: {kept.content}")
     print(f"generation: {kept.generation or 'not given'}, layout: {kept.layout or 'not given'}")
     print(f"in {series.imported_place(name)}; next: ./invoke patches.check {name}")
@@ -151,11 +155,14 @@ def export(_c: Any, series: str, output: str = "", mbox: str = "") -> None:
         "range_": "A..B: the commits behind A up to B",
     },
 )
-def refresh(_c: Any, from_: str, range_: str) -> None:
+def refresh(_c: Any, from_: str = "", range_: str = "") -> None:
     """Write series kit from a branch. Example: ./invoke patches.refresh --from ~/linux --range v7.1.8..kdf"""
     from pathlib import Path
 
+    from core.errors import UserError
     from patches import outgoing
 
+    if not from_ or not range_:
+        raise UserError("there is no branch to take the series from", "say --from REPOSITORY --range A..B")
     changed = outgoing.refresh(outgoing.from_branch(Path(from_).expanduser(), range_))
     print("\n".join(changed) if changed else "nothing changed")

@@ -80,13 +80,16 @@ def prepare(cell: Cell, where: str, *, install: bool = True, guard: bool = True)
     request = profile.compose(
         cell.profile, cell.base, cell.arch, version, extra_fragments=cell.fragments, sets=cell.sets
     )
-    inputs = {
+    inputs: dict[str, Any] = {
         "arch": cell.arch,
         "instrument": sorted(cell.instrument),
         "request": request.identity(),
         "toolchain": toolchain.product.key,
         "tree": tree.key,
     }
+    if wanted.imported:
+        # Its user may say the layout later: then it is another kernel, since a kernel keeps the layout of its records.
+        inputs["layout"] = wanted.layout
     return Ready(cell, toolchain, tree, request, inputs)
 
 

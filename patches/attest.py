@@ -15,7 +15,7 @@ from pathlib import Path
 
 VALID = "valid"
 ALTERED = "FAILED: the text is not the signed one"
-_NO_DNS = "present, not checked: no DNS"
+NO_DNS = "present, not checked: no DNS"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _dkim(raw: bytes, *, network: bool) -> list[Attestation]:
                 status = _dkim_key(message, number)
         except (InvalidTagValueList, dkim.DKIMException, ValueError, KeyError, TypeError) as error:
             who, status = "?", f"cannot be read: {type(error).__name__}"
-        found.append(Attestation("DKIM", who, status or f"{_NO_DNS}; the text is the signed one"))
+        found.append(Attestation("DKIM", who, status or f"{NO_DNS}; the text is the signed one"))
     return found
 
 

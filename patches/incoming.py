@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Patch:
     name: str
     text: str
     identity: str
-    attestation: tuple[Attestation, ...]
+    attestation: tuple[Attestation, ...] = ()
 
     @property
     def data(self) -> bytes:
@@ -100,18 +100,25 @@ def read(
         if given and not _SHA256.fullmatch(given):
             raise UserError(f"{option} {given!r} is not a sha256", "give 64 hex digits in lower case")
     heap, shown, asked = _gather(source, sha256, log)
-    network = asked is not None
     chosen = posting.choose(heap, revision, cover or asked or "")
     with tempfile.TemporaryDirectory(prefix="kdf-import-") as scratch:
-        patches = tuple(
-            _patch(one, number, Path(scratch), network=network) for number, one in enumerate(chosen.patches, 1)
-        )
+        patches = tuple(_patch(one, number, Path(scratch)) for number, one in enumerate(chosen.patches, 1))
     found = hashlib.sha256(
         "\0".join(patch.identity for patch in patches).encode("utf-8", "surrogateescape")
     ).hexdigest()
     if content and content != found:
         raise UserError(f"the series is not the pinned one: its content is {found}, pinned is {content}")
-    return Incoming(chosen, shown, patches, found)
+    return Incoming(chosen, shown, _attested(patches, chosen.patches, network=asked is not None), found)
+
+
+def _attested(patches: Sequence[Patch], mails_: Sequence[Mail], *, network: bool) -> tuple[Patch, ...]:
+    """The patches with what the signatures of their mails are worth; DNS that was silent once is not asked again."""
+    found = []
+    for patch, one in zip(patches, mails_, strict=True):
+        attestation = attest.attestations(one.raw, network=network)
+        network = network and not any(its.status.startswith(attest.NO_DNS) for its in attestation)
+        found.append(replace(patch, attestation=attestation))
+    return tuple(found)
 
 
 def _gather(source: str, sha256: str, log: Path | None) -> tuple[list[Mail], str, str | None]:
@@ -166,7 +173,7 @@ def _from_lists(message_id: str, log: Path | None) -> list[Mail]:
         return mbox.load(found[0])
 
 
-def _patch(one: Mail, number: int, scratch: Path, *, network: bool) -> Patch:
+def _patch(one: Mail, number: int, scratch: Path) -> Patch:
     """A mail as a checked patch in its normal form; git must read the same files in it as we do.
 
     Raises:
@@ -176,12 +183,7 @@ def _patch(one: Mail, number: int, scratch: Path, *, network: bool) -> Patch:
     title, text = form.normal(one, its.title if its else "")
     where = f"{one.where} (<{one.message_id}>)" if one.message_id else one.where
     changes = hostile.check(text, where)
-    patch = Patch(
-        form.file_name(number, title),
-        text,
-        _identity(text, changes[0].at),
-        attest.attestations(one.raw, network=network),
-    )
+    patch = Patch(form.file_name(number, title), text, _identity(text, changes[0].at))
     if len(patch.data) > hostile.MAX_BYTES:
         raise UserError(f"{where} is too large for a patch: {len(patch.data)} bytes, at most {hostile.MAX_BYTES}")
     file = scratch / "patch"

@@ -21,6 +21,7 @@ from core.errors import UserError
 
 RESEND = "ask for the series as its author's git send-email sent it, or as files of git format-patch"
 _MAX_PARTS = 100
+_MAX_PARENTS = 50  # the nearest say where a mail belongs; a line of References can hold a hundred thousand
 # Charsets of mail; Python knows many more codecs, some of them slow or no charsets at all.
 _CHARSET = re.compile(
     r"(us-ascii|ascii|utf-?8|iso-?8859-\d{1,2}|latin-?1|windows-125\d|cp125\d|koi8-[ru]|gb2312|gbk|gb18030|big5|euc-(jp|kr)"
@@ -95,7 +96,7 @@ def read(raw: bytes, where: str) -> Mail:
         problems.append(f"{where}: {date!r} is no date")
     if author and not is_author(author):
         problems.append(f"{where}: {author!r} is no author: expected Name <address>")
-    parents = tuple(dict.fromkeys([*_ID.findall(answers), *reversed(references)]))
+    parents = tuple(dict.fromkeys([*_ID.findall(answers), *reversed(references)]))[:_MAX_PARENTS]
     return Mail(where, raw, ids[0] if ids else "", parents, subject, author, date, next(iter(problems), ""))
 
 

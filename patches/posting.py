@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.errors import UserError
+from patches import form
 from patches import mail as mails
 from patches.mail import Mail
 
@@ -56,6 +57,11 @@ class Posting:
     patches: tuple[Mail, ...]
     trailers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def senders(self) -> list[str]:
+        """Who sent the mails: one address, as a rule."""
+        return list(dict.fromkeys(one.author for one in (self.cover, *self.patches) if one))
 
     @property
     def message_id(self) -> str:
@@ -157,23 +163,23 @@ def _unique(heap: Sequence[Mail]) -> list[Mail]:
 
 
 def _same(one: Mail, other: Mail) -> bool:
-    """Whether two mails say the same; lists add headers of their own and footers."""
+    """Whether two mails say the same; lists add headers of their own, and footers behind the patch."""
     if one.subject != other.subject or one.author != other.author:
         return False
-    if tag(one.subject) is None:
+    its = tag(one.subject)
+    if its is None or its.number == 0:
         return True
-    return mails.body(one).rstrip() == mails.body(other).rstrip()
+    return form.normal(one, its.title) == form.normal(other, its.title)
 
 
 def _groups(tagged: Sequence[tuple[Mail, Tag]]) -> list[_Group]:
     """Put together what was sent together: one thread, one version, one total."""
     known = {one.message_id: (one, its) for one, its in tagged if one.message_id}
-    with_children = {
-        parent for one, its in tagged for parent in one.parents[:1] if parent in known and _kin(known[parent][1], its)
-    }
+    answered = {p for one, its in tagged for p in one.parents if p in known and _kin(known[p][1], its)}
+    anchors: dict[str, str] = {}
     found: dict[tuple[str, int, int], _Group] = {}
     for one, its in tagged:
-        key = (_anchor(one, its, known, with_children), its.version, its.total)
+        key = (_anchor(one, its, known, answered, anchors), its.version, its.total)
         found.setdefault(key, _Group(its.version, its.total)).members.append((one, its))
     _join_lone_covers(found)
     return list(found.values())
@@ -183,27 +189,41 @@ def _kin(one: Tag, other: Tag) -> bool:
     return (one.version, one.total) == (other.version, other.total)
 
 
-def _anchor(one: Mail, its: Tag, known: Mapping[str, tuple[Mail, Tag]], with_children: set[str]) -> str:
-    """By what the mails of one thread are known: its cover letter or first patch, also if that one is not here."""
+def _anchor(
+    one: Mail, its: Tag, known: Mapping[str, tuple[Mail, Tag]], answered: set[str], anchors: dict[str, str]
+) -> str:
+    """By what the mails of one thread are known: its cover letter or first patch, also if that one is not here.
+
+    Args:
+        known: patches and cover letters by Message-ID.
+        answered: those that another mail of their posting answers.
+        anchors: what was found before.
+    """
     if not one.message_id:
         return ""  # files of git format-patch: what was given together was made together
-    seen = {one.message_id}
-    current = one
-    while its.number != 0:
-        step = next((p for p in current.parents if p in known and p not in seen and _kin(known[p][1], its)), None)
-        if step is None:
+    way: list[str] = []
+    end, tag_ = one, its
+    while end.message_id not in anchors and end.message_id not in way:
+        way.append(end.message_id)
+        step = next((p for p in end.parents if p in known and _kin(known[p][1], its)), None)
+        # A patch without a number that answers another one is an alternative to it, not the next of a series.
+        if tag_.number in (0, None) or step is None or known[step][1].number is None:
             break
-        seen.add(step)
-        current = known[step][0]
-        if known[step][1].number == 0:
-            return step
-    if current is one and its.number == 0:
+        end, tag_ = known[step]
+    anchor = anchors.get(end.message_id) or _end_of_thread(end, tag_, known, answered)
+    anchors.update(dict.fromkeys(way, anchor))
+    return anchor
+
+
+def _end_of_thread(one: Mail, its: Tag, known: Mapping[str, tuple[Mail, Tag]], answered: set[str]) -> str:
+    """The anchor of a mail that answers none of its own posting."""
+    if not its.number:
         return one.message_id
-    if current.parents and current.parents[0] not in known and its.number is not None:
-        return current.parents[0]
-    if current is one and its.number and its.total > 1 and not one.parents and one.message_id not in with_children:
+    if one.parents and one.parents[0] not in known:
+        return one.parents[0]
+    if not one.parents and its.total > 1 and one.message_id not in answered:
         return f"without a thread: {one.author}"
-    return current.message_id
+    return one.message_id
 
 
 def _join_lone_covers(groups: dict[tuple[str, int, int], _Group]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -95,7 +96,9 @@ READ_RIGHT: dict[str, Callable[[], bytes]] = {
             mails.mail(2, subject="a question", message_id="r3@x", headers=mails.plain("klingon"), text="?"),
         ]
     ),
-    "twice through two lists": lambda: mails.mbox([*mails.series(), *mails.series()]),
+    "twice through two lists": lambda: mails.mbox(
+        [*mails.series(), *(one + b"____\nanother list\n" for one in mails.series())]
+    ),
     "sent by another": lambda: mails.with_patch(1, lambda t: f"From: {mails.AUTHOR}\n\n{t}", mails.plain()).replace(
         f"From: {mails.AUTHOR}\nDate: Wed, 3 Jun 2026 19:43:28".encode(),
         b"From: M <m@x.org>\nDate: Wed, 3 Jun 2026 19:43:28",
@@ -391,6 +394,12 @@ CORPUS: dict[str, tuple[Callable[[], bytes], int, str]] = {
         2,
         "a path in quotes",
     ),
+    "git cannot read it": (lambda: diff_mail("--- x.c\n+++ x.c\n@@ -1 +1 @@\n-a\n+b\n"), 2, "is malformed: git says"),
+    "git reads another file": (
+        lambda: diff_mail("--- a/dir/one.c\n+++ b/dir/one.c.mine\n@@ -1,1 +1,1 @@\n-line 1\n+x\n"),
+        2,
+        "is ambiguous: git and this toolkit read different files in it: dir/one.c, dir/one.c.mine",
+    ),
     # it is well formed, but not for this tree
     "does not apply": (lambda: changed(b"\n line 4\n", b"\n line four\n"), 1, "a patch does not apply"),
 }
@@ -456,6 +465,34 @@ def test_a_single_new_revision_of_one_patch_is_no_series(tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"<new@x> \(v2, 1 of 3 patches, 'Add new.c'\)"):
         read(tmp_path, mails.mbox([*mails.series(), again]))
     assert len(read(tmp_path, mails.mbox([*mails.series(), again]), revision=1).patches) == 3
+
+
+def test_an_answer_with_a_patch_of_its_own_is_not_the_next_patch(tmp_path: Path) -> None:
+    one = mails.mail(1, subject="[PATCH] dir: say five", message_id="a@x", answers=None)
+    other = mails.mail(2, subject="[PATCH] Add new.c", message_id="b@x", answers="a@x")
+    with pytest.raises(UserError, match=r"2 postings that could be meant: <a@x> .* <b@x>"):
+        read(tmp_path, mails.mbox([one, other]))
+    assert len(read(tmp_path, mails.mbox([one, other]), cover="b@x").patches) == 1
+
+
+def test_several_senders_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = mails.series()
+    mine[2] = mine[2].replace(b"From: Ada Author <ada@", b"From: Eve Author <eve@")
+    (tmp_path / "in.mbox").write_bytes(mails.mbox(mine))
+    assert program.main(["patches.import", "x", "--from", str(tmp_path / "in.mbox")]) == 0
+    assert f"sent by several: {mails.AUTHOR}, Eve Author <eve@example.org>" in capsys.readouterr().out
+
+
+def test_a_patch_that_ends_without_a_hunk(tmp_path: Path) -> None:
+    diff = "diff --git a/dir/one.c b/dir/two.c\nsimilarity index 100%\nrename from dir/one.c\nrename to dir/two.c\n"
+    (patch,) = read(tmp_path, mails.mbox([mails.mail(1, 1, text=mails.body(1, diff))])).patches
+    assert patch.text.endswith(diff)
+
+
+def test_nothing_to_import(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["patches.import", "x"]) == 2
+    assert program.main(["patches.refresh"]) == 2
+    assert "say --from FILE" in capsys.readouterr().err
 
 
 def test_a_thread_that_bites_its_tail(tmp_path: Path) -> None:
@@ -854,3 +891,27 @@ def test_no_bytes_crash(data: bytes, head: bytes) -> None:
         posting.choose(mbox.split(head + data, "x"))
     except UserError as error:
         assert error.message
+
+
+# git converts no diff from its charset, knows no gzip, stops at a charset that is none; the rest it reads as we do.
+@pytest.mark.parametrize("kind", [kind for kind in READ_RIGHT if kind not in ("latin-1", "gzipped", "replies")])
+def test_git_reads_the_same(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "in.mbox").write_bytes(READ_RIGHT[kind]())
+    out = tmp_path / "split"
+    out.mkdir()
+    subprocess.run(["git", "mailsplit", f"-o{out}", "in.mbox"], cwd=tmp_path, check=True, capture_output=True)
+    theirs = {}
+    for one in sorted(out.iterdir()):
+        done = subprocess.run(
+            ["git", "mailinfo", "msg", "patch"], cwd=tmp_path, input=one.read_bytes(), check=True, capture_output=True
+        )
+        head = dict(line.split(": ", 1) for line in done.stdout.decode().splitlines() if ": " in line)
+        text = (tmp_path / "patch").read_text()
+        if text.strip() and head["Subject"] in mails.TITLES:
+            theirs[head["Subject"]] = (f"{head['Author']} <{head['Email']}>", head["Date"], text)
+    for patch, title in zip(incoming.read(str(tmp_path / "in.mbox")).patches, mails.TITLES, strict=True):
+        author, date, text = theirs[title]
+        assert f"\nFrom: {author}\nDate: {date}\nSubject: [PATCH] {title}\n" in patch.text
+        ours = patch.text[patch.text.index("diff --git") :]
+        assert ours in text
+        assert text.count("@@ -") == ours.count("@@ -")
