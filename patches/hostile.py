@@ -120,6 +120,9 @@ def check_path(path: str, where: str) -> None:
     Raises:
         UserError: it is refused.
     """
+    # First, since every other sentence shows the path: nothing of a patch reaches a terminal raw.
+    if "\\" in path or not path.isprintable():
+        raise UserError(f"{where}: {path!a} holds a backslash or a control character")
     parts = path.split("/")
     if path.startswith("/") or _WINDOWS.match(path):
         raise UserError(f"{where}: {path} is an absolute path: a patch stays inside the tree")
@@ -129,8 +132,6 @@ def check_path(path: str, where: str) -> None:
         raise UserError(f"{where}: {path} is no plain path")
     if any(part.lower().rstrip(". ") == ".git" or part.lower().startswith("git~") for part in parts):
         raise UserError(f"{where}: {path} reaches into a git directory")
-    if "\\" in path or any(ord(c) < 32 or ord(c) == 127 for c in path):
-        raise UserError(f"{where}: {path!r} holds a backslash or a control character")
 
 
 def _check_mode(mode: str, change: FileChange, where: str) -> None:
@@ -138,7 +139,7 @@ def _check_mode(mode: str, change: FileChange, where: str) -> None:
         return
     if mode in _MODE_NAMES:
         raise UserError(f"{where}: {change.path} is {_MODE_NAMES[mode]} (mode {mode}): only regular files are taken")
-    raise UserError(f"{where}: {change.path} has the mode {mode}: only 100644 and 100755 are taken")
+    raise UserError(f"{where}: {change.path} has the mode {mode[:20]!a}: only 100644 and 100755 are taken")
 
 
 def check_tree(changes: Sequence[FileChange], tree: Path, name: str) -> None:

@@ -91,6 +91,9 @@ def _directory(path: Path) -> list[Mail]:
         else [file for file in sorted(path.iterdir()) if file.name.endswith(SUFFIXES)]
     )
     files = [file for file in files if not file.name.startswith(".")]
+    odd = next((file.name for file in files if not file.name.isprintable()), "")
+    if odd:
+        raise UserError(f"{path} holds a file whose name has a control character: {odd!a}")
     if not files:
         raise UserError(f"{path} holds no file that ends in {', '.join(SUFFIXES)}")
     if len(files) > MAX_MAILS:

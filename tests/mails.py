@@ -1,13 +1,16 @@
-"""Mails for tests: a small source tree, a good series of three patches on it, and what mailers make of it."""
+"""Mails for tests: a small source tree, a good series of three patches on it, and the ways in which it may travel."""
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import os
 import quopri
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from patches import incoming
 
 AUTHOR = "Ada Author <ada@example.org>"
 DIFFS = (
@@ -137,3 +140,86 @@ def multipart(parts: Sequence[tuple[str, str]], kind: str = "mixed") -> tuple[st
     """Headers and text of a mail with parts: (headers of the part, its text)."""
     text = "".join(f"--B\n{head}\n{content}\n" for head, content in parts) + "--B--\n"
     return f'MIME-Version: 1.0\nContent-Type: multipart/{kind}; boundary="B"\n', text
+
+
+def good() -> bytes:
+    return mbox(series())
+
+
+def expected(tmp_path: Path) -> list[str]:
+    """The hashes of the good series."""
+    return [patch.sha256 for patch in read(tmp_path, good()).patches]
+
+
+def read(tmp_path: Path, data: bytes, **options: object) -> incoming.Incoming:
+    file = tmp_path / "in.mbox"
+    file.write_bytes(data)
+    return incoming.read(str(file), **options)  # type: ignore[arg-type]
+
+
+HTML = ("Content-Type: text/html; charset=UTF-8\n", "<pre>hello</pre>")
+SIGNATURE = ('Content-Type: application/pgp-signature; name="s.asc"\n', "-----BEGIN PGP SIGNATURE-----")
+TEXT = "Content-Type: text/plain; charset=UTF-8\nContent-Transfer-Encoding: 8bit\n"
+ATTACHED = 'Content-Type: text/x-patch; name="a.patch"\nContent-Disposition: attachment; filename="a.patch"\n'
+
+
+def parts(number: int, *pieces: tuple[str, str], kind: str = "mixed") -> bytes:
+    headers, text = multipart(pieces, kind)
+    return with_patch(number, lambda _: text, headers)
+
+
+def halves(number: int) -> tuple[str, str]:
+    text = body(number)
+    at = text.index("diff --git")
+    return text[:at], text[at:]
+
+
+# name: what makes the mbox
+READ_RIGHT: dict[str, Callable[[], bytes]] = {
+    "8bit": good,
+    "out of order": lambda: mbox(list(reversed(series()))),
+    "quoted-printable": lambda: with_patch(1, quoted, plain(encoding="quoted-printable")),
+    "base64": lambda: with_patch(1, in_base64, plain(encoding="base64")),
+    "base64 with CRLF inside": lambda: with_patch(
+        1, lambda t: in_base64(t.replace("\n", "\r\n")), plain(encoding="base64")
+    ),
+    "latin-1": lambda: with_patch(1, lambda t: t.encode("latin-1"), plain("iso-8859-1")),
+    "no charset": lambda: with_patch(1, lambda t: t, "X-Nothing: here\n"),
+    "all CRLF": lambda: good().replace(b"\n", b"\r\n"),
+    "format=flowed": lambda: with_patch(3, flowed, plain(extra="; format=flowed")),
+    "format=flowed with delsp": lambda: with_patch(
+        3,
+        lambda t: flowed(t, " "),
+        plain(extra="; format=flowed; delsp=yes"),
+    ),
+    "plain beside HTML": lambda: parts(1, (TEXT, body(1)), HTML, kind="alternative"),
+    "signed": lambda: parts(1, (TEXT, body(1)), SIGNATURE, kind="signed"),
+    "diff attached": lambda: parts(1, (TEXT, halves(1)[0].removesuffix("\n")), (ATTACHED, halves(1)[1])),
+    "footer of a list as a part": lambda: parts(1, (TEXT, body(1)), (TEXT, "___\nlist@example.org")),
+    "footer of a list": lambda: good().replace(b"2.39.5\n\n", b"2.39.5\n\n____\nlist mailing list\nhttp://x\n"),
+    "replies": lambda: mbox(
+        [
+            *series(),
+            mail(2, subject="Re: [PATCH 2/3] Add new.c", message_id="r1@x", text=f"> {DIFFS[0]}\nHm."),
+            mail(2, subject="[PATCH 2/3]", message_id="r2@x").replace(b"[PATCH 2/3]", b"AW: [PATCH 2/3] x"),
+            mail(2, subject="a question", message_id="r3@x", headers=plain("klingon"), text="?"),
+        ]
+    ),
+    "twice through two lists": lambda: mbox([*series(), *(one + b"____\nanother list\n" for one in series())]),
+    "sent by another": lambda: with_patch(1, lambda t: f"From: {AUTHOR}\n\n{t}", plain()).replace(
+        f"From: {AUTHOR}\nDate: Wed, 3 Jun 2026 19:43:28".encode(),
+        b"From: M <m@x.org>\nDate: Wed, 3 Jun 2026 19:43:28",
+    ),
+    "gzipped": lambda: gzip.compress(good()),
+    "folded and encoded subject": lambda: good().replace(
+        b"Subject: [PATCH 2/3] Add new.c", b"Subject: =?UTF-8?q?=5BPATCH_2/3=5D?=\n =?UTF-8?b?QWRk?= new.c"
+    ),
+    "other words in the brackets": lambda: good().replace(b"[PATCH ", b"[RFC PATCH net-next "),
+    "no cover letter": lambda: mbox(series()[1:]),
+    "no cover letter, later ones answer the first": lambda: mbox(
+        [mail(1, answers=None), *(mail(n, answers="t-1@example.org") for n in (2, 3))]
+    ),
+    "no thread": lambda: mbox([mail(n, answers=None) for n in range(4)]),
+    "deep thread": lambda: mbox([mail(0), *(mail(n, answers=f"t-{n - 1}@example.org") for n in (3, 1, 2))]),
+    "no Message-IDs": lambda: mbox([mail(n, answers=None, message_id=None) for n in (2, 3, 1)]),
+}

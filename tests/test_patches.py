@@ -165,7 +165,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     ),
     "setuid": (
         "diff --git a/s b/s\nnew file mode 104755\n--- /dev/null\n+++ b/s\n@@ -0,0 +1 @@\n+x\n",
-        "has the mode 104755",
+        "has the mode '104755'",
     ),
     "file becomes link": ("diff --git a/tool.sh b/tool.sh\nold mode 100755\nnew mode 120000\n", "is a symbolic link"),
     "link by index line": (git_diff("dir/one.c", head="index 1111111..2222222 120000\n"), "is a symbolic link"),
@@ -188,7 +188,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "index without hunks": ("diff --git a/x b/x\nindex 1111111..2222222 100644\n", "x has no hunk"),
     "mode without meaning": (
         "diff --git a/x b/x\nnew file mode 10064\n--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+b\n",
-        "has the mode 10064",
+        "has the mode '10064'",
     ),
 }
 
