@@ -46,8 +46,9 @@ def build(
     facts = made.product.metadata.get("build")
     if facts:
         print(
-            f"{facts['steps']} steps ({facts['steps_run']} run in the last of {facts['runs']}), {facts['jobs']} jobs, "
-            f"{facts['cpu_seconds']:.0f} s of CPU, largest process {human_size(facts['largest_process'])}"
+            f"{facts['steps']} steps, {facts['steps_run']} of them in the last call; "
+            f"{facts['cpu_seconds']:.0f} s of CPU in {facts['runs']} calls that were not killed, {facts['jobs']} jobs, "
+            f"largest process {human_size(facts['largest_process'])}"
         )
     print(made.product.path)
 
