@@ -34,7 +34,7 @@ IMAGES = {"x86_64": "arch/x86/boot/bzImage", "arm64": "arch/arm64/boot/Image"}
 # What one compiler or the final link of a kernel with debug info takes at most, bytes (measured: 0.8 GB for vmlinux.o).
 _MEMORY_EACH = 1 << 30
 _COMPILED = re.compile(r"^\s+(?:CC|AS|RUSTC|LD|AR|HOSTCC)\b.*\s(\S+)$")
-_FRAME = re.compile(r"stack frame size \((\d+)\) exceeds limit \((\d+)\)")
+_FRAME = re.compile(r"stack frame size \((\d+)\) exceeds limit")
 FRAME_LIMITS = (1024, 2048, 4096)  # bytes: what kernels ask of CONFIG_FRAME_WARN
 _TREE, _BUILD, _CCACHE = "/kdf/tree", "/kdf/build", "/kdf/ccache"
 
@@ -264,6 +264,7 @@ def _make(ready: Ready, out: Path) -> dict[str, Any]:
         compiled = compile_all(place)
         instrument.require(place.build_dir, ready.cell.instrument, place.log)
     build_dir = place.build_dir
+    final = survival.values((build_dir / ".config").read_text())
     kept = _collect(ready.cell.arch, build_dir, out)
     return {
         "cell": asdict(ready.cell),
@@ -274,7 +275,7 @@ def _make(ready: Ready, out: Path) -> dict[str, Any]:
         "files": kept,
         "make_seconds": round(compiled.seconds, 1),
         "warnings": len(compiled.warnings),
-        "frames": frames(compiled.warnings),
+        "frames": frames(compiled.warnings, int(final.get("FRAME_WARN", "0"))),
         "objects": compiled.objects,
         "jobs": place.jobs,
         "ccache": asdict(cache.read(place.statistics)),
@@ -291,14 +292,14 @@ class Compiled:
     objects: int
 
 
-def frames(warnings: Iterable[str]) -> dict[str, int]:
-    """Bytes -> number of functions with a larger frame, of FRAME_LIMITS; those below CONFIG_FRAME_WARN are not known.
+def frames(warnings: Iterable[str], limit: int) -> dict[str, int]:
+    """Bytes -> number of functions with a larger frame, for each of FRAME_LIMITS that clang was asked to warn of.
 
-    Empty if no frame was warned of. Format: clang's -Wframe-larger-than.
+    Args:
+        limit: CONFIG_FRAME_WARN, bytes; 0 asks for no warnings, so nothing is known. Format: clang's -Wframe-larger-than.
     """
-    found = [(int(match[1]), int(match[2])) for one in warnings if (match := _FRAME.search(one))]
-    asked = max((limit for _size, limit in found), default=0)
-    return {str(n): sum(size > n for size, _limit in found) for n in FRAME_LIMITS if n >= asked} if found else {}
+    sizes = [int(match[1]) for one in warnings if (match := _FRAME.search(one))]
+    return {str(n): sum(size > n for size in sizes) for n in FRAME_LIMITS if 0 < limit <= n}
 
 
 def compile_all(place: Workplace) -> Compiled:
