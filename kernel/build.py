@@ -296,7 +296,9 @@ def frames(warnings: Iterable[str], limit: int) -> dict[str, int]:
     """Bytes -> number of functions with a larger frame, for each of FRAME_LIMITS that clang was asked to warn of.
 
     Args:
-        limit: CONFIG_FRAME_WARN, bytes; 0 asks for no warnings, so nothing is known. Format: clang's -Wframe-larger-than.
+        limit: CONFIG_FRAME_WARN, bytes; 0 asks for no warnings, so nothing is known.
+
+    Format: clang's -Wframe-larger-than.
     """
     sizes = [int(match[1]) for one in warnings if (match := _FRAME.search(one))]
     return {str(n): sum(size > n for size in sizes) for n in FRAME_LIMITS if 0 < limit <= n}
