@@ -155,7 +155,8 @@ def _from_lists(message_id: str, log: Path | None) -> list[Mail]:
     """The thread of a mail from the archive of the kernel's lists, by b4.
 
     Raises:
-        InfraError: the archive does not give it.
+        UserError: the archive has no such mail.
+        InfraError: the archive is out of reach.
     """
     with tempfile.TemporaryDirectory(prefix="kdf-b4-") as scratch:
         own = {f"XDG_{kind}_HOME": f"{scratch}/{kind}" for kind in ("CACHE", "DATA", "CONFIG")}
@@ -164,6 +165,8 @@ def _from_lists(message_id: str, log: Path | None) -> list[Mail]:
         found = [path for path in Path(scratch).glob("thread*") if path.is_file()]
         if not done.ok or not found:
             said = next((line for line in reversed(done.tail) if line.strip()), "it said nothing")
+            if re.search(r"error: 404\b", said):
+                raise UserError(f"the archive has no mail <{message_id}>", "look at the Message-ID", log)
             reason = re.search(r"Failed to resolve '([^']+)'", said)
             raise InfraError(
                 f"b4 could not fetch <{message_id}>: {f'{reason[1]} does not resolve' if reason else said[:200]}",

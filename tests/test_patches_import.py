@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from core import process, program
+from core import program
 from core.errors import InfraError, UserError
 from dataflow import records
 from patches import incoming, mbox, posting
@@ -206,6 +206,10 @@ def server() -> Iterator[tuple[str, dict[str, bytes]]]:
             self.end_headers()
             self.wfile.write(page or b"")
 
+        def do_HEAD(self) -> None:  # b4 asks so whether the archive is there at all
+            self.send_response(200)
+            self.end_headers()
+
         def log_message(self, *words: object) -> None:
             pass
 
@@ -248,20 +252,19 @@ def test_from_an_address(
         incoming.read(str(tmp_path), sha256="0" * 64)
 
 
-def test_a_message_id_goes_to_b4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[list[str]] = []
-
-    def b4(argv: list[str], **options: object) -> process.Finished:
-        asked.append(argv)
-        (Path(argv[argv.index("-o") + 1]) / "thread.mbx").write_bytes(two_postings())
-        return process.Finished(tuple(argv), 0, (), 0.1)
-
-    monkeypatch.setattr(process, "run", b4)
+def test_a_message_id_goes_to_b4(
+    server: tuple[str, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The real b4, asked to look at an archive of this machine, which is all that its user can say to it.
+    base, pages = server
+    (tmp_path / "user-home/.gitconfig").write_text(f"[b4]\n\tmidmask = {base}/all/%s\n")
+    pages["/all/u-0%40example.org/t.mbox.gz"] = gzip.compress(two_postings())
     monkeypatch.setattr("patches.attest.attestations", lambda *_, **__: ())
-    found = incoming.read("<u-0@example.org>")
-    assert asked[0][1:4] == ["-m", "b4.command", "mbox"]
-    assert asked[0][-2:] == ["--", "u-0@example.org"]
+    found = incoming.read("<u-0@example.org>", log=tmp_path / "log")
     assert (found.source, found.posting.message_id) == ("Message-ID u-0@example.org", "u-0@example.org")
+    assert [patch.sha256 for patch in found.patches] == expected(tmp_path)
+    with pytest.raises(UserError, match=r"the archive has no mail <nobody@example\.org>"):
+        incoming.read("nobody@example.org", log=tmp_path / "log")
 
 
 def test_no_archive_is_the_machines_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
