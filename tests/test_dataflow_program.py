@@ -21,6 +21,8 @@ from dataflow import check, image, show, sites, symbols
 from dataflow.check import Fact
 from dataflow.records import RETURN
 from dataflow.types import Types
+from tests.buffers import Row
+from tests.layouts import encode
 from tests.test_pass_build import plugin_19  # noqa: F401  (a fixture)
 
 HEADER = r"""
@@ -539,3 +541,26 @@ def test_modules_are_read_where_they_were_loaded(which: str, tmp_path: Path, req
 def test_a_module_whose_file_is_gone_has_no_names(program: Program, tmp_path: Path) -> None:
     table = symbols.read(program.folder / "System.map")
     assert symbols.modules(tmp_path, {"m": {".text": 5}}, table, None) == ()
+
+
+@pytest.mark.parametrize("layout", ["K1", "K2", "K3", "K4"])
+def test_the_same_calls_in_each_layout_of_the_rfc(layout: str, program: Program, tmp_path: Path) -> None:
+    """What the program wrote, as a kernel of the RFC would have written it: the tree is the same."""
+    wanted = list(show.text(tour(program, tmp_path / "ours")))
+    moved = 0x2100_0000
+    one = tour(program, tmp_path / "ours", moved).capture
+    table = one.records()
+    kernel = kernel_of(program)
+    rows = []
+    for i in range(len(table)):
+        kind, pc, index = int(table.kind[i]), int(table.pc[i]), int(table.index[i])
+        size = kernel.code(pc - moved).of(kind, index)[0].size or 0
+        rows.append(
+            Row(kind, pc - (moved if layout == "K4" else 0), tuple(table.values(i)), index, size, int(table.pointer[i]))
+        )
+    (tmp_path / "tour.words").write_bytes(np.array(encode(rows, layout), dtype="<u8").tobytes())
+    described = json.loads((tmp_path / "ours" / "tour.json").read_text()) | {"layout": layout, "info": None}
+    (tmp_path / "tour.json").write_text(json.dumps(described))
+    text = list(show.text(show.prepare(tmp_path / "tour.json", program.folder)))
+    stack = re.compile(r"0x7ff[0-9a-f]{9}")
+    assert [stack.sub("", line) for line in text] == [stack.sub("", line) for line in wanted]
