@@ -156,3 +156,48 @@ def test_rustc_other_spellings(toolchain: Path, call: Call) -> None:
 def test_rustc_proc_macros_get_nothing(call: Call) -> None:
     got = call(*DATAFLOW, "--crate-type", "proc-macro", "x.rs", name="rustc")
     assert got == ["--crate-type", "proc-macro", "x.rs", "BOOTSTRAP="]
+
+
+# ---- the later postings' words: generation L1 says trace-, L3 says it too and takes other operands ----
+
+
+@pytest.mark.parametrize(
+    ("value", "variant"),
+    [
+        ("trace-args", "dataflow-args"),
+        ("trace-ret", "dataflow-ret"),
+        ("trace-args,trace-ret", "dataflow-args-ret"),
+        ("trace-args,dataflow-ret", "dataflow-args-ret"),
+    ],
+)
+def test_both_spellings(toolchain: Path, call: Call, value: str, variant: str) -> None:
+    assert call(f"-fsanitize-coverage={value}", "-c", "x.c") == [*loading(toolchain, variant), "-c", "x.c"]
+    assert call(f"-fsanitize-coverage={value}", "-fno-sanitize-coverage=trace-args,dataflow-ret", "x.c")[-1] == "x.c"
+
+
+def test_trace_pc_is_none_of_them(toolchain: Path, call: Call) -> None:
+    got = call("-fsanitize-coverage=trace-pc,trace-args", "x.c")
+    assert got == [*loading(toolchain, "dataflow-args", alone=False), "-fsanitize-coverage=trace-pc", "x.c"]
+
+
+def test_rustc_takes_both_spellings(toolchain: Path, call: Call) -> None:
+    trace = [word.replace("dataflow-", "trace-") for word in DATAFLOW]
+    assert call(*trace, "x.rs", name="rustc") == call(*DATAFLOW, "x.rs", name="rustc")
+    got = call(*KCOV, *trace, "x.rs", name="rustc")
+    assert got == ["x.rs", *KCOV, f"-Zllvm-plugins={toolchain}/lib/dataflow-args-ret.so", "BOOTSTRAP=1"]
+
+
+def test_by_value_knows_the_later_words_only(tmp_path: Path) -> None:
+    """Who says dataflow-args takes addresses: a clang that passes values must not know the word."""
+    (tmp_path / "bin").mkdir()
+    defines = ["-DKDF_BY_VALUE", '-DKDF_CLANG="/bin/echo"']
+    front = tmp_path / "bin" / "clang"
+    subprocess.run([str(CC), "-Wall", "-Wextra", "-Werror", *defines, str(PASS / "front.c"), "-o", front], check=True)
+
+    def said(*words: str) -> str:
+        return subprocess.run([front, *words], capture_output=True, check=True, text=True).stdout
+
+    assert said("-fsanitize-coverage=dataflow-args", "x.c") == "-fsanitize-coverage=dataflow-args x.c\n"
+    assert f"-fpass-plugin={tmp_path}/lib/dataflow-args.so" in said("-fsanitize-coverage=trace-args", "x.c")
+    mixed = said("-fsanitize-coverage=trace-args,dataflow-ret", "x.c")
+    assert "-fsanitize-coverage=dataflow-ret" in mixed

@@ -8,6 +8,9 @@
  *   clang   -fsanitize-coverage=dataflow-args,dataflow-ret
  *   rustc   -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-dataflow-args ...
  *
+ * The later postings say trace-args and trace-ret instead, first with the same callbacks (generation L1), then with others
+ * (L3). A toolchain of generation L3 knows these words only: who says dataflow-args takes addresses, not values.
+ *
  * The real compilers are settled when this is compiled: KDF_CLANG, KDF_CLANGXX, KDF_RUSTC. KDF_IDENTITY is only there
  * to make the program of two toolchains differ, because compiler caches look at the compiler's file.
  */
@@ -39,11 +42,37 @@ __attribute__((used)) static const char identity[] = "kcov-dataflow-kit front " 
 
 enum { ARGS = 1, RET = 2 };
 static const char *const variants[] = { NULL, "dataflow-args.so", "dataflow-ret.so", "dataflow-args-ret.so" };
+static const char *const words_of[][2] = {
+#ifndef KDF_BY_VALUE
+	{ "dataflow-args", "dataflow-ret" },
+#endif
+	{ "trace-args", "trace-ret" },
+};
+enum { SPELLINGS = sizeof(words_of) / sizeof(*words_of) };
 
 struct list {
 	char **at;
 	size_t count, room;
 };
+
+/* What one of our words asks for; 0 for any other. */
+static int asked_by(const char *word, size_t n)
+{
+	for (int i = 0; i < SPELLINGS; i++)
+		for (int what = 0; what < 2; what++)
+			if (strlen(words_of[i][what]) == n && !strncmp(word, words_of[i][what], n))
+				return what ? RET : ARGS;
+	return 0;
+}
+
+/* Whether one of our words is in a text, in whatever place. */
+static bool speaks(const char *text)
+{
+	for (int i = 0; i < SPELLINGS; i++)
+		if (strstr(text, words_of[i][0]) || strstr(text, words_of[i][1]))
+			return true;
+	return false;
+}
 
 static void die(const char *format, ...)
 {
@@ -146,7 +175,7 @@ static void open_files(struct list *to, char **words, size_t count, bool rust, i
 		char *text = words[i][0] == '@' && depth < 16 ? contents(words[i] + 1) : NULL;
 		struct list inner = { 0 };
 
-		if (!text || (!strstr(text, "dataflow-") && !strchr(text, '@'))) {
+		if (!text || (!speaks(text) && !strchr(text, '@'))) {
 			add(to, words[i]);
 			free(text);
 			continue;
@@ -163,7 +192,7 @@ static void open_files(struct list *to, char **words, size_t count, bool rust, i
 static bool speaks_of_dataflow(const struct list *words)
 {
 	for (size_t i = 1; i < words->count; i++)
-		if (strstr(words->at[i], "dataflow-"))
+		if (speaks(words->at[i]))
 			return true;
 	return false;
 }
@@ -217,8 +246,7 @@ static char *without_dataflow(const char *values, bool on, int *wanted, unsigned
 
 	while (*values) {
 		size_t n = strcspn(values, ",");
-		int bit = n == 13 && !strncmp(values, "dataflow-args", n) ? ARGS :
-			  n == 12 && !strncmp(values, "dataflow-ret", n)  ? RET : 0;
+		int bit = asked_by(values, n);
 
 		if (bit) {
 			*wanted = on ? *wanted | bit : *wanted & ~bit;
@@ -256,7 +284,7 @@ static void translate_clang(const struct list *in, struct list *out)
 		} else if (on || off) {
 			char *left = without_dataflow(on ? on : off, on, &wanted, &other);
 
-			if (*left || !strstr(in->at[i], "dataflow-"))
+			if (*left || !speaks(in->at[i]))
 				add(&rest, joined(on ? "-fsanitize-coverage=" : "-fno-sanitize-coverage=", left));
 		} else {
 			add(&rest, in->at[i]);
@@ -332,6 +360,7 @@ static void translate_rustc(const struct list *in, struct list *out)
 		const char *llvm = codegen(in->at + i, in->count - i, "llvm-args", &used);
 		const char *pass = llvm ? NULL : codegen(in->at + i, in->count - i, "passes", &used);
 		char *text = llvm || pass ? joined(llvm ? llvm : pass, "") : NULL;
+		const char *ours;
 		char *save;
 
 		if (!text) {
@@ -342,14 +371,12 @@ static void translate_rustc(const struct list *in, struct list *out)
 		for (char *word = strtok_r(text, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
 			if (pass)
 				add_once(&passes, word);
-			else if (!strcmp(word, "-sanitizer-coverage-dataflow-args"))
-				wanted |= ARGS;
-			else if (!strcmp(word, "-sanitizer-coverage-dataflow-ret"))
-				wanted |= RET;
-			else if (after(word, "-sanitizer-coverage-"))
-				kcov |= add_once(&options, word) && !after(word, "-sanitizer-coverage-level=");
-			else
+			else if (!(ours = after(word, "-sanitizer-coverage-")))
 				add(&options, joined(word, ""));
+			else if (asked_by(ours, strlen(ours)))
+				wanted |= asked_by(ours, strlen(ours));
+			else
+				kcov |= add_once(&options, word) && !after(word, "-sanitizer-coverage-level=");
 		}
 	}
 	add(out, in->at[0]);
