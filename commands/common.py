@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from core.errors import printable
+
 if TYPE_CHECKING:
     from kernel.cell import Cell
 
@@ -75,7 +77,7 @@ def print_json(value: Any) -> None:
 
 def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
     """Rows as a plain table with the given columns; nothing is cut, so that it can be read by programs as well."""
-    texts = [[str(row.get(column, "")) for column in columns] for row in rows]
+    texts = [[printable(str(row.get(column, ""))) for column in columns] for row in rows]
     widths = [max([len(column), *(len(line[i]) for line in texts)]) for i, column in enumerate(columns)]
     for line in [list(columns), *texts]:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())

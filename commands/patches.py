@@ -89,7 +89,7 @@ def import_(
 ) -> None:
     """Check a series from outside and keep it. Example: ./invoke patches.import theirs --from thread.mbox"""
     from core import store
-    from core.errors import UserError
+    from core.errors import UserError, printable
     from patches import incoming, series
 
     if not from_:
@@ -111,14 +111,14 @@ def import_(
         facts = {"left_out": left, "trailers": found.posting.trailers, "revision": found.posting.version}
         print_json({**facts, "name": name, "content": kept.content, "message_id": kept.message_id, "patches": rows})
         return
-    print(f"{name}: {kept.subject} (v{found.posting.version}, {kept.author}), {len(kept.patches)} patches")
+    print(printable(f"{name}: {kept.subject} (v{found.posting.version}, {kept.author}), {len(kept.patches)} patches"))
     print_table(rows, ("patch", "from", "attestation", "trailers"))
-    for where, reason in left:
-        print(f"left out: {where} {reason}")
+    told = [f"left out: {where} {reason}" for where, reason in left]
     if len(found.posting.senders) > 1:
-        print(f"sent by several: {', '.join(found.posting.senders)}")
-    print(f"Message-ID: {kept.message_id or 'none'}\ncontent: {kept.content}")
-    print(f"generation: {kept.generation or 'not given'}, layout: {kept.layout or 'not given'}")
+        told.append(f"sent by several: {', '.join(found.posting.senders)}")
+    told.append(f"Message-ID: {kept.message_id or 'none'}\ncontent: {kept.content}")
+    told.append(f"generation: {kept.generation or 'not given'}, layout: {kept.layout or 'not given'}")
+    print(printable("\n".join(told)))
     print(f"in {series.imported_place(name)}; next: ./invoke patches.check {name}")
 
 

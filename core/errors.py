@@ -61,6 +61,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return ""
 
 
+def printable(text: str) -> str:
+    """A text without what would move a terminal's cursor, colour it or turn its direction; lines and tabs stay.
+
+    Much of what is said quotes what came from outside: patches, mails, consoles of guests.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
+
+
 def describe(error: KitError) -> str:
     """The lines that a user sees: what happened, what to do, where the log is."""
     lines = [f"error: {error.message}"]
@@ -68,4 +78,4 @@ def describe(error: KitError) -> str:
         lines.append(f"  do: {error.hint}")
     if error.log is not None:
         lines.append(f"  log: {error.log}")
-    return "\n".join(lines)
+    return printable("\n".join(lines))

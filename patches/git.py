@@ -76,7 +76,7 @@ def touched(tree: Path, patch: Path, name: str) -> list[str]:
     done = apply(tree, patch, "--numstat", "-z")
     if done.code != 0:
         said = "; ".join(line.removeprefix("error: ") for line in done.err.splitlines() if line.strip())
-        raise UserError(f"{name} is malformed: git says: {said}")
+        raise UserError(f"{name} is malformed: git says: {said[:300]}")
     return [entry.split("\t", 2)[2] for entry in done.out.split("\0") if entry.count("\t") >= 2]
 
 

@@ -226,6 +226,8 @@ def write(name: str, incoming: Incoming, generation: str | None = None, layout: 
     with store.lock(f"series-{name}"), store.disk_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.exists():
+            if not (place / series.FILE.name).is_file():
+                raise UserError(f"{place} is there and holds no series", "remove it, or take another name")
             before = series.load(name)
             if [patch.sha256 for patch in before.patches] != [patch.sha256 for patch in incoming.patches]:
                 raise UserError(

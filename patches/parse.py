@@ -27,7 +27,7 @@ class Hunk:
         end: the first line behind it.
         old_start: line of the file where it says that it belongs.
         added, removed: numbers of lines.
-        header: its first line, as it can be shown.
+        header: its first line.
     """
 
     at: int
@@ -205,11 +205,6 @@ def _plain_names(change: FileChange, old_line: str, new_line: str) -> None:
         change.kind = "delete"
 
 
-def _shown(line: str) -> str:
-    """A line without what would move a terminal's cursor or colour it."""
-    return "".join(c if c.isprintable() else " " if c == "\t" else "?" for c in line.rstrip("\r"))
-
-
 def _hunk(lines: list[str], start: int, name: str) -> tuple[Hunk, int]:
     """The hunk whose header is at `start`, and the index of the line behind it."""
     found = _HUNK.match(lines[start])
@@ -242,4 +237,4 @@ def _hunk(lines: list[str], start: int, name: str) -> tuple[Hunk, int]:
         i += 1
     if i < len(lines) and lines[i].startswith("\\"):
         i += 1
-    return Hunk(start + 1, i + 1, int(found[1]), added, removed, _shown(lines[start])), i
+    return Hunk(start + 1, i + 1, int(found[1]), added, removed, lines[start].rstrip("\r")), i

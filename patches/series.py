@@ -139,7 +139,10 @@ def _own(name: str, shipped: Series | None) -> Series:
     entries = _shipped(place / FILE.name)
     if list(entries) != [name]:
         raise UserError(f"{place / FILE.name}: expected exactly the series {name}")
-    series = replace(_series(name, entries[name], place), imported=True)
+    try:
+        series = replace(_series(name, entries[name], place), imported=True)
+    except UserError as error:
+        raise UserError(error.message, f"remove {place} and import it again") from None
     if shipped is not None and (not shipped.fetch or shipped.fetch != series.message_id):
         raise UserError(
             f"{place} has the name of the shipped series {name} and is another one", "rename or remove that directory"

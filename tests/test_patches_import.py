@@ -60,6 +60,18 @@ def test_an_answer_with_a_patch_of_its_own_is_not_the_next_patch(tmp_path: Path)
     assert len(read(tmp_path, mails.mbox([one, other]), cover="b@x").patches) == 1
 
 
+def test_what_stands_in_a_mail_is_shown_without_tricks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = (
+        good().replace(b"t-0@example.org", b"t-\xe2\x80\xae0@example.org").replace(b"a cover", b"a \xe2\x80\xae cover")
+    )
+    (tmp_path / "in.mbox").write_bytes(data)
+    assert program.main(["patches.import", "x", "--from", str(tmp_path / "in.mbox")]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("x: a ? cover letter (v1, ")
+    assert "Message-ID: t-?0@example.org" in out
+    assert "\u202e" not in out
+
+
 def test_several_senders_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine = mails.series()
     mine[2] = mine[2].replace(b"From: Ada Author <ada@", b"From: Eve Author <eve@")
@@ -321,6 +333,12 @@ def test_names(tmp_path: Path) -> None:
         names.load("mime")
 
 
+def test_a_directory_of_another_kind_is_left_alone(tmp_path: Path) -> None:
+    names.imported_place("mine").mkdir(parents=True)
+    with pytest.raises(UserError, match="is there and holds no series"):
+        incoming.write("mine", read(tmp_path, good()))
+
+
 def test_a_posting_that_is_not_shipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wanted = names.load_all()["rfc-v1"]
     assert (wanted.here, wanted.patches, wanted.generation, wanted.layout) == ("not here", (), "L0", "K1")
@@ -350,8 +368,9 @@ def test_an_altered_patch_is_noticed_and_a_killed_import_is_repeated(tmp_path: P
     assert not beside.exists()
     assert len(mine.patches) == 3
     mine.patches[0].path.write_text("x")
-    with pytest.raises(UserError, match=r"is not the patch that series\.yaml pins"):
+    with pytest.raises(UserError, match=r"is not the patch that series\.yaml pins") as error:
         names.load("mine")
+    assert error.value.hint == f"remove {names.imported_place('mine')} and import it again"
     mine.patches[0].path.unlink()
     with pytest.raises(UserError, match=r"there is no patch 0001-dir-say-five\.patch"):
         names.load("mine")
@@ -359,4 +378,4 @@ def test_an_altered_patch_is_noticed_and_a_killed_import_is_repeated(tmp_path: P
 
 def test_the_words_of_a_series_are_those_of_compilers() -> None:
     assert set(names.GENERATIONS) == set(probe.GENERATIONS)
-    assert set(records.LAYOUTS) <= set(names.LAYOUTS)
+    assert set(records.LAYOUTS) == set(names.LAYOUTS)
