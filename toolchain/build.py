@@ -84,7 +84,12 @@ def current_inputs(own: names.ToolchainSpec) -> dict[str, Any]:
         from toolchain import llvm
 
         return llvm.current(own)
-    return {"pass": _pass_hash(), "llvm": own.llvm}
+    return {"pass": _pass_hash(), "llvm": own.llvm, **_chosen(own)}
+
+
+def _chosen(own: names.ToolchainSpec) -> dict[str, str]:
+    """The generation of a plugin, where it is not the usual one: those keys stay what they were."""
+    return {} if own.generation == "L0" else {"generation": own.generation}
 
 
 def _host_packages(packages: Sequence[str]) -> list[str]:
@@ -169,6 +174,7 @@ def ensure(
         "packages": packages,
         "runtime": where,
         "machine": platform.machine(),
+        **_chosen(own),
     }
     if there := _obtain(shared, [inputs]):
         return Toolchain(name, there, where, made, packages)
@@ -178,7 +184,7 @@ def ensure(
 
         mounts = [Mount(PASS_FOLDER, "/kdf/pass"), Mount(tmp, INSIDE, writable=True)]
         with runtime.open_session(where, image=made, mounts=mounts) as session:
-            plugin.build(session, own.llvm, PASS_FOLDER, tmp, with_pass=own.kind == "plugin")
+            plugin.build(session, own.llvm, PASS_FOLDER, tmp, with_pass=own.kind == "plugin", generation=own.generation)
         return {}
 
     return Toolchain(name, store.make("toolchain", inputs, work), where, made, packages)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.data import load_yaml
 from core.errors import UserError, nearest
-from toolchain import image, recipe
+from toolchain import image, plugin, recipe
 from toolchain.recipe import Variable
 
 FILE = Path(__file__).parent / "toolchains.yaml"
@@ -23,6 +23,7 @@ class ToolchainSpec:
         kind: `plugin`, `stock` or `patched`.
         llvm: major version of LLVM.
         image: the image that it runs in.
+        generation: of the callbacks of a plugin's pass, one of `plugin.GENERATIONS`.
         source: what a patched one is compiled from, an entry of sources.yaml; else empty.
         variables: what a patched one has in place of its recipe's variables, and besides them.
     """
@@ -34,6 +35,7 @@ class ToolchainSpec:
     image: str
     source: str = ""
     variables: Mapping[str, Variable] = field(default_factory=dict)
+    generation: str = "L0"
 
 
 def load() -> tuple[dict[str, ToolchainSpec], tuple[str, ...]]:
@@ -47,7 +49,7 @@ def load() -> tuple[dict[str, ToolchainSpec], tuple[str, ...]]:
     images = image.specs()[1]
     found: dict[str, ToolchainSpec] = {}
     for name, node in root.mapping("toolchains").items():
-        node.only("about", "kind", "llvm", "image", "source", "variables")
+        node.only("about", "kind", "llvm", "image", "generation", "source", "variables")
         kind, on = node.string("kind"), node.string("image")
         if kind not in KINDS:
             raise node.get("kind").error(f"there is no kind {kind}{nearest(kind, KINDS)}")
@@ -57,8 +59,17 @@ def load() -> tuple[dict[str, ToolchainSpec], tuple[str, ...]]:
         for key in ("source", "variables"):
             if node.has(key) and kind != "patched":
                 raise node.get(key).error("only a patched toolchain is made from a source")
+        generation = node.string("generation", "L0")
+        if generation not in plugin.GENERATIONS:
+            raise node.get("generation").error(
+                f"no pass emits generation {generation}{nearest(generation, plugin.GENERATIONS)}"
+            )
+        if node.has("generation") and kind != "plugin":
+            raise node.get("generation").error("only a plugin's generation can be chosen")
         variables = recipe.read_variables(node, "variables") if node.has("variables") else {}
-        found[name] = ToolchainSpec(name, node.string("about"), kind, node.integer("llvm"), on, source, variables)
+        found[name] = ToolchainSpec(
+            name, node.string("about"), kind, node.integer("llvm"), on, source, variables, generation
+        )
     preferred = tuple(root.strings("preferred"))
     for name in preferred:
         if name not in found:

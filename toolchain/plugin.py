@@ -21,6 +21,9 @@ MANIFEST = "manifest.json"
 
 # Bit 0 arguments, bit 1 return values: variant.c and front.c count the same way.
 VARIANTS: Mapping[str, int] = {"dataflow-args": 1, "dataflow-ret": 2, "dataflow-args-ret": 3}
+_BY_VALUE = 4  # bit 2 of variant.c
+# Generations that the pass can emit; L1 has the same callbacks as L0 under other flags, and its front knows both.
+GENERATIONS = ("L0", "L3")
 
 # What the kernel's Makefile takes from LLVM= (7.1: Makefile, tools/scripts), and what our tests and readers use.
 TOOLS = (
@@ -79,11 +82,20 @@ def _compile(session: Session, argv: Sequence[str], what: str, log: Path) -> Non
 
 
 def _build_pass(
-    session: Session, llvm: _Llvm, sources: Path, objects: Path, lib: Path, log: Path, *, fault: int | None = None
+    session: Session,
+    llvm: _Llvm,
+    sources: Path,
+    objects: Path,
+    lib: Path,
+    log: Path,
+    *,
+    fault: int | None = None,
+    generation: str = "L0",
 ) -> None:
     """Compile the pass once and link it once per variant.
 
     Args:
+        generation: of the callbacks that it emits, one of `GENERATIONS`.
         fault: link only `dataflow-args-ret`, with this deliberate mistake in it (tests of the verification).
     """
     cxx = [f"{llvm.bindir}/clang++", *llvm.cxxflags, "-O2", "-fPIC", "-fno-rtti", "-fvisibility=hidden", "-Wall"]
@@ -99,7 +111,8 @@ def _build_pass(
         if fault is not None and number != 3:
             continue
         own = session.path(objects / f"{variant}.o")
-        define = [f"-DKCOV_DATAFLOW_VARIANT={number}", f"-DKCOV_DATAFLOW_FAULT={fault or 0}"]
+        bits = number | (_BY_VALUE if generation == "L3" else 0)
+        define = [f"-DKCOV_DATAFLOW_VARIANT={bits}", f"-DKCOV_DATAFLOW_FAULT={fault or 0}"]
         source = session.path(sources / "variant.c")
         _compile(session, [f"{llvm.bindir}/clang", "-O2", "-fPIC", "-fvisibility=hidden", *define, "-c", source,
                            "-o", own], "variant.c", log)  # fmt: skip
@@ -160,7 +173,9 @@ def describe(session: Session, tools: str, version: str, root: Path, rustc: str 
     }
 
 
-def build(session: Session, major: int, sources: Path, root: Path, *, with_pass: bool = True) -> dict[str, Any]:
+def build(
+    session: Session, major: int, sources: Path, root: Path, *, with_pass: bool = True, generation: str = "L0"
+) -> dict[str, Any]:
     """Fill a directory with a toolchain.
 
     Args:
@@ -169,6 +184,7 @@ def build(session: Session, major: int, sources: Path, root: Path, *, with_pass:
         sources: `toolchain/pass`.
         root: an empty directory.
         with_pass: without, `bin/` only links to the stock programs (for controls).
+        generation: of its callbacks, one of `GENERATIONS`.
 
     Returns:
         The manifest, as written to `manifest.json`.
@@ -187,16 +203,18 @@ def build(session: Session, major: int, sources: Path, root: Path, *, with_pass:
     if with_pass:
         objects = root / ".objects"
         objects.mkdir()
-        _build_pass(session, llvm, sources, objects, lib, log)
+        _build_pass(session, llvm, sources, objects, lib, log, generation=generation)
         store.remove_tree(objects)
-        _build_front(session, llvm, sources, root, rustc, log)
+        _build_front(session, llvm, sources, root, rustc, log, generation)
     else:
         for name, real in (("clang", f"{llvm.bindir}/clang"), ("clang++", f"{llvm.bindir}/clang++"), ("rustc", rustc)):
             if real:
                 (bin_folder / name).symlink_to(real)
     manifest = describe(session, llvm.bindir, llvm.version, root, rustc)
-    if with_pass and manifest["generation"] != "L0":
-        raise UnderTest(f"the finished toolchain calls {manifest['callbacks']}, which is not generation L0", log=log)
+    if with_pass and manifest["generation"] != generation:
+        raise UnderTest(
+            f"the finished toolchain calls {manifest['callbacks']}, which is not generation {generation}", log=log
+        )
     store.write_json(root / MANIFEST, manifest)
     return manifest
 
@@ -225,13 +243,23 @@ def build_beside(session: Session, tools: str, sources: Path, root: Path) -> Non
     _build_front(session, llvm, sources, root, None, root / "build.log")
 
 
-def _build_front(session: Session, llvm: _Llvm, sources: Path, root: Path, rustc: str | None, log: Path) -> None:
+def _build_front(
+    session: Session,
+    llvm: _Llvm,
+    sources: Path,
+    root: Path,
+    rustc: str | None,
+    log: Path,
+    generation: str = "L0",
+) -> None:
     """One static program under three names; its identity makes the fronts of two toolchains differ as files."""
     version = output(session, [f"{llvm.bindir}/clang", "--version"])[0]
     plugins = {p.name: store.hash_file(p) for p in sorted((root / "lib").iterdir())}
     identity = store.key_of({"clang": version, "plugins": plugins, "rustc": rustc})
     real = {"CLANG": f"{llvm.bindir}/clang", "CLANGXX": f"{llvm.bindir}/clang++", "RUSTC": rustc or "rustc-is-missing"}
     defines = [f'-DKDF_{name}="{value}"' for name, value in (*real.items(), ("IDENTITY", identity))]
+    if generation == "L3":
+        defines.append("-DKDF_BY_VALUE")
     front = root / "bin" / "clang"
     _compile(session, [f"{llvm.bindir}/clang", "-O2", "-static", "-Wall", "-Wextra", *defines,
                        session.path(sources / "front.c"), "-o", session.path(front)], "front.c", log)  # fmt: skip

@@ -11,6 +11,8 @@
 #include "llvm/Transforms/Instrumentation/KcovDataflow.h"
 #endif
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/PostOrderIterator.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallPtrSet.h"
 #include "llvm/ADT/SmallVector.h"
@@ -21,6 +23,7 @@
 #include "llvm/IR/DataLayout.h"
 #include "llvm/IR/DebugInfoMetadata.h"
 #include "llvm/IR/DebugProgramInstruction.h"
+#include "llvm/IR/Dominators.h"
 #include "llvm/IR/Function.h"
 #include "llvm/IR/GlobalAlias.h"
 #include "llvm/IR/IRBuilder.h"
@@ -53,6 +56,11 @@ constexpr StringLiteral RetCallback = "__sanitizer_cov_trace_ret";
 // that the source may assign to). P is counted from 1, as in DWARF.
 constexpr StringLiteral ArgNote = "kcov-dataflow-arg";
 constexpr StringLiteral FunctionNote = "kcov-dataflow-params";
+
+// By value only, and only until the last pass: one operand per function that may
+// be reported, its subprogram and the parameters whose value at entry the debug
+// records do not tell ("P,P,..."). Unlike attributes it outlives inlining.
+constexpr StringLiteral InlineNote = "kcov.dataflow.unsure";
 
 /// Some bytes of a parameter, or its address.
 struct Piece {
@@ -579,7 +587,26 @@ void writeNotes(Function &F, const ParameterList &Params) {
   F.addFnAttr(FunctionNote, Note);
 }
 
+/// What the records of an inlined copy must not be asked: a parameter that the
+/// source assigns to has records of later values as well, and only those may be
+/// left; one that lies in memory may change there.
+void writeInlineNote(Function &F, const ParameterList &Params) {
+  DISubprogram *SP = F.getSubprogram();
+  if (!SP)
+    return;
+  std::string Unsure;
+  for (unsigned I = 0; I < Params.size(); ++I)
+    if (Params[I].Assigned || Params[I].Pieces.empty() ||
+        any_of(Params[I].Pieces, [](const Piece &P) { return P.IsAddress; }))
+      Unsure += utostr(I + 1) + ",";
+  LLVMContext &C = F.getContext();
+  F.getParent()->getOrInsertNamedMetadata(InlineNote)->addOperand(
+      MDNode::get(C, {SP, MDString::get(C, Unsure)}));
+}
+
 void removeNotes(Module &M) {
+  if (NamedMDNode *N = M.getNamedMetadata(InlineNote))
+    M.eraseNamedMetadata(N);
   for (Function &F : M) {
     F.removeFnAttr(FunctionNote);
     for (Argument &A : F.args())
@@ -667,6 +694,165 @@ void findConstants(Function &F, ParameterList &Params) {
 }
 
 //===----------------------------------------------------------------------===//
+// Inlined functions
+//===----------------------------------------------------------------------===//
+
+/// One inlined call: where its code begins, and what is known of its parameters.
+struct Frame {
+  const DILocation *InlinedAt = nullptr;
+  DISubprogram *SP = nullptr;
+  BasicBlock::iterator Start;
+  ParameterList Params;
+};
+
+using UnsureParameters = DenseMap<const DISubprogram *, SmallVector<unsigned, 4>>;
+
+UnsureParameters readInlineNotes(Module &M) {
+  UnsureParameters Found;
+  NamedMDNode *Notes = M.getNamedMetadata(InlineNote);
+  for (unsigned I = 0; Notes && I < Notes->getNumOperands(); ++I) {
+    const MDNode *N = Notes->getOperand(I);
+    auto *SP = dyn_cast_or_null<DISubprogram>(N->getOperand(0));
+    auto *List = dyn_cast_or_null<MDString>(N->getOperand(1));
+    if (!SP || !List)
+      continue;
+    SmallVector<unsigned, 4> &Params = Found[SP];
+    SmallVector<StringRef, 8> Words;
+    List->getString().split(Words, ',', -1, /*KeepEmpty=*/false);
+    for (StringRef W : Words)
+      if (unsigned P = 0; !W.getAsInteger(10, P))
+        Params.push_back(P);
+  }
+  return Found;
+}
+
+/// Finds the inlined calls of a function by the locations of its instructions,
+/// and the values of their parameters by the debug records.
+class FrameFinder {
+public:
+  FrameFinder(Function &F, const UnsureParameters &Unsure)
+      : F(F), DL(F.getParent()->getDataLayout()), Unsure(Unsure), DT(F) {}
+
+  SmallVector<Frame, 0> find() {
+    SmallVector<Frame, 0> Found;
+    if (!F.getSubprogram())
+      return Found;
+    ReversePostOrderTraversal<Function *> Order(&F);
+    for (BasicBlock *BB : Order)
+      for (Instruction &I : *BB)
+        addFrames(I);
+    for (BasicBlock *BB : Order)
+      for (Instruction &I : *BB)
+        for (DbgVariableRecord &R : filterDbgVars(I.getDbgRecordRange()))
+          readRecord(R);
+    for (auto &[At, One] : Frames)
+      if (any_of(One.Params,
+                 [](const Parameter &P) { return !P.Pieces.empty(); }))
+        Found.push_back(std::move(One));
+    return Found;
+  }
+
+private:
+  Function &F;
+  const DataLayout &DL;
+  const UnsureParameters &Unsure;
+  DominatorTree DT;
+  MapVector<const DILocation *, Frame> Frames;
+
+  void addFrames(Instruction &I) {
+    const DILocation *Loc = I.getDebugLoc().get();
+    if (!Loc || isa<AllocaInst>(I) || isa<PHINode>(I))
+      return;
+    SmallVector<const DILocation *, 4> Chain;
+    for (; Loc->getInlinedAt(); Loc = Loc->getInlinedAt())
+      Chain.push_back(Loc);
+    for (const DILocation *Inner : reverse(Chain)) {
+      DISubprogram *SP = Inner->getScope()->getSubprogram();
+      if (Frames.count(Inner->getInlinedAt()) || !SP || !Unsure.count(SP))
+        continue;
+      std::optional<BasicBlock::iterator> Start = startAt(I);
+      if (!Start)
+        continue;
+      Frame One{Inner->getInlinedAt(), SP, *Start, {}};
+      if (const DISubroutineType *T = SP->getType(); T && T->getTypeArray()) {
+        auto Types = T->getTypeArray();
+        for (unsigned P = 1; P < Types.size() && Types[P]; ++P)
+          One.Params.push_back({{}, false, Types[P]});
+      }
+      Frames.insert({Inner->getInlinedAt(), std::move(One)});
+    }
+  }
+
+  /// The place before an instruction, if a call can be there.
+  static std::optional<BasicBlock::iterator> startAt(Instruction &I) {
+    BasicBlock *BB = I.getParent();
+    BasicBlock::iterator First = BB->getFirstInsertionPt();
+    if (First == BB->end())
+      return std::nullopt;
+    BasicBlock::iterator At =
+        I.isEHPad() || I.comesBefore(&*First) ? First : I.getIterator();
+    return afterTailCall(At) ? std::nullopt : std::optional(At);
+  }
+
+  /// Nothing may stand between a musttail call and its return.
+  static bool afterTailCall(BasicBlock::iterator At) {
+    const CallInst *C = At->getParent()->getTerminatingMustTailCall();
+    return C && C->comesBefore(&*At);
+  }
+
+  void readRecord(DbgVariableRecord &R) {
+    const DILocalVariable *Var = R.getVariable();
+    auto It = Frames.find(R.getDebugLoc().getInlinedAt());
+    unsigned P = Var->getArg();
+    if (!P || It == Frames.end() || !R.isDbgValue() || R.isKillLocation() ||
+        R.getNumVariableLocationOps() != 1 || P > 4096)
+      return;
+    Frame &One = It->second;
+    if (Var->getScope()->getSubprogram() != One.SP ||
+        is_contained(Unsure.find(One.SP)->second, P))
+      return;
+    if (One.Params.size() < P)
+      One.Params.resize(P);
+    Parameter &Param = One.Params[P - 1];
+    Param.Type = Var->getType();
+    const DIExpression *E = R.getExpression();
+    auto Fragment = E->getFragmentInfo();
+    Value *V = R.getVariableLocationOp(0);
+    if (E->getNumElements() != (Fragment ? 3u : 0u) ||
+        (Fragment && (Fragment->OffsetInBits % 8 || Fragment->SizeInBits % 8)) ||
+        isa<UndefValue>(V) || !V->getType()->isSized() ||
+        V->getType()->isScalableTy())
+      return;
+    Piece Part{V, Fragment ? Fragment->OffsetInBits / 8 : 0,
+               Fragment ? Fragment->SizeInBits / 8
+                        : DL.getTypeStoreSize(V->getType()).getFixedValue(),
+               false};
+    for (const Piece &Old : Param.Pieces)
+      if (Part.Offset < Old.Offset + Old.Size &&
+          Old.Offset < Part.Offset + Part.Size)
+        return;
+    if (reach(One, V))
+      Param.Pieces.push_back(Part);
+  }
+
+  /// Whether a value is there when the frame begins, or soon after it: then the
+  /// frame is reported from below the value's definition.
+  bool reach(Frame &One, Value *V) {
+    auto *I = dyn_cast<Instruction>(V);
+    if (!I || DT.dominates(I, &*One.Start))
+      return isa<Argument, Constant>(V) || I;
+    if (I->getParent() != One.Start->getParent() || I->isTerminator())
+      return false;
+    BasicBlock::iterator After = std::next(I->getIterator());
+    if (afterTailCall(After))
+      return false;
+    if (One.Start->comesBefore(&*After))
+      One.Start = After;
+    return true;
+  }
+};
+
+//===----------------------------------------------------------------------===//
 // Instrumentation
 //===----------------------------------------------------------------------===//
 
@@ -687,8 +873,13 @@ public:
           !(fault(17) && F.hasLocalLinkage()) &&
           !(fault(11) && F.isVarArg()))
         Work.push_back({&F, Options.TraceArgs ? parameters(F) : ParameterList()});
+    if (Options.ByValue)
+      Unsure = readInlineNotes(M);
     for (auto &[F, Params] : Work)
-      instrument(*F, Params);
+      if (Options.ByValue)
+        instrumentByValue(*F, Params);
+      else
+        instrument(*F, Params);
     return !Work.empty();
   }
 
@@ -699,6 +890,7 @@ private:
   Type *I8, *I32, *I64;
   PointerType *Ptr;
   FunctionCallee Args, Ret;
+  UnsureParameters Unsure;
   DenseMap<const DICompositeType *, std::pair<Constant *, uint32_t>> Tables;
 
   ParameterList parameters(Function &F) {
@@ -717,11 +909,13 @@ private:
 
   /// A callback's declaration. Some ABIs want 32-bit integers extended.
   FunctionCallee declare(StringRef Name, bool IsArgs) {
+    SmallVector<Type *, 6> Operands{I64, I32, I32, Ptr, Ptr, I32};
+    if (Options.ByValue)
+      Operands = {I32, I32, I64, Ptr, I32};
+    if (!IsArgs) // no index
+      Operands.erase(Operands.begin() + (Options.ByValue ? 0 : 1));
     FunctionType *T =
-        IsArgs ? FunctionType::get(Type::getVoidTy(M.getContext()),
-                                   {I64, I32, I32, Ptr, Ptr, I32}, false)
-               : FunctionType::get(Type::getVoidTy(M.getContext()),
-                                   {I64, I32, Ptr, Ptr, I32}, false);
+        FunctionType::get(Type::getVoidTy(M.getContext()), Operands, false);
     FunctionCallee Callee = M.getOrInsertFunction(Name, T);
     if (auto *F = dyn_cast<Function>(Callee.getCallee());
         F && F->isDeclaration()) {
@@ -754,7 +948,8 @@ private:
     return C;
   }
 
-  /// {hash, offset 0, size 0, offset 1, ...}; the address of element 1.
+  /// {hash, offset 0, size 0, offset 1, ...}; the address of element 1. By
+  /// value there is no hash.
   std::pair<Constant *, uint32_t> table(const DICompositeType *C,
                                         StringRef Name) {
     auto [It, New] = Tables.try_emplace(C, nullptr, 0);
@@ -781,12 +976,18 @@ private:
     }
     if (fault(24))
       Words.pop_back(), Words.pop_back(), --Fields;
+    if (Options.ByValue)
+      Words.erase(Words.begin());
     Constant *Data = ConstantDataArray::get(M.getContext(), Words);
     auto *GV = new GlobalVariable(M, Data->getType(), /*isConstant=*/true,
                                   GlobalValue::PrivateLinkage, Data,
                                   "__kcov_dataflow_fields");
     GV->setUnnamedAddr(GlobalValue::UnnamedAddr::Global);
     GV->setAlignment(Align(8));
+    if (Options.ByValue) {
+      It->second = {GV, Fields};
+      return It->second;
+    }
     Constant *Index[] = {ConstantInt::get(I64, 0),
                          ConstantInt::get(I64, fault(8) ? 0 : 1)};
     It->second = {
@@ -911,6 +1112,145 @@ private:
     }
     return report(P);
   }
+
+  //===--------------------------------------------------------------------===//
+  // By value (generation L3)
+  //===--------------------------------------------------------------------===//
+
+  void instrumentByValue(Function &F, const ParameterList &Params) {
+    SmallVector<Frame, 0> Frames;
+    if (Options.TraceArgs)
+      Frames = FrameFinder(F, Unsure).find();
+    SmallVector<ReturnInst *, 4> Returns;
+    if (Options.TraceRet)
+      for (BasicBlock &BB : F)
+        if (auto *R = dyn_cast<ReturnInst>(BB.getTerminator()))
+          if (!BB.getTerminatingMustTailCall() &&
+              !BB.getTerminatingDeoptimizeCall())
+            Returns.push_back(R);
+    if (Params.empty() && Frames.empty() && Returns.empty())
+      return;
+    forgetEffects(F);
+    if (!Args && Options.TraceArgs)
+      Args = declare(ArgsCallback, true);
+    if (!Ret && Options.TraceRet)
+      Ret = declare(RetCallback, false);
+    DISubprogram *SP = F.getSubprogram();
+    DebugLoc Loc;
+    if (SP)
+      Loc = DILocation::get(M.getContext(), SP->getScopeLine(), 0, SP);
+    BasicBlock::iterator At = F.getEntryBlock().getFirstInsertionPt();
+    while (isa<AllocaInst>(*At))
+      ++At;
+    reportArguments(At, Loc, Params);
+    for (const Frame &One : Frames) {
+      bool Early = One.Start->getParent() == At->getParent() &&
+                   One.Start->comesBefore(&*At);
+      reportArguments(Early ? At : One.Start,
+                      DILocation::get(M.getContext(), One.SP->getScopeLine(), 0,
+                                      One.SP,
+                                      const_cast<DILocation *>(One.InlinedAt)),
+                      One.Params);
+    }
+    Argument *Buffer = nullptr;
+    for (Argument &A : F.args())
+      if (A.hasStructRetAttr())
+        Buffer = &A;
+    const DIType *ReturnType = nullptr;
+    if (const DISubroutineType *T = declaredTypes(F))
+      ReturnType = T->getTypeArray()[0];
+    for (ReturnInst *R : Returns) {
+      IRBuilder<> B(R);
+      if (Loc)
+        B.SetCurrentDebugLocation(R->getDebugLoc() ? R->getDebugLoc() : Loc);
+      std::optional<Report> What;
+      if (Buffer || !F.getReturnType()->isVoidTy())
+        What = reportReturn(F, R->getReturnValue(), Buffer, ReturnType);
+      for (const Passed &P : passed(B, What))
+        callOnce(B, Ret, {P.Size, P.Val, P.Table, P.Fields});
+    }
+  }
+
+  void reportArguments(BasicBlock::iterator At, DebugLoc Loc,
+                       const ParameterList &Params) {
+    IRBuilder<> B(At->getParent(), At);
+    B.SetCurrentDebugLocation(Loc);
+    for (unsigned I = 0; I < Params.size(); ++I)
+      for (const Passed &P : passed(B, report(Params[I])))
+        callOnce(B, Args, {ConstantInt::get(I32, I), P.Size, P.Val, P.Table,
+                           P.Fields});
+  }
+
+  /// Each call says by its place what it reports: it must stay a call of its own.
+  void callOnce(IRBuilder<> &B, FunctionCallee Callee,
+                ArrayRef<Value *> Operands) {
+    call(B, Callee, Operands)->addFnAttr(Attribute::NoMerge);
+  }
+
+  struct Passed {
+    Constant *Size;
+    Value *Val;
+    Constant *Table, *Fields;
+  };
+
+  /// The operands of the calls for one value: an object by its address, anything
+  /// else in as many pieces as it is in.
+  SmallVector<Passed, 2> passed(IRBuilder<> &B, const std::optional<Report> &R) {
+    SmallVector<Passed, 2> Out;
+    if (R && R->Address && R->Fields)
+      Out.push_back({ConstantInt::get(I32, R->Size),
+                     B.CreatePtrToInt(R->Address, I64), R->Table,
+                     ConstantInt::get(I32, R->Fields)});
+    else if (R && !R->Address)
+      for (const Piece &P : R->SlotPieces)
+        if (!addPieces(B, P.V, P.Size, R->Signed, Out)) {
+          Out.clear();
+          break;
+        }
+    if (Out.empty())
+      Out.push_back(number(0, ConstantInt::get(I64, 0)));
+    return Out;
+  }
+
+  Passed number(uint64_t Size, Value *V) const {
+    return {ConstantInt::get(I32, Size), V, ConstantPointerNull::get(Ptr),
+            ConstantInt::get(I32, 0)};
+  }
+
+  /// A value in registers as 64-bit numbers; false if it cannot be one.
+  bool addPieces(IRBuilder<> &B, Value *V, uint64_t Size, bool Signed,
+                 SmallVectorImpl<Passed> &Out) {
+    Type *T = V->getType();
+    unsigned Count = T->isStructTy()  ? T->getStructNumElements()
+                     : T->isArrayTy() ? T->getArrayNumElements()
+                                      : 0;
+    if (T->isAggregateType()) {
+      for (unsigned I = 0; I < Count && Count <= 16; ++I) {
+        Value *Part = B.CreateExtractValue(V, I);
+        uint64_t Bytes = DL.getTypeStoreSize(Part->getType()).getFixedValue();
+        if (!addPieces(B, Part, Bytes, false, Out))
+          return false;
+      }
+      return Count && Count <= 16;
+    }
+    if (T->isPointerTy()) {
+      Out.push_back(number(DL.getPointerSize(), B.CreatePtrToInt(V, I64)));
+      return true;
+    }
+    if (T->isFloatingPointTy())
+      V = B.CreateBitCast(V, B.getIntNTy(T->getPrimitiveSizeInBits()));
+    else if (!T->isIntegerTy())
+      return false;
+    // i1 and _BitInt are narrower than what the source stores.
+    if (Size)
+      V = B.CreateIntCast(V, B.getIntNTy(Size * 8), Signed);
+    Out.push_back(number(std::min<uint64_t>(Size, 8), B.CreateZExtOrTrunc(V, I64)));
+    return true;
+  }
+
+  //===--------------------------------------------------------------------===//
+  // By address (generations L0 and L1)
+  //===--------------------------------------------------------------------===//
 
   void instrument(Function &F, ParameterList &Params) {
     SmallVector<ReturnInst *, 4> Returns;
@@ -1081,8 +1421,12 @@ private:
 
 PreservedAnalyses KcovDataflowMarkPass::run(Module &M, ModuleAnalysisManager &) {
   for (Function &F : M)
-    if (isWanted(F))
-      writeNotes(F, ParameterMap(F, /*Optimized=*/false).build());
+    if (isWanted(F)) {
+      ParameterList Params = ParameterMap(F, /*Optimized=*/false).build();
+      writeNotes(F, Params);
+      if (ByValue)
+        writeInlineNote(F, Params);
+    }
   return PreservedAnalyses::all();
 }
 

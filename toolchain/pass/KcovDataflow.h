@@ -15,6 +15,16 @@
 //   void __sanitizer_cov_trace_ret(u64 pc, u32 ret_size, void *ret_val,
 //                                  u64 *offsets, u32 num_fields);
 //
+// and, if asked for by value, generation "L3":
+//
+//   void __sanitizer_cov_trace_args(u32 arg_idx, u32 arg_size, u64 val,
+//                                   u64 *offsets, u32 num_fields);
+//   void __sanitizer_cov_trace_ret(u32 ret_size, u64 val, u64 *offsets,
+//                                  u32 num_fields);
+//
+// which also reports the parameters of inlined functions, each from inside of
+// its inlined body.
+//
 // There are two passes. KcovDataflowMarkPass runs before any optimization and
 // notes, as string attributes, which IR argument carries which parameter; that
 // is exact then, and the notes survive the removal of arguments.
@@ -38,14 +48,20 @@ class Module;
 struct KcovDataflowOptions {
   bool TraceArgs = false;
   bool TraceRet = false;
+  /// Values instead of addresses of values: generation L3.
+  bool ByValue = false;
   /// Which functions to report, of those that can be; all if it is empty.
   std::function<bool(const Function &)> IsWanted = {};
 };
 
 class KcovDataflowMarkPass : public PassInfoMixin<KcovDataflowMarkPass> {
 public:
+  explicit KcovDataflowMarkPass(bool ByValue = false) : ByValue(ByValue) {}
   PreservedAnalyses run(Module &M, ModuleAnalysisManager &AM);
   static bool isRequired() { return true; }
+
+private:
+  bool ByValue;
 };
 
 class KcovDataflowPass : public PassInfoMixin<KcovDataflowPass> {

@@ -21,20 +21,27 @@
 
 using namespace llvm;
 
-// Bit 0: arguments, bit 1: return values. Defined in variant.c.
+// Bit 0: arguments, bit 1: return values, bit 2: by value. Defined in variant.c.
 extern "C" const unsigned KcovDataflowVariant;
+
+static KcovDataflowOptions optionsOfVariant() {
+  KcovDataflowOptions Options;
+  Options.TraceArgs = KcovDataflowVariant & 1;
+  Options.TraceRet = KcovDataflowVariant & 2;
+  Options.ByValue = KcovDataflowVariant & 4;
+  return Options;
+}
 
 static bool parsePipelineName(StringRef Name, ModulePassManager &MPM) {
   if (Name == "kcov-dataflow-mark") {
-    MPM.addPass(KcovDataflowMarkPass());
+    MPM.addPass(KcovDataflowMarkPass(KcovDataflowVariant & 4));
     return true;
   }
   if (!Name.consume_front("kcov-dataflow"))
     return false;
   KcovDataflowOptions Options;
   if (Name.empty()) {
-    Options.TraceArgs = KcovDataflowVariant & 1;
-    Options.TraceRet = KcovDataflowVariant & 2;
+    Options = optionsOfVariant();
   } else {
     if (!Name.consume_front("<") || !Name.consume_back(">"))
       return false;
@@ -45,6 +52,8 @@ static bool parsePipelineName(StringRef Name, ModulePassManager &MPM) {
         Options.TraceArgs = true;
       else if (Word == "ret")
         Options.TraceRet = true;
+      else if (Word == "by-value")
+        Options.ByValue = true;
       else
         return false;
     }
@@ -57,14 +66,11 @@ static void registerPasses(PassBuilder &PB) {
   // The extension points got one more parameter after LLVM 19.
   PB.registerPipelineStartEPCallback(
       [](ModulePassManager &MPM, OptimizationLevel, auto &&...) {
-        MPM.addPass(KcovDataflowMarkPass());
+        MPM.addPass(KcovDataflowMarkPass(KcovDataflowVariant & 4));
       });
   PB.registerOptimizerLastEPCallback(
       [](ModulePassManager &MPM, OptimizationLevel, auto &&...) {
-        KcovDataflowOptions Options;
-        Options.TraceArgs = KcovDataflowVariant & 1;
-        Options.TraceRet = KcovDataflowVariant & 2;
-        MPM.addPass(KcovDataflowPass(Options));
+        MPM.addPass(KcovDataflowPass(optionsOfVariant()));
       });
   PB.registerPipelineParsingCallback(
       [](StringRef Name, ModulePassManager &MPM,
