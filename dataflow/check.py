@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import UnderTest
-from dataflow import capture, records, sites, symbols
+from dataflow import capture, identify, records, sites, symbols
 from dataflow.capture import Capture
+from dataflow.identify import Identified
 from dataflow.records import CLAMP, ENTRY, RETURN, Records
-from dataflow.sites import Kernel
+from dataflow.sites import Kernel, Site
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,12 +40,18 @@ class Fact:
 
 @dataclass(frozen=True)
 class _Run:
-    """Everything that the checks look at; `addresses` are link-time addresses of the captures' records."""
+    """Everything that the checks look at; `addresses` are link-time addresses of the functions of the records.
+
+    Where the layout names the calls of the callbacks, `places` are their addresses, and `inlined` says what is inlined
+    there: such a record is none of the function itself.
+    """
 
     captures: Mapping[str, Capture]
     tables: Mapping[str, Records]
     addresses: Mapping[str, NDArray[np.uint64]]
     kernel: Kernel
+    places: Mapping[str, NDArray[np.uint64]] | None = None
+    inlined: Callable[[int], tuple[str, ...]] = lambda _place: ()
 
     def rows(self, name: str, function: str, kind: int) -> list[int]:
         """The records of a function in a capture, in order."""
@@ -52,7 +59,18 @@ class _Run:
         if place is None:
             return []
         found = (self.addresses[name] == place) & (self.tables[name].kind == kind)
-        return [row for row, there in enumerate(found.tolist()) if there]
+        rows = [row for row, there in enumerate(found.tolist()) if there]
+        if self.places is None:
+            return rows
+        places = self.places[name]
+        return [row for row in rows if not self.inlined(int(places[row]))]
+
+    def sites(self, pc: int, place: int, kind: int, index: int) -> tuple[Site, ...]:
+        """What the code passes where a record comes from."""
+        code = self.kernel.code(pc)
+        if self.places is None:
+            return code.of(kind, index)
+        return tuple(s for s in code.inside(place) if (s.kind, s.recorded_index) == (kind, index))
 
     def returned(self, name: str, function: str) -> list[int]:
         """All values that a function returned in a capture: as many bits as it returns, as signed numbers."""
@@ -100,24 +118,42 @@ def examine(folder: Path, kernel_dir: Path) -> list[Fact]:
     captures = capture.load_all(folder)
     facts = [Fact(f"{name}: captured", name in captures, "a capture", "none") for name in WORKLOADS]
     facts = [fact for fact in facts if not fact.ok]
-    tables: dict[str, Records] = {}
+    mapped = symbols.read(kernel_dir / "System.map")
+    kernels: dict[bool, Kernel] = {}
+
+    def opened(by_value: bool) -> Kernel:
+        if by_value not in kernels:
+            kernels[by_value] = _kernel(captures, mapped, kernel_dir, by_value)
+        return kernels[by_value]
+
+    found: dict[str, Identified] = {}
     for name, one in captures.items():
         try:
-            tables[name] = one.records(whole=False)
+            found[name] = identify.read(one, mapped, opened, whole=False)
         except UnderTest as error:
             facts.append(Fact(f"{name}: every word is as the layout says", False, one.layout, error.message))
-    if not tables:
+    if not found:
         return facts
-    mapped = symbols.read(kernel_dir / "System.map")
-    addresses = {name: symbols.link_time(t.pc, mapped, captures[name].stext) for name, t in tables.items()}
-    run = _Run(captures, tables, addresses, _kernel(captures, mapped, kernel_dir))
-    facts += [fact for name in tables for fact in _well_formed(run, name)]
+    run = _run(captures, found, kernel_dir)
+    facts += [fact for name in found for fact in _well_formed(run, name)]
     for group in (_getpid, _open_close, _fork, _overflow):
         facts += _guarded(group, run)
     return facts
 
 
-def _kernel(captures: Mapping[str, Capture], mapped: symbols.Symbols, kernel_dir: Path) -> Kernel:
+def _run(captures: Mapping[str, Capture], found: Mapping[str, Identified], kernel_dir: Path) -> _Run:
+    tables = {name: one.table for name, one in found.items()}
+    addresses = {name: one.functions for name, one in found.items()}
+    kernel = next(iter(found.values())).kernel
+    if not kernel.by_value:
+        return _Run(captures, tables, addresses, kernel)
+    from dataflow.types import Types
+
+    places = {name: one.places for name, one in found.items()}
+    return _Run(captures, tables, addresses, kernel, places, Types(kernel_dir / "vmlinux").inlined)
+
+
+def _kernel(captures: Mapping[str, Capture], mapped: symbols.Symbols, kernel_dir: Path, by_value: bool) -> Kernel:
     """The kernel with the modules that a capture names: they are the same in all captures of one boot."""
     with_modules = next((one for one in captures.values() if one.modules), None)
     loaded = (
@@ -125,7 +161,7 @@ def _kernel(captures: Mapping[str, Capture], mapped: symbols.Symbols, kernel_dir
         if with_modules is not None
         else ()
     )
-    return sites.load(kernel_dir / "vmlinux", mapped, loaded)
+    return sites.load(kernel_dir / "vmlinux", mapped, loaded, by_value=by_value)
 
 
 def to_json(facts: Sequence[Fact]) -> dict[str, object]:
@@ -173,11 +209,12 @@ def _well_formed(run: _Run, name: str) -> list[Fact]:
     wrong = _miscounted(run, name)
     functions = f"{len(known)} functions"
     labels = ", ".join(run.kernel.symbols.label(pc) for pc in strange[:3])
+    where = "an instrumented function's start" if run.places is None else "in an instrumented function"
     first_gap = f"{len(steps)} gaps, first at record {steps[0]}" if steps else "no gap"
     return [
         Fact(f"{name}: records", some, "> 0", str(len(table))),
         Fact(
-            f"{name}: every pc is an instrumented function's start",
+            f"{name}: every pc is {where}",
             some and not strange,
             functions,
             f"{len(strange)} others: {labels}" if strange else functions,
@@ -197,13 +234,15 @@ def _miscounted(run: _Run, name: str) -> list[str]:
     import numpy as np
 
     table = run.tables[name]
-    columns = np.stack([run.addresses[name], table.kind, table.index, table.count, table.size]).astype(np.uint64)
-    kinds, first = np.unique(columns, axis=1, return_index=True)
+    places = np.zeros_like(run.addresses[name]) if run.places is None else run.places[name]
+    columns = np.stack([run.addresses[name], table.kind, table.index, table.count, table.size, places])
+    kinds, first = np.unique(columns.astype(np.uint64), axis=1, return_index=True)
     wrong: list[str] = []
-    for (pc, kind, index, count, size), row in sorted(zip(kinds.T.tolist(), first.tolist(), strict=True), key=_row):
+    rows = sorted(zip(kinds.T.tolist(), first.tolist(), strict=True), key=_row)
+    for (pc, kind, index, count, size, place), row in rows:
         label = run.kernel.symbols.label(pc)
         try:
-            found = run.kernel.code(pc).of(kind, index)
+            found = run.sites(pc, place, kind, index)
         except UnderTest as error:
             wrong.append(f"{label}: {error.message}")
             continue

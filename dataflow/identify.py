@@ -50,7 +50,7 @@ def read(one: Capture, mapped: Symbols, open_kernel: Open, *, whole: bool = True
 
     Args:
         mapped: symbols of the kernel's System.map.
-        whole: demand that the sequence has no gap.
+        whole: demand that the sequence has no gap and that the addresses are where the layout has them.
 
     Raises:
         UserError: no layout is stated and several are possible; or the stated one is not known.
@@ -61,7 +61,7 @@ def read(one: Capture, mapped: Symbols, open_kernel: Open, *, whole: bool = True
     found: list[Identified] = []
     for name in LAYOUTS:
         try:
-            read_so = _read(replace(one, layout=name), mapped, open_kernel, whole)
+            read_so = _read(replace(one, layout=name), mapped, open_kernel, whole=True)
         except (UnderTest, UserError):
             continue
         found.append(read_so)
@@ -81,7 +81,8 @@ def _read(one: Capture, mapped: Symbols, open_kernel: Open, whole: bool) -> Iden
     code = counts.of(kernel, mapped, one.stext) if form.leaks else None
     table = one.records(whole=whole, code=code)
     places = table.pc if form.link_time else tables.link_time(table.pc, mapped, one.stext)
-    _check(one, form, table, places, kernel)
+    if whole:
+        _check(one, form, table, places, kernel)
     functions = kernel.symbols.starts(places) if form.inside else places
     if form.inside or not (table.kind == COMPARE).any():
         return Identified(one, form, table, kernel, places, functions)

@@ -92,6 +92,7 @@ LAYOUTS: Mapping[str, Layout] = {
     form.name: form
     for form in (
         Layout("kit-1", Bits(32, 16), info_version=1),
+        Layout("kit-2", Bits(32, 16), info_version=2, inside=True),
         Layout("K1", Bits(0, 0), leaks=True),
         Layout("K2", Bits(24, 4), leaks=True),
         Layout("K3", Bits(24, 4), leaks=True, kinds=_TRACED),

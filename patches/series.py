@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent
 FILE = FOLDER / "series.yaml"
 # Callback generations that compilers speak, and layouts of records (docs/architecture.md).
 GENERATIONS = ("L0", "L1", "L2", "L3")
-LAYOUTS = ("kit-1", "K1", "K2", "K3", "K4", "K5")
+LAYOUTS = ("kit-1", "kit-2", "K1", "K2", "K3", "K4", "K5")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -152,7 +152,7 @@ def _own(name: str, shipped: Series | None) -> Series:
 
 def _series(name: str, node: Node, folder: Path) -> Series:
     node.only(
-        *("subject", "author", "source", "generation", "layout", "bases", "directory", "sha256", "fetch"),
+        *("subject", "author", "source", "generation", "layout", "bases", "directory", "sha256", "fetch", "after"),
         *("message_id", "revision", "content", "trailers", "attestation"),
     )
     if node.has("fetch") and node.has("directory"):
@@ -163,10 +163,13 @@ def _series(name: str, node: Node, folder: Path) -> Series:
         if not place.is_dir():
             raise node.get("directory").error(f"{place} is no directory")
         patches = read_directory(place)
+    own = patches
+    if node.has("after"):
+        patches = _before(node, folder / FILE.name) + own
     pins = node.mapping("sha256") if node.has("sha256") else {}
-    _check_pins(patches, {file: pin.text() for file, pin in pins.items()}, node)
-    if pins and len(pins) != len(patches):
-        extra = next(patch.name for patch in patches if patch.name not in pins)
+    _check_pins(own, {file: pin.text() for file, pin in pins.items()}, node)
+    if pins and len(pins) != len(own):
+        extra = next(patch.name for patch in own if patch.name not in pins)
         raise node.get("sha256").error(f"the patch {extra} has no hash")
     return Series(
         name,
@@ -181,6 +184,15 @@ def _series(name: str, node: Node, folder: Path) -> Series:
         node.string("message_id", ""),
         node.string("content", ""),
     )
+
+
+def _before(node: Node, file: Path) -> tuple[PatchFile, ...]:
+    """The patches of the series that another one of the same file stands on."""
+    known = _shipped(file)
+    word = node.string("after")
+    if word not in known or known[word].has("after") or not known[word].has("directory"):
+        raise node.get("after").error(f"there is no series {word} with patches of its own{nearest(word, known)}")
+    return _series(word, known[word], file.parent).patches
 
 
 def _known_or_none(node: Node, key: str, known: tuple[str, ...]) -> str | None:

@@ -210,7 +210,7 @@ def test_without_metadata_what_is_ambiguous_is_refused(name: str) -> None:
 
 
 def test_an_empty_buffer_tells_nothing() -> None:
-    with pytest.raises(UserError, match="may be of any of the layouts kit-1, K1"):
+    with pytest.raises(UserError, match="may be of any of the layouts kit-1, kit-2, K1"):
         identified("", [0])
     with pytest.raises(UserError, match="of no known layout"):
         identified("", [4, 1, 2, 3, 4])
