@@ -237,4 +237,8 @@ def _hunk(lines: list[str], start: int, name: str) -> tuple[Hunk, int]:
         i += 1
     if i < len(lines) and lines[i].startswith("\\"):
         i += 1
+    # git takes such a line for prose and leaves it out; -- is the signature of a mail, --- the next file's header.
+    behind = lines[i] if i < len(lines) else ""
+    if behind.startswith((" ", "+", "-")) and behind.rstrip() not in ("--", "---") and not behind.startswith("--- "):
+        raise UserError(f"{name}:{i + 1}: the hunk of line {start + 1} has more lines than its header says")
     return Hunk(start + 1, i + 1, int(found[1]), added, removed, lines[start].rstrip("\r")), i

@@ -275,6 +275,16 @@ CORPUS: dict[str, tuple[Callable[[], bytes], int, str]] = {
         1,
         "a patch does not apply",
     ),
+    "a hunk with a line too many": (
+        lambda: changed(b"@@ -19,6 +19,7 @@", b"@@ -19,5 +19,6 @@"),
+        2,
+        "the hunk of line 11 has more lines than its header says",
+    ),
+    "a hunk with an added line too many": (
+        lambda: changed(b"\n+new\n+\ttab", b"\n+new\n+\ttab\n+one more"),
+        2,
+        "has more lines than its header says",
+    ),
     # it is well formed, but not for this tree
     "does not apply": (lambda: changed(b"\n line 4\n", b"\n line four\n"), 1, "a patch does not apply"),
 }
