@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from commands.cells import Asked, cell_command
-from commands.common import human_size, print_json
+from commands.common import human_size, print_json, print_table
 
 
 @cell_command()
@@ -41,3 +41,60 @@ def run(_c: Any, asked: Asked, seed: str = "") -> None:
     else:
         print(result.as_text())
     result.require()
+
+
+@cell_command(
+    boot="boot each prefix, too, and check its records",
+    cold="without results of ccache, and with the whole series built from nothing, for the ratio",
+)
+def each(_c: Any, asked: Asked, boot: bool = False, cold: bool = False) -> None:
+    """Build every prefix of a series. Example: ./invoke kernel.each --series kit --profile all --base tiny --boot"""
+    from ci import each as prefixes
+
+    def told(row: prefixes.Row) -> None:
+        if not asked.json:
+            failed = f": {row.reason.splitlines()[0]}" if row.reason else ""
+            print(f"prefix {row.prefix} {row.patch or '(no patch)'}: {row.status}{failed}", flush=True)
+
+    found = prefixes.run(
+        asked.cell, asked.where, boot=boot, cold=cold, install=asked.install, guard=asked.guard, told=told
+    )
+    if asked.json:
+        print_json(found.as_json())
+    else:
+        rows = prefixes.table(found.rows)
+        print_table(rows, tuple(rows[0]))
+        symbols = sorted({one for row in found.rows for one in row.not_yet})
+        if symbols:
+            print(f"not yet: {', '.join(symbols)}")
+        print(f"make took {found.seconds:.0f} s in all", end="")
+        print(f", {found.ratio:.2f} of one build from nothing ({found.cold_seconds} s)" if found.ratio else "")
+        print(found.folder / prefixes.FILE)
+    found.require()
+
+
+@cell_command(
+    good="number of patches, or revision, that is good",
+    bad="the same of one that is bad",
+    git="a git repository whose commits are searched, in place of the patches of the series",
+    boot="a kernel that does not boot, or records wrong values, is bad as well",
+)
+def bisect(_c: Any, asked: Asked, good: str, bad: str, git: str = "", boot: bool = False) -> None:
+    """Find the patch or commit that breaks. Example: ./invoke kernel.bisect --profile all --base tiny --good 0 --bad 6"""
+    from dataclasses import asdict
+
+    from ci import bisect as searching
+
+    def told(name: str, verdict: str) -> None:
+        if not asked.json:
+            print(f"{name}: {verdict}", flush=True)
+
+    found = searching.run(
+        asked.cell, asked.where, good, bad, repository=git, boot=boot, install=asked.install, guard=asked.guard, told=told
+    )
+    if asked.json:
+        print_json(asdict(found))
+        return
+    print(f"the first bad one is {found.first_bad}: {found.reason}")
+    if found.between:
+        print(f"or one of these, which could not be judged: {', '.join(found.between)}")

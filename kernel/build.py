@@ -179,10 +179,11 @@ def check_config(cell: Cell, where: str, *, install: bool = True, guard: bool = 
 
 @dataclass(frozen=True)
 class Workplace:
-    """A session for one cell, with its directories, its make command and its variables."""
+    """A session for one cell, with its source, its directory, its make command and its variables."""
 
     ready: Ready
     session: Session
+    linux: Path
     build_dir: Path
     command: list[str]
     env: Mapping[str, str]
@@ -201,7 +202,7 @@ class Workplace:
         inputs = {"arch": self.ready.cell.arch, "toolchain": self.ready.toolchain.product.key}
         return config.make_config(
             self.session,
-            self.ready.tree.path / "linux",
+            self.linux,
             self.build_dir,
             self.command,
             self.ready.request,
@@ -226,15 +227,19 @@ class Workplace:
 
 
 @contextlib.contextmanager
-def workplace(ready: Ready, more: Sequence[Mount] = ()) -> Iterator[Workplace]:
+def workplace(
+    ready: Ready, more: Sequence[Mount] = (), *, linux: Path | None = None, build_dir: Path | None = None
+) -> Iterator[Workplace]:
     """Open the place in which a cell is configured and built; one run at a time has it.
 
     Args:
         more: what else its session is to see.
+        linux: the source, if it is not the tree of the store: with the same content in every file.
+        build_dir: if it is not the cell's own.
     """
-    build_dir = build_directory(ready.inputs)
+    build_dir = build_dir or build_directory(ready.inputs)
     ccache_dir = store.home() / "ccache"
-    linux = ready.tree.path / "linux"
+    linux = linux or ready.tree.path / "linux"
     with store.lock(f"build-{build_dir.name}"), store.disk_errors(build_dir):
         for folder in (build_dir, ccache_dir):
             folder.mkdir(parents=True, exist_ok=True)
@@ -254,7 +259,8 @@ def workplace(ready: Ready, more: Sequence[Mount] = ()) -> Iterator[Workplace]:
                 str(store.home()) if session.name == "host" else "",
                 ready.toolchain.product.key,
             )
-            yield Workplace(ready, session, build_dir, make_command(ready, session, linux, build_dir, jobs), env, jobs)
+            command = make_command(ready, session, linux, build_dir, jobs)
+            yield Workplace(ready, session, linux, build_dir, command, env, jobs)
 
 
 def _make(ready: Ready, out: Path) -> dict[str, Any]:
@@ -263,7 +269,12 @@ def _make(ready: Ready, out: Path) -> dict[str, Any]:
         survival.require_none(place.lost(place.configure().config)[0], place.log)
         compiled = compile_all(place)
         instrument.require(place.build_dir, ready.cell.instrument, place.log)
-    build_dir = place.build_dir
+    return keep(place, compiled, out)
+
+
+def keep(place: Workplace, compiled: Compiled, out: Path) -> dict[str, Any]:
+    """Copy what a build made into the directory of a product; returns its metadata."""
+    ready, build_dir = place.ready, place.build_dir
     final = survival.values((build_dir / ".config").read_text())
     kept = _collect(ready.cell.arch, build_dir, out)
     return {

@@ -90,11 +90,14 @@ def load_all(file: Path = FILE) -> dict[str, Series]:
 
 
 def load(name: str, file: Path = FILE) -> Series:
-    """A series by name.
+    """A series by name; `NAME@K` is its first K patches.
 
     Raises:
         UserError: there is none of that name, its entry is malformed, or it has to be imported first.
     """
+    whole, at, count = name.partition("@")
+    if at:
+        return _prefix(load(whole, file), count)
     shipped, mine = _shipped(file), _imported()
     if name not in shipped and name not in mine:
         raise UserError(f"there is no series {name}{nearest(name, [*shipped, *mine])}", "see ./invoke patches.list")
@@ -108,6 +111,14 @@ def load(name: str, file: Path = FILE) -> Series:
             f"./invoke patches.import {name} --from {series.fetch}, or --from a file that holds that thread",
         )
     return series
+
+
+def _prefix(series: Series, count: str) -> Series:
+    """The first patches of a series; what callbacks they take is seen in the tree, since they may take none yet."""
+    if not re.fullmatch(r"\d{1,4}", count) or int(count) > len(series.patches):
+        raise UserError(f"{series.name}@{count} is no prefix: {series.name} has {len(series.patches)} patches")
+    patches = series.patches[: int(count)]
+    return replace(series, name=f"{series.name}@{int(count)}", patches=patches, generation=None)
 
 
 def entry(name: str, file: Path = FILE) -> Series | None:

@@ -1,0 +1,178 @@
+"""The patch or commit that breaks a cell, found by halving.
+
+What comes in is a cell and a list of candidates, of which the first is good and the last is bad; what goes out is the
+first bad one. A machine that fails is no verdict: that candidate is left out. What is known is written down after each
+verdict, so that a call that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ci import each
+from ci import run as cells
+from ci.each import Row
+from core import store
+from core.errors import InfraError, UnderTest, UserError
+from kernel import build as kernels
+from kernel.cell import Cell
+from patches import series as patch_series
+
+GOOD, BAD, SKIP = "good", "bad", "skip"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a search.
+
+    Attributes:
+        first_bad: the first candidate that is bad.
+        between: candidates right before it that could not be judged: it may be one of them as well.
+        verdicts: candidate -> `good`, `bad` or `skip`.
+        reason: why the first bad one is bad.
+    """
+
+    first_bad: str
+    between: tuple[str, ...]
+    verdicts: Mapping[str, str]
+    reason: str
+
+
+def search(
+    candidates: Sequence[str],
+    judge: Callable[[str], tuple[str, str]],
+    state: Path,
+    told: Callable[[str, str], None] = lambda _name, _verdict: None,
+) -> Found:
+    """Find the first bad candidate.
+
+    Args:
+        candidates: in order; at least two, each name once.
+        judge: gives `good`, `bad` or `skip`, and the reason.
+        state: file with the verdicts so far; what was skipped is tried again. Removed at the end.
+        told: gets each new verdict.
+
+    Raises:
+        UserError: the first is not good, or the last is not bad.
+        InfraError: the first or the last could not be judged.
+    """
+    known: dict[str, tuple[str, str]] = {}
+    if state.is_file():
+        said = json.loads(state.read_text())
+        known = {name: (v, why) for name, (v, why) in said.items() if v != SKIP and name in candidates}
+
+    def verdict(index: int) -> str:
+        name = candidates[index]
+        if name not in known:
+            known[name] = judge(name)
+            store.write_json(state, known)
+            told(name, known[name][0])
+        return known[name][0]
+
+    for index, wanted in ((0, GOOD), (len(candidates) - 1, BAD)):
+        got = verdict(index)
+        if got == SKIP:
+            raise InfraError(f"{candidates[index]} could not be judged: {known[candidates[index]][1]}", "try again")
+        if got != wanted:
+            raise UserError(f"{candidates[index]} is {got}, not {wanted}", "choose other ends: --good, --bad")
+    low, high = 0, len(candidates) - 1
+    while True:
+        middle = _middle([i for i in range(low + 1, high) if known.get(candidates[i], ("",))[0] != SKIP], low, high)
+        if middle is None:
+            break
+        got = verdict(middle)
+        low, high = (middle, high) if got == GOOD else (low, middle) if got == BAD else (low, high)
+    name = candidates[high]
+    state.unlink(missing_ok=True)
+    return Found(name, tuple(candidates[low + 1 : high]), {n: v for n, (v, _why) in known.items()}, known[name][1])
+
+
+def _middle(open_: Sequence[int], low: int, high: int) -> int | None:
+    """The candidate nearest to the middle of those that are left."""
+    return min(open_, key=lambda index: abs(2 * index - low - high), default=None)
+
+
+def run(
+    cell: Cell,
+    where: str,
+    good: str,
+    bad: str,
+    *,
+    repository: str = "",
+    boot: bool = False,
+    install: bool = True,
+    guard: bool = True,
+    told: Callable[[str, str], None] = lambda _name, _verdict: None,
+) -> Found:
+    """Find the patch of a cell's series, or the commit of a repository, that breaks the cell.
+
+    Args:
+        good, bad: numbers of patches, or revisions of the repository.
+        repository: a git repository of Linux; it and its work tree are only read.
+        boot: a kernel that does not boot, or whose records are wrong, is bad as well.
+
+    Raises:
+        UserError: a revision or number is unknown, or the ends are not as said.
+        InfraError: the machine failed at one of the ends.
+    """
+    names = _commits(repository, good, bad) if repository else _prefixes(cell, good, bad)
+    folder = cells.new_folder(f"bisect-{cell.series}-{cell.profile}-{cell.base}-{cell.arch}")
+    asked = {"cell": asdict(cell), "names": names, "boot": boot, "where": where}
+    state = store.home() / "bisect" / f"{store.key_of(asked)[:24]}.json"
+
+    def row_of(name: str) -> Row:
+        if not repository:
+            number = int(name.rpartition("@")[2])
+            return each.judge(cell, number, where, folder, set(), boot=boot, install=install, guard=guard)
+        one = replace(cell, linux=f"git:{repository}@{name}")
+        try:
+            kernel = kernels.build(one, where, install=install, guard=guard)
+        except UnderTest as error:
+            return Row(0, name, "failed", reason=str(error))
+        row = Row(0, name, "passed")
+        return each.boot_row(one, kernel, where, row, folder / name[:12], install=install) if boot else row
+
+    def judge(name: str) -> tuple[str, str]:
+        try:
+            row = row_of(name)
+        except InfraError as error:
+            return SKIP, str(error)
+        return (GOOD, "") if row.status == "passed" else (BAD, row.reason)
+
+    with store.lock(f"bisect-{state.stem}"):
+        found = search(names, judge, state, told)
+    store.write_json(folder / "bisect.json", asdict(found))
+    return found
+
+
+def _prefixes(cell: Cell, good: str, bad: str) -> list[str]:
+    """The prefixes from good to bad, as `NAME@K`."""
+    count = len(patch_series.load(cell.series).patches)
+    for word in (good, bad):
+        if not word.isdigit() or int(word) > count:
+            raise UserError(f"{word} is no prefix of {cell.series}: it has {count} patches", "say --good 0 --bad N")
+    if int(good) >= int(bad):
+        raise UserError(f"--good {good} does not come before --bad {bad}")
+    return [f"{cell.series}@{number}" for number in range(int(good), int(bad) + 1)]
+
+
+def _commits(repository: str, good: str, bad: str) -> list[str]:
+    """The commits from good to bad, oldest first, along the way that leads from one to the other."""
+    ends = [_git(repository, "rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}") for rev in (good, bad)]
+    first, last = (end[0] for end in ends)
+    way = _git(repository, "rev-list", "--reverse", "--ancestry-path", "--topo-order", f"{first}..{last}")
+    if not way:
+        raise UserError(f"{good} is no ancestor of {bad} in {repository}")
+    return [first, *way]
+
+
+def _git(repository: str, *words: str) -> list[str]:
+    done = subprocess.run(["git", "-C", repository, *words], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise UserError(f"git says of {repository}: {said[-1] if said else 'nothing'}")
+    return done.stdout.split()

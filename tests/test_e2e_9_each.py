@@ -1,0 +1,77 @@
+"""Every prefix of a series: a patch in the middle that does not compile is found, and the next ones are judged."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core import sources, store
+from tests.e2e import invoke
+
+pytestmark = pytest.mark.e2e
+
+NAME = "e2e-each"
+
+
+def _patch(tree: Path, path: str, text: str, title: str) -> str:
+    """A patch that gives a file another text, and that text's file."""
+    before = (tree / path).read_text()
+    diff = difflib.unified_diff(before.splitlines(True), text.splitlines(True), f"a/{path}", f"b/{path}")
+    head = "From: Kit <kit@example.invalid>\nDate: Mon, 23 Nov 2026 10:00:00 +0000\n"
+    head += f"Subject: [PATCH] {title}\n\n{title}.\n---\n"
+    (tree / path).write_text(text)
+    return head + f"diff --git a/{path} b/{path}\n" + "".join(diff)
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Iterator[str]:
+    """A series of three on Linux 7.1.8: the second breaks lib/ctype.c, the third mends it."""
+    tree, folder = tmp_path / "tree", tmp_path / "series"
+    folder.mkdir()
+    path = "lib/ctype.c"
+    (tree / "lib").mkdir(parents=True)
+    good = (sources.source_tree("7.1.8").path / "src" / path).read_text()
+    (tree / path).write_text(good)
+    texts = [f"/* one */\n{good}", f"/* one */\nbroken\n{good}", f"/* one */\n\n{good}"]
+    for number, text in enumerate(texts, 1):
+        (folder / f"{number:04}-step.patch").write_text(_patch(tree, path, text, f"step {number}"))
+    place = store.home() / "series" / NAME
+    store.remove_tree(place)
+    said = invoke("patches.import", NAME, "--from", str(folder))
+    assert said.code == 0, said.err
+    yield NAME
+    store.remove_tree(place)
+
+
+def test_the_patch_that_breaks_is_found(series: str) -> None:
+    cell = (
+        "--series",
+        series,
+        "--profile",
+        "none",
+        "--base",
+        "tiny",
+        "--toolchain",
+        "plugin-19",
+        "--runtime",
+        "docker",
+    )
+    said = invoke("kernel.each", *cell, "--json")
+    assert said.code == 1
+    assert "patch 2, " in said.err and "breaks: compiling the kernel failed" in said.err
+    rows = said.json()["rows"]
+    assert [row["status"] for row in rows] == ["passed", "passed", "failed", "passed"]
+    assert rows == json.loads((Path(said.json()["folder"]) / "each.json").read_text())["rows"]
+    # One source file changed, so next to nothing is made again: it, the links, and what holds the version.
+    assert max(row["objects"] for row in rows[1:]) < 60
+    assert not any(row["new_warnings"] for row in rows)
+
+
+def test_a_prefix_that_is_none_is_the_users_error() -> None:
+    said = invoke("kernel.each", "--series", "kit@9", "--profile", "none", "--base", "tiny", "--runtime", "docker")
+    assert said.code == 2
+    assert "kit@9 is no prefix: kit has 6 patches" in said.err
