@@ -8,7 +8,6 @@ verdict, so that a call that was killed goes on where it was.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from ci import each
 from ci import run as cells
 from ci.each import Row
-from core import store
+from core import checkout, store
 from core.errors import InfraError, UnderTest, UserError
 from kernel import build as kernels
 from kernel.cell import Cell
@@ -119,7 +118,7 @@ def run(
         UserError: a revision or number is unknown, or the ends are not as said.
         InfraError: the machine failed at one of the ends.
     """
-    names = _commits(repository, good, bad) if repository else _prefixes(cell, good, bad)
+    names = checkout.git_between(repository, good, bad) if repository else _prefixes(cell, good, bad)
     folder = cells.new_folder(f"bisect-{cell.series}-{cell.profile}-{cell.base}-{cell.arch}")
     asked = {"cell": asdict(cell), "names": names, "boot": boot, "where": where}
     state = store.home() / "bisect" / f"{store.key_of(asked)[:24]}.json"
@@ -158,21 +157,3 @@ def _prefixes(cell: Cell, good: str, bad: str) -> list[str]:
     if int(good) >= int(bad):
         raise UserError(f"--good {good} does not come before --bad {bad}")
     return [f"{cell.series}@{number}" for number in range(int(good), int(bad) + 1)]
-
-
-def _commits(repository: str, good: str, bad: str) -> list[str]:
-    """The commits from good to bad, oldest first, along the way that leads from one to the other."""
-    ends = [_git(repository, "rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}") for rev in (good, bad)]
-    first, last = (end[0] for end in ends)
-    way = _git(repository, "rev-list", "--reverse", "--ancestry-path", "--topo-order", f"{first}..{last}")
-    if not way:
-        raise UserError(f"{good} is no ancestor of {bad} in {repository}")
-    return [first, *way]
-
-
-def _git(repository: str, *words: str) -> list[str]:
-    done = subprocess.run(["git", "-C", repository, *words], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise UserError(f"git says of {repository}: {said[-1] if said else 'nothing'}")
-    return done.stdout.split()

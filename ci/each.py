@@ -133,9 +133,7 @@ def run(
     found = Each(cell, (), folder)
     warnings: set[str] = set()
     for number in range(len(whole.patches) + 1):
-        row = judge(
-            cell, number, where, folder, warnings, boot=boot, fresh=cold, install=install, guard=guard
-        )
+        row = judge(cell, number, where, folder, warnings, boot=boot, fresh=cold, install=install, guard=guard)
         found = replace(found, rows=(*found.rows, row))
         store.write_json(folder / FILE, found.as_json())
         told(row)

@@ -80,7 +80,7 @@ def each(_c: Any, asked: Asked, boot: bool = False, cold: bool = False) -> None:
     boot="a kernel that does not boot, or records wrong values, is bad as well",
 )
 def bisect(_c: Any, asked: Asked, good: str, bad: str, git: str = "", boot: bool = False) -> None:
-    """Find the patch or commit that breaks. Example: ./invoke kernel.bisect --profile all --base tiny --good 0 --bad 6"""
+    """Find the patch or commit that breaks. Example: ./invoke kernel.bisect --profile all --good 0 --bad 6 --boot"""
     from dataclasses import asdict
 
     from ci import bisect as searching
@@ -90,7 +90,15 @@ def bisect(_c: Any, asked: Asked, good: str, bad: str, git: str = "", boot: bool
             print(f"{name}: {verdict}", flush=True)
 
     found = searching.run(
-        asked.cell, asked.where, good, bad, repository=git, boot=boot, install=asked.install, guard=asked.guard, told=told
+        asked.cell,
+        asked.where,
+        good,
+        bad,
+        repository=git,
+        boot=boot,
+        install=asked.install,
+        guard=asked.guard,
+        told=told,
     )
     if asked.json:
         print_json(asdict(found))

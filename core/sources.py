@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core import origins, store, unpack
+from core import checkout, origins, store, unpack
 from core.data import Node, load_yaml
 from core.errors import InfraError, UserError, nearest
 from core.origins import Origin, OriginFailed
@@ -302,10 +302,10 @@ def _git_tree(rest: str) -> Product:
     place, at, revision = rest.rpartition("@")
     if not at or not re.fullmatch(r"[\w][\w./~^+-]*", revision) or not place or place.startswith("-"):
         raise UserError(f"git:{rest} does not name a commit", "write git:REPOSITORY@COMMIT")
-    git_dir, commit = origins.git_commit(place, revision)
+    git_dir, commit = checkout.git_commit(place, revision)
 
     def work(tmp: Path) -> dict[str, Any]:
-        origins.git_export(place, git_dir, commit, tmp / "src")
+        checkout.git_export(place, git_dir, commit, tmp / "src")
         unpack.check_links(tmp / "src", unpack.links(tmp / "src"), place)
         return {"origin": {"origin": "git", "url": origins.without_user(place), "revision": revision}}
 
@@ -317,14 +317,14 @@ def _user_tree(root: Path) -> Product:
         return _unpacked(root, {"origin": "path", "url": str(root.absolute())})
     if not root.is_dir():
         raise UserError(f"there is no directory or archive {root}")
-    state, files = origins.tree_files(root)
+    state, files = checkout.tree_files(root)
     if not files:
         raise UserError(f"the directory {root} is empty")
 
     def work(tmp: Path) -> dict[str, Any]:
         try:
-            origins.copy_tree(root, files, tmp / "src")
-            same = origins.tree_files(root)[0] == state
+            checkout.copy_tree(root, files, tmp / "src")
+            same = checkout.tree_files(root)[0] == state
         except FileNotFoundError:
             same = False
         if not same:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from core import origins, sources, store
+from core import checkout, sources, store
 from core.errors import InfraError, UserError
 
 
@@ -483,13 +483,13 @@ def test_a_work_tree_is_known_by_its_content(repository: Path) -> None:
 
 
 def test_a_tree_that_changes_while_it_is_copied(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = origins.copy_tree
+    copy = checkout.copy_tree
 
     def slow(root: Path, files: list[str], target: Path) -> None:
         copy(root, files, target)
         (root / "Makefile").write_text("VERSION = 9\n")
 
-    monkeypatch.setattr(origins, "copy_tree", slow)
+    monkeypatch.setattr(checkout, "copy_tree", slow)
     with pytest.raises(UserError, match="changed while it was copied"):
         sources.source_tree(f"path:{repository}")
     assert store.products() == []
