@@ -18,7 +18,7 @@ from dataflow import symbols as symbol_tables
 from dataflow.capture import Capture
 from dataflow.records import UNREADABLE
 from dataflow.symbols import Symbols
-from dataflow.tree import Call, Seen, Value
+from dataflow.tree import Call, Inside, Seen, Value
 from dataflow.types import Function, Parameter, Types
 
 MODULES = "modules"  # directory of a kernel product that holds its modules
@@ -54,8 +54,8 @@ def prepare(path: Path, kernel_dir: Path) -> Shown:
     )
     placed = symbol_tables.module_files(kernel_dir / MODULES, one.modules, mapped, one.stext)
     types = Types(kernel_dir / "vmlinux", placed)
-    places = found.places.tolist() if found.form.inside else None
-    made = tree.calls(found.table, found.functions.tolist(), found.kernel, places, types.inlined)
+    inside = Inside(found.places.tolist(), types.inlined, types.size) if found.form.inside else None
+    made = tree.calls(found.table, found.functions.tolist(), found.kernel, inside)
     return Shown(found.capture, tuple(made), found.kernel.symbols, types)
 
 
@@ -117,7 +117,7 @@ def line(shown: Shown, call: Call) -> str:
         return _comparison(call.compared)
     arguments = ", ".join(_argument(known, argument) for argument in call.arguments)
     parts = [f"{name}({'...' if call.entry is Seen.MISSING else arguments})"]
-    if call.returned is not None:
+    if call.returned is not None and not _is_void(known, call.returned):
         parts.append(f" = {_returned(known, call.returned)}")
     elif call.exit is Seen.MISSING:
         parts.append(" = ?  (no return recorded)")
@@ -165,8 +165,15 @@ def _argument(known: Function | None, one: Value) -> str:
     return f"{name}={_fields(one, parameter)}"
 
 
+def _is_void(known: Function | None, one: Value) -> bool:
+    """Generation L3 reports a return of nothing, too."""
+    return known is not None and known.returned is None and one.size == 0
+
+
 def _returned(known: Function | None, one: Value) -> str:
     parameter = known.returned if known else None
+    if one.size == 0 and one.pointer == 0:
+        return "<removed>"
     if parameter is None or not _is_object(one, parameter):
         if parameter is not None and len(one.values) == 1:
             return forms.write_returned(one.values[0], parameter.form)

@@ -17,8 +17,20 @@ from core.errors import UnderTest
 from dataflow.records import CLAMP, COMPARE, ENTRY, Records
 from dataflow.sites import Code, Kernel, Site
 
-# From an address within a call of a callback to the functions that are inlined there, outermost first.
-Frames = Callable[[int], tuple[str, ...]]
+
+@dataclass(frozen=True)
+class Inside:
+    """What a layout needs whose records name the calls of the callbacks.
+
+    Attributes:
+        places: link-time address of each record, within such a call.
+        inlined: the functions that are inlined at a place, outermost first.
+        size: declared bytes of what a record at (function, place, kind, index) is of; 0 if that is not known.
+    """
+
+    places: Sequence[int]
+    inlined: Callable[[int], tuple[str, ...]]
+    size: Callable[[int, int, int, int], int]
 
 
 class Seen(Enum):
@@ -94,21 +106,14 @@ class _Fit(Enum):
     OVER = 3  # no: it has ended
 
 
-def calls(
-    table: Records,
-    pcs: Sequence[int],
-    kernel: Kernel,
-    places: Sequence[int] | None = None,
-    frames: Frames = lambda _place: (),
-) -> list[Call]:
+def calls(table: Records, pcs: Sequence[int], kernel: Kernel, inside: Inside | None = None) -> list[Call]:
     """Group records into calls.
 
     Args:
         pcs: the link-time address of each record's function.
-        places: where the records name the call of the callback: its address.
-        frames: what is inlined there; asked of `places` only.
+        inside: if the layout is such a one.
     """
-    builder = _Builder(table, pcs, kernel, places, frames)
+    builder = _Builder(table, pcs, kernel, inside)
     steps = {ENTRY: builder.enter, COMPARE: builder.compare}
     row = 0
     while row < len(pcs):
@@ -119,10 +124,8 @@ def calls(
 class _Builder:
     """Reads rows in order; `open` are the calls that may not be over, outermost first."""
 
-    def __init__(
-        self, table: Records, pcs: Sequence[int], kernel: Kernel, places: Sequence[int] | None, frames: Frames
-    ) -> None:
-        self.table, self.pcs, self.kernel, self.places, self.frames = table, pcs, kernel, places, frames
+    def __init__(self, table: Records, pcs: Sequence[int], kernel: Kernel, inside: Inside | None) -> None:
+        self.table, self.pcs, self.kernel, self.inside = table, pcs, kernel, inside
         self.kinds: list[int] = table.kind.tolist()
         self.indexes: list[int] = table.index.tolist()
         self.sizes: list[int] = table.size.tolist()
@@ -160,33 +163,56 @@ class _Builder:
         """The calls of a callback that a record may come from."""
         if code is None:
             return ()
-        if self.places is None:
+        if self.inside is None:
             return code.of(self.kinds[row], self.indexes[row])
-        return tuple(s for s in code.inside(self.places[row]) if s.kind == self.kinds[row])
+        return tuple(s for s in code.inside(self.inside.places[row]) if s.kind == self.kinds[row])
 
     def inlined(self, row: int) -> tuple[str, ...]:
-        return self.frames(self.places[row]) if self.places is not None else ()
+        return self.inside.inlined(self.inside.places[row]) if self.inside is not None else ()
 
-    def goes_on(self, row: int) -> bool:
-        """Whether an entry record belongs to the call of the record before it."""
-        before = row - 1
-        if (self.kinds[row], self.pcs[row]) != (ENTRY, self.pcs[before]) or self.inlined(row) != self.inlined(before):
-            return False
-        index, last = self.indexes[row], self.indexes[before]
-        # What came in several registers has as many records, from as many places.
-        piece = self.places is not None and self.places[row] != self.places[before]
-        return index > last or (index == last and (index == CLAMP or piece))
+    def taken(self, row: int) -> tuple[Value, int | None, int]:
+        """A value, the stack pointer if it tells, and the row behind it.
+
+        What came in several registers has as many records, one behind the other and from as many places; no more than
+        its type has bytes.
+        """
+        first, sp = self.value(row)
+        after = row + 1
+        if self.inside is None or first.fields is not None:
+            return first, sp, after
+        key = (self.kinds[row], self.pcs[row], first.index)
+        size = self.inside.size(self.pcs[row], self.inside.places[row], self.kinds[row], first.index)
+        pieces = [first]
+        while after < len(self.pcs) and (self.kinds[after], self.pcs[after], self.indexes[after]) == key:
+            if sum(one.size for one in pieces) + self.sizes[after] > size or not self.sizes[after]:
+                break
+            if self.inside.places[after] <= self.inside.places[after - 1] or self.inlined(after) != self.inlined(row):
+                break
+            pieces.append(self.value(after)[0])
+            after += 1
+        if len(pieces) == 1:
+            return first, sp, after
+        offsets = [sum(one.size for one in pieces[:i]) for i in range(len(pieces))]
+        fields = tuple((at, one.size) for at, one in zip(offsets, pieces, strict=True))
+        values = tuple(one.values[0] for one in pieces)
+        return Value(row, first.index, size, 0, values, fields, certain=True), sp, after
 
     def enter(self, row: int) -> int:
         """The entry records of one call: those of one function whose index grows. Returns the row behind them."""
         pc, first = self.pcs[row], row
         inlined = self.inlined(row)
-        call, sp = Call(pc, 0, inlined=inlined, place=self.places[row] if self.places else None), None
-        while row < len(self.pcs) and (row == first or self.goes_on(row)):
-            argument, seen = self.value(row)
+        call, sp = Call(pc, 0, inlined=inlined, place=self.inside.places[row] if self.inside else None), None
+        last = -1
+        while row < len(self.pcs) and (self.kinds[row], self.pcs[row]) == (ENTRY, pc):
+            index = self.indexes[row]
+            if row > first and not (index > last or index == last == CLAMP):
+                break
+            if self.inlined(row) != inlined:
+                break
+            argument, seen, row = self.taken(row)
             call.arguments.append(argument)
             sp = seen if sp is None else sp
-            row += 1
+            last = index
         if inlined:
             call.exit = Seen.NONE
             self.put(call)
@@ -220,13 +246,13 @@ class _Builder:
     def leave(self, row: int) -> int:
         """A return record. Returns the row behind it."""
         pc = self.pcs[row]
-        value, sp = self.value(row)
+        value, sp, after = self.taken(row)
         for place in range(len(self.open) - 1, -1, -1):
             one = self.open[place]
             if one.call.pc == pc and (sp is None or one.sp is None or one.sp == sp):
                 one.call.returned, one.call.exit = value, Seen.RECORDED
                 del self.open[place:]
-                return row + 1
+                return after
         code = self.code(pc)
         entry = Seen.NONE if code is not None and not self.has_entry(code) else Seen.MISSING
         place, sp, sure = self.parent(pc, sp)
@@ -237,13 +263,14 @@ class _Builder:
             callee.depth += 1
         self.made.insert(first, call)
         self.known.insert(first, (sp, sure))
-        return row + 1
+        return after
 
     def has_entry(self, code: Code) -> bool:
         """Whether a function reports parameters of its own, not only those of what is inlined into it."""
-        if self.places is None:
+        if self.inside is None:
             return code.has_parameters
-        return any(site.kind == ENTRY and not self.frames(site.after - 1) for site in code.sites)
+        inlined = self.inside.inlined
+        return any(site.kind == ENTRY and not inlined(site.after - 1) for site in code.sites)
 
     def callees(self, one: _Open) -> int:
         """Where in `made` the callees of a call begin that left no entry, so that they stand beside it so far.

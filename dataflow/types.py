@@ -15,6 +15,7 @@ from typing import Any
 from core.errors import UserError
 from dataflow import image
 from dataflow.forms import Field, Form
+from dataflow.records import RETURN
 
 # Typedefs and names that say more than their integer type (include/linux/types.h, gfp_types.h, fs.h).
 _MODE_TYPES = frozenset({"umode_t", "mode_t"})
@@ -85,6 +86,15 @@ class Types:
         if place not in self._inlined:
             self._inlined[place] = tuple(str(one.name()) for one in reversed(self._frames(place)[:-1]))
         return self._inlined[place]
+
+    def size(self, function: int, place: int, kind: int, index: int) -> int:
+        """Bytes of what a callback that is called at a place in a function reports; 0 if that is not known."""
+        known = self.inlined_function(place) if self.inlined(place) else self.function(function)
+        if known is None:
+            return 0
+        if kind == RETURN:
+            return known.returned.form.size if known.returned else 0
+        return known.parameters[index].form.size if index < len(known.parameters) else 0
 
     def _frames(self, place: int) -> list[Any]:
         try:

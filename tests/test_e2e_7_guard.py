@@ -43,3 +43,15 @@ def test_a_tree_whose_callbacks_take_other_operands(tmp_path: Path) -> None:
     assert said.code == 1, "what the tree lost is told by Kconfig itself, not by the guard"
     assert "the compiler test of KCOV_DATAFLOW_ARGS failed" in said.err
     assert "unsupported argument 'dataflow-args'" in said.err
+
+
+def test_a_compiler_of_addresses_and_a_series_of_values() -> None:
+    cell = ("--profile", "all", "--base", "tiny", "--runtime", "docker")
+    said = invoke("kernel.build", *cell, "--series", "kit-l3", "--toolchain", "plugin-19")
+    assert said.code == 2
+    assert "plugin-19 passes arguments (i64,i32,i32,ptr,ptr,i32) and returns (i64,i32,ptr,ptr,i32)" in said.err
+    assert "kernel/kcov_dataflow.c take arguments (i32,i32,i64,ptr,i32) and returns (i32,i64,ptr,i32)" in said.err
+    assert "which is generation L3" in said.err
+    said = invoke("kernel.build", *cell, "--series", "kit", "--toolchain", "plugin-19-l3")
+    assert said.code == 2
+    assert "plugin-19-l3 passes arguments (i32,i32,i64,ptr,i32)" in said.err
