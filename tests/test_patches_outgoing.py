@@ -210,7 +210,9 @@ def test_refresh_refuses(kit: names.Series, repository: Path, tmp_path: Path) ->
     assert mails.digest(file.parent) == before
 
 
-def test_our_own_patches_are_in_their_normal_form(kit: names.Series) -> None:
-    found = incoming.read(str(kit.patches[0].path.parent))
-    assert [(p.name, p.sha256) for p in found.patches] == [(p.name, p.sha256) for p in kit.patches]
-    assert len(mbox.load(kit.patches[0].path)) == 1
+@pytest.mark.parametrize("name", ["kit", "kit-l3"])
+def test_our_own_patches_are_in_their_normal_form(name: str, tmp_path: Path) -> None:
+    wanted = names.load(name)
+    found = incoming.read(str(outgoing.export(wanted, tmp_path / "out")[0].parent))
+    assert [(p.name, p.sha256) for p in found.patches] == [(p.name, p.sha256) for p in wanted.patches]
+    assert len(mbox.load(wanted.patches[0].path)) == 1
