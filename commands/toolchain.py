@@ -195,6 +195,7 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
     from toolchain import irtests, names
     from toolchain import verify as corpus
 
+    corpus.require_addresses(names.spec(name))
     where = choose(runtime)
     made = toolchains.ensure(name, where, install=not no_install)
     work = store.home() / "runs" / f"verify-{made.name}-{where}"

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import UserError
 from core.runtime import HostSession
 from tests.test_pass import body
 from tests.test_pass_build import NEEDS_LLVM
-from toolchain import plugin
+from toolchain import names, plugin, verify
 from toolchain.verify import CORPUS
 
 pytestmark = NEEDS_LLVM
@@ -194,3 +195,9 @@ def test_values_are_what_was_passed(plugin_19_l3: Path, tmp_path: Path, level: s
     rest = said.removeprefix(TOLD).splitlines()
     assert rest[0] == "0 4:2"
     assert rest[-1] == "= 0:0"
+
+
+def test_the_corpus_is_not_asked_of_it() -> None:
+    with pytest.raises(UserError, match="plugin-19-l3 passes values"):
+        verify.require_addresses(names.spec("plugin-19-l3"))
+    verify.require_addresses(names.spec("plugin-19"))

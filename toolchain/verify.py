@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from core import store
-from core.errors import InfraError, UnderTest
+from core.errors import InfraError, UnderTest, UserError
 from core.runtime import Session
 from toolchain.expect import Corpus, Line, Value, read_corpus
+from toolchain.names import ToolchainSpec
 from toolchain.observe import Observed, Report, Symbols, read_reports, read_symbols
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -224,6 +225,19 @@ class _Comparison:
 
 def _hex(value: int | None) -> str:
     return "nothing" if value is None else f"{value:#x}"
+
+
+def require_addresses(spec: ToolchainSpec) -> None:
+    """The corpus says what callbacks get that take addresses.
+
+    Raises:
+        UserError: those of this toolchain take values.
+    """
+    if spec.generation != "L0":
+        raise UserError(
+            f"the corpus is for callbacks that take addresses, and {spec.name} passes values ({spec.generation})",
+            "tests/test_pass_by_value.py verifies those; or verify plugin-19",
+        )
 
 
 def modes() -> list[tuple[str, bool, tuple[str, ...]]]:
