@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ci import each
 from ci import run as cells
@@ -33,12 +34,27 @@ class Found:
         between: candidates right before it that could not be judged: it may be one of them as well.
         verdicts: candidate -> `good`, `bad` or `skip`.
         reason: why the first bad one is bad.
+        trouble: why the last of those between could not be judged; empty if there is none.
     """
 
     first_bad: str
     between: tuple[str, ...]
     verdicts: Mapping[str, str]
     reason: str
+    trouble: str = ""
+
+    def require(self) -> None:
+        """Raise if the search did not come down to one candidate.
+
+        Raises:
+            InfraError: names those that could not be judged.
+        """
+        if self.between:
+            raise InfraError(
+                f"the first bad one is {self.first_bad}, or one of {', '.join(self.between)}, "
+                f"which could not be judged: {self.trouble}",
+                "the same call tries these again, and nothing else",
+            )
 
 
 def search(
@@ -52,7 +68,7 @@ def search(
     Args:
         candidates: in order; at least two, each name once.
         judge: gives `good`, `bad` or `skip`, and the reason.
-        state: file with the verdicts so far; what was skipped is tried again. Removed at the end.
+        state: file with the verdicts so far; what was skipped is tried again. Removed once one candidate is left.
         told: gets each new verdict.
 
     Raises:
@@ -85,9 +101,11 @@ def search(
             break
         got = verdict(middle)
         low, high = (middle, high) if got == GOOD else (low, middle) if got == BAD else (low, high)
-    name = candidates[high]
-    state.unlink(missing_ok=True)
-    return Found(name, tuple(candidates[low + 1 : high]), {n: v for n, (v, _why) in known.items()}, known[name][1])
+    name, between = candidates[high], tuple(candidates[low + 1 : high])
+    if not between:
+        state.unlink(missing_ok=True)
+    trouble = known[between[-1]][1] if between else ""
+    return Found(name, between, {n: v for n, (v, _why) in known.items()}, known[name][1], trouble)
 
 
 def _middle(open_: Sequence[int], low: int, high: int) -> int | None:
@@ -117,10 +135,22 @@ def run(
     Raises:
         UserError: a revision or number is unknown, or the ends are not as said.
         InfraError: the machine failed at one of the ends.
+
+    Returns:
+        What was found; `Found.require` turns a search that is not decided into an exit code.
     """
     names = checkout.git_between(repository, good, bad) if repository else _prefixes(cell, good, bad)
     folder = cells.new_folder(f"bisect-{cell.series}-{cell.profile}-{cell.base}-{cell.arch}")
-    asked = {"cell": asdict(cell), "names": names, "boot": boot, "where": where}
+    first = replace(cell, linux=f"git:{repository}@{names[0]}") if repository else replace(cell, series=names[0])
+    asked = {
+        "cell": asdict(cell),
+        "names": names,
+        "boot": boot,
+        "where": where,
+        # A name says less than what it stood for when a verdict was given: series are imported again, compilers change.
+        "patches": [one.sha256 for one in patch_series.load(cell.series).patches],
+        "inputs": _inputs(first, where, install=install, guard=guard),
+    }
     state = store.home() / "bisect" / f"{store.key_of(asked)[:24]}.json"
 
     def row_of(name: str) -> Row:
@@ -146,6 +176,14 @@ def run(
         found = search(names, judge, state, told)
     store.write_json(folder / "bisect.json", asdict(found))
     return found
+
+
+def _inputs(first: Cell, where: str, *, install: bool, guard: bool) -> dict[str, Any]:
+    """What decides the kernel of the good end; nothing if there cannot be one, which its verdict will say."""
+    try:
+        return dict(kernels.prepare(first, where, install=install, guard=guard).inputs)
+    except UnderTest:
+        return {}
 
 
 def _prefixes(cell: Cell, good: str, bad: str) -> list[str]:

@@ -8,7 +8,7 @@ depends on them. A machine that fails ends the run: it says nothing about a patc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,8 @@ def run(
 
     Args:
         boot: with the standard workloads; their records are checked once the profile's symbols are all defined.
-        cold: do without results of ccache, and build the whole series from nothing as well, for the ratio.
+        cold: begin without what earlier runs made, do without results of ccache, and build the whole series from
+            nothing as well if it can be built, for the ratio.
         told: gets each row when it is done.
 
     Raises:
@@ -132,12 +133,14 @@ def run(
     folder = cells.new_folder(f"each-{cell.series}-{cell.profile}-{cell.base}-{cell.arch}")
     found = Each(cell, (), folder)
     warnings: set[str] = set()
+    if cold:
+        _forget(kernels.prepare(replace(cell, series=f"{cell.series}@0"), where, install=install, guard=guard))
     for number in range(len(whole.patches) + 1):
         row = judge(cell, number, where, folder, warnings, boot=boot, fresh=cold, install=install, guard=guard)
         found = replace(found, rows=(*found.rows, row))
         store.write_json(folder / FILE, found.as_json())
         told(row)
-    if cold:
+    if cold and found.rows[-1].status == "passed":
         found = replace(found, cold_seconds=_cold(kernels.prepare(cell, where, install=install, guard=guard)))
         store.write_json(folder / FILE, found.as_json())
     return found
@@ -192,10 +195,24 @@ def source_of(ready: Ready, place: Path) -> Path:
     patches = patch_series.load(ready.cell.series).patches
     changes = apply.changed_files(source, patches, f"Linux {ready.cell.linux}") if patches else {}
     linux, tree = place / "linux", ready.tree.path / "linux"
-    for path in worktree.sync(source, sorted(entry.name for entry in source.iterdir()), changes, linux):
-        if (tree / path).is_file():
-            (linux / path).chmod((tree / path).stat().st_mode | 0o200)
+    worktree.sync(source, sorted(entry.name for entry in source.iterdir()), changes, linux)
+    set_modes(tree, linux, changes)
     return linux
+
+
+def set_modes(tree: Path, linux: Path, paths: Iterable[str]) -> None:
+    """Give files the modes that they have in the patched tree; one that is still the store's own has its mode."""
+    for path in paths:
+        ours, theirs = linux / path, tree / path
+        if ours.is_file() and theirs.is_file() and ours.stat().st_nlink == 1:
+            ours.chmod(theirs.stat().st_mode | 0o200)
+
+
+def _forget(ready: Ready) -> None:
+    """Remove what earlier runs of this series compiled; the source may stay."""
+    place = _home(ready, "each")
+    with store.lock(f"each-{place.name}"), store.disk_errors(place):
+        store.remove_tree(place / "out")
 
 
 def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -> tuple[Row, Product]:

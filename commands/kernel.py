@@ -102,7 +102,6 @@ def bisect(_c: Any, asked: Asked, good: str, bad: str, git: str = "", boot: bool
     )
     if asked.json:
         print_json(asdict(found))
-        return
-    print(f"the first bad one is {found.first_bad}: {found.reason}")
-    if found.between:
-        print(f"or one of these, which could not be judged: {', '.join(found.between)}")
+    elif not found.between:
+        print(f"the first bad one is {found.first_bad}: {found.reason}")
+    found.require()

@@ -84,17 +84,19 @@ def _run_git(words: list[str], log: Path, env: Mapping[str, str] | None = None, 
 def git_between(place: str, good: str, bad: str) -> list[str]:
     """The commits of a repository on this machine from one to another, oldest first, both ends among them.
 
+    Of a merge only the first parent is followed: the commits of two branches are in no order, so that one of them is
+    bad says nothing about the next. What a branch broke is found as its merge.
+
     Raises:
         UserError: there is no such repository or revision, or the first is no ancestor of the second.
     """
     if not Path(place).expanduser().is_dir():
         raise UserError(f"{place} is no repository on this machine", "clone it first: many of its commits will be read")
     first, last = (git_commit(place, revision)[1] for revision in (good, bad))
-    listed = _git(
-        *("rev-list", "--reverse", "--topo-order", "--ancestry-path", f"{first}..{last}"), cwd=Path(place).expanduser()
-    )
+    here = Path(place).expanduser()
+    listed = _git("rev-list", "--reverse", "--first-parent", f"{first}..{last}", cwd=here)
     way = listed.out.split()
-    if listed.code or not way:
+    if listed.code or not way or _git("merge-base", "--is-ancestor", first, last, cwd=here).code:
         raise UserError(f"{good} is no ancestor of {bad} in {place}", "choose other ends")
     return [first, *way]
 

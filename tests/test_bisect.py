@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ci import bisect
 from ci.bisect import BAD, GOOD, SKIP, search
+from ci.each import Row
 from core import checkout
 from core.errors import InfraError, UserError
+from kernel.cell import Cell
+from patches.series import PatchFile
 
 
 class Judge:
@@ -51,7 +56,7 @@ def test_the_first_bad_one_is_found_or_said_to_be_among_those_not_judged(
     assert len(judge.asked) == len(set(judge.asked))
     if not skipped:
         assert len(judge.asked) <= 2 + count.bit_length()
-    assert not state.exists()
+    assert state.exists() == bool(found.between), "what is not decided can be gone on with"
 
 
 def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -79,6 +84,76 @@ def test_ends_that_are_not_as_said(tmp_path: Path) -> None:
         search(names(4), Judge(9), tmp_path / "b")
     with pytest.raises(InfraError, match="c3 could not be judged: the engine went away"):
         search(names(4), Judge(2, frozenset({3})), tmp_path / "c")
+
+
+def test_what_could_not_be_judged_is_no_success_and_is_tried_again(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    ill = search(names(5), Judge(3, frozenset({1, 2, 3})), state)
+    assert (ill.first_bad, ill.between) == ("c4", ("c1", "c2", "c3"))
+    with pytest.raises(InfraError, match="c4, or one of c1, c2, c3, which could not be judged: the engine went away"):
+        ill.require()
+    well = Judge(3)
+    found = search(names(5), well, state)
+    assert (found.first_bad, found.between) == ("c3", ())
+    assert not {0, 4} & set(well.asked)
+    found.require()
+    assert not state.exists()
+
+
+def _prefixes(monkeypatch: pytest.MonkeyPatch, patches: list[str], toolchain: str, first_bad: int) -> list[int]:
+    """Let a series of patches with these hashes break at one of them; the prefixes that get judged, as they are."""
+    asked: list[int] = []
+
+    def judge(_cell: Cell, number: int, *_words: object, **_named: object) -> Row:
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        asked.append(number)
+        return Row(number, "", "failed" if number >= first_bad else "passed")
+
+    series = SimpleNamespace(patches=tuple(PatchFile(one, Path(one), one) for one in patches))
+    monkeypatch.setattr(bisect.patch_series, "load", lambda _name: series)
+    monkeypatch.setattr(bisect.kernels, "prepare", lambda *_, **__: SimpleNamespace(inputs={"toolchain": toolchain}))
+    monkeypatch.setattr(bisect.each, "judge", judge)
+    return asked
+
+
+CELL = Cell(toolchain="t", series="s", profile="none", base="tiny", arch="x86_64", linux="7.1.8")
+
+
+def test_verdicts_are_of_these_patches_and_this_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = [f"p{number}" for number in range(16)]
+    new = [*old[:3], "mended", *old[4:]]
+    for patches, toolchain in ((old, "1"), (new, "1"), (old, "2")):
+        asked = _prefixes(monkeypatch, patches, toolchain, 4)
+        with pytest.raises(KeyboardInterrupt):
+            bisect.run(CELL, "docker", "0", "16")
+        assert asked == [0, 16, 8], "nothing was known of these"
+    asked = _prefixes(monkeypatch, old, "1", 4)
+    assert bisect.run(CELL, "docker", "0", "16").first_bad == "s@4"
+    assert asked == [4, 2, 3], "what was known of the first is kept"
+
+
+def test_commits_of_another_branch_are_not_between(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        own = ["-c", "user.name=k", "-c", "user.email=k@example.invalid", "-c", "init.defaultBranch=m"]
+        return subprocess.run(["git", *own, *words], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    def commit(title: str) -> str:
+        git("commit", "-q", "--allow-empty", "-m", title)
+        return git("rev-parse", "HEAD").strip()
+
+    git("init", "-q")
+    start = commit("start")
+    git("checkout", "-q", "-b", "side")
+    side = commit("on the side")
+    git("checkout", "-q", "m")
+    main = commit("on m")
+    git("merge", "-q", "--no-ff", "-m", "merge", "side")
+    merge = git("rev-parse", "HEAD").strip()
+    last = commit("last")
+    # One of the two is not a child of the other: that one is bad says nothing about the other.
+    assert checkout.git_between(str(tmp_path), start, "HEAD") == [start, main, merge, last]
+    assert checkout.git_between(str(tmp_path), side, "HEAD") == [side, main, merge, last]
 
 
 def test_commits_from_one_to_another(tmp_path: Path) -> None:

@@ -69,6 +69,13 @@ def test_the_patch_that_breaks_is_found(series: str) -> None:
     # One source file changed, so next to nothing is made again: it, the links, and what holds the version.
     assert max(row["objects"] for row in rows[1:]) < 60
     assert not any(row["new_warnings"] for row in rows)
+    # The same directory goes on with what it has: three more steps of a few objects.
+    said = invoke("kernel.bisect", *cell, "--good", "0", "--bad", "2", "--json")
+    assert said.code == 0, said.err
+    found = said.json()
+    assert found["first_bad"] == f"{series}@2"
+    assert found["verdicts"] == {f"{series}@0": "good", f"{series}@1": "good", f"{series}@2": "bad"}
+    assert "compiling the kernel failed" in found["reason"]
 
 
 def test_a_prefix_that_is_none_is_the_users_error() -> None:

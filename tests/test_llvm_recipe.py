@@ -146,8 +146,8 @@ def test_a_killed_sync_is_mended_by_the_next(tmp_path: Path, monkeypatch: pytest
     worktree.sync(source, ["llvm"], {}, place)
     real = worktree._replace
 
-    def die(path: Path, wanted: bytes | None) -> bool:
-        real(path, wanted)
+    def die(path: Path, wanted: bytes | None, mode: int) -> bool:
+        real(path, wanted, mode)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(worktree, "_replace", die)
@@ -157,6 +157,16 @@ def test_a_killed_sync_is_mended_by_the_next(tmp_path: Path, monkeypatch: pytest
     worktree.sync(source, ["llvm"], {"llvm/b.cpp": b"two"}, place)
     assert (place / "llvm/a.cpp").read_text() == "llvm/a.cpp"
     assert (place / "llvm/b.cpp").read_text() == "two"
+
+
+def test_a_program_of_the_source_stays_one_when_its_text_changes(tmp_path: Path) -> None:
+    source, place = _pristine(tmp_path), tmp_path / "place"
+    (source / "llvm/a.cpp").chmod(0o555)
+    for changes in ({"llvm/a.cpp": b"one", "llvm/sub/b.cpp": b"two"}, {"llvm/a.cpp": None}, {}):
+        worktree.sync(source, ["llvm"], changes, place)
+        if changes.get("llvm/a.cpp", b"") is not None:
+            assert (place / "llvm/a.cpp").stat().st_mode & 0o100
+        assert not (place / "llvm/sub/b.cpp").stat().st_mode & 0o100
 
 
 def _ended(code: int, *tail: str, timed_out: bool = False) -> Finished:

@@ -53,13 +53,14 @@ def sync(pristine: Path, folders: Sequence[str], changes: Mapping[str, bytes | N
             wanted = changes[path]
         else:
             wanted = (pristine / path).read_bytes() if (pristine / path).is_file() else None
-        if _replace(place / path, wanted):
+        executable = (pristine / path).is_file() and (pristine / path).stat().st_mode & 0o100
+        if _replace(place / path, wanted, 0o755 if executable else 0o644):
             touched.append(path)
     store.write_json(state, sorted(changes))
     return touched
 
 
-def _replace(path: Path, wanted: bytes | None) -> bool:
+def _replace(path: Path, wanted: bytes | None, mode: int) -> bool:
     """Give a file its bytes by renaming another into its place; says whether that was needed."""
     there = path.read_bytes() if path.is_file() else None
     if there == wanted:
@@ -70,5 +71,6 @@ def _replace(path: Path, wanted: bytes | None) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(path.name + ".new")
     new.write_bytes(wanted)
+    new.chmod(mode)
     new.replace(path)
     return True
