@@ -240,7 +240,8 @@ def workplace(
     build_dir = build_dir or build_directory(ready.inputs)
     ccache_dir = store.home() / "ccache"
     linux = linux or ready.tree.path / "linux"
-    with store.lock(f"build-{build_dir.name}"), store.disk_errors(build_dir):
+    # The last part alone would not do: a directory in which many kernels are built has it in a directory of its own.
+    with store.lock("-".join(build_dir.parts[-2:])), store.disk_errors(build_dir):
         for folder in (build_dir, ccache_dir):
             folder.mkdir(parents=True, exist_ok=True)
         for name in ("build.log", "ccache.log"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +14,13 @@ import pytest
 from ci import each
 from ci.each import Row
 from core.errors import InfraError, UnderTest
+from core.store import Product
+from kconfig.profile import Request
+from kernel import build
+from kernel.build import Ready
 from kernel.cell import Cell
 from patches.series import PatchFile
+from toolchain.build import Toolchain
 
 CELL = Cell(toolchain="t", series="s", profile="none", base="tiny", arch="x86_64", linux="7.1.8")
 
@@ -83,3 +91,37 @@ def test_a_file_has_its_mode_also_after_a_kill(tmp_path: Path) -> None:
 def test_the_change_of_an_image_is_since_the_last_one_that_was_made() -> None:
     rows = [Row(0, "", "passed", image=100), Row(1, "a", "failed"), Row(2, "b", "passed", image=90)]
     assert [(row["image"], row["delta"]) for row in each.table(rows)] == [(100, "-"), ("-", "-"), (90, "-10")]
+
+
+def test_two_runs_do_not_wait_for_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locks: list[str] = []
+
+    @contextlib.contextmanager
+    def lock(name: str) -> Iterator[None]:
+        locks.append(name)
+        yield
+
+    @contextlib.contextmanager
+    def session(*_: object) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(name="docker", path=str)
+
+    product = Product("toolchain", "2" * 64, tmp_path, {})
+    (tmp_path / "manifest.json").write_text("{}")
+    ready = Ready(
+        CELL,
+        Toolchain("t", product, "docker", None, ""),
+        product,
+        Request("none", "tiny", "x86_64", "7.1.8", "", "", ()),
+        {"tree": "1"},
+    )
+    monkeypatch.setattr(build.store, "lock", lock)
+    monkeypatch.setattr(build.toolchains, "open_session", session)
+    for other in (CELL, replace(CELL, profile="all"), replace(CELL, series="s@3")):
+        with build.workplace(
+            replace(ready, cell=other), build_dir=each._home(replace(ready, cell=other), "each") / "out"
+        ):
+            pass
+    with build.workplace(ready):
+        pass
+    assert locks[0] == locks[2] != locks[1], "the prefixes of a series share a directory, two series do not"
+    assert locks[3] == f"build-{build.build_directory(ready.inputs).name}"
