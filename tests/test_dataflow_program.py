@@ -381,6 +381,11 @@ class Run:
 
 @pytest.fixture
 def run(program: Program) -> Run:
+    return standard(program)
+
+
+def standard(program: Program) -> Run:
+    """A standard run of a program that can do what the workloads do."""
     opened = program.run("open", 60000, int(MODE, 8), int(FLAGS, 0) | LARGE, int(FD))
     small = program.run("loop", 40, PID, 0, LOOPS)
     recorded = {

@@ -6,12 +6,13 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.errors import UnderTest
-from dataflow import image, show, sites, symbols
+from dataflow import check, image, show, sites, symbols
 from tests import test_dataflow_program as by_address
-from tests.test_dataflow_program import Program, write_capture
+from tests.test_dataflow_program import Program, Run, write_capture
 from tests.test_pass_build import NEEDS_LLVM
 from tests.test_pass_by_value import FLAGS, plugin_19_l3
 
@@ -74,12 +75,17 @@ def program(plugin_19_l3: Path, tmp_path_factory: pytest.TempPathFactory) -> Pro
     return Program(folder)
 
 
-def captured(program: Program, folder: Path, moved: int = 0, layout: str = "kit-2") -> Path:
-    write_capture(program, folder, "tour", program.run("tour", 60000, 0, 0, 0), {}, {}, moved)
-    path = folder / "tour.json"
+def relabel(path: Path, layout: str) -> None:
+    """Say of a capture that it is of this layout."""
     told = json.loads(path.read_text()) | {"layout": layout}
     told["info"]["version"] = 2 if layout == "kit-2" else 1
     path.write_text(json.dumps(told))
+
+
+def captured(program: Program, folder: Path, moved: int = 0, layout: str = "kit-2") -> Path:
+    write_capture(program, folder, "tour", program.run("tour", 60000, 0, 0, 0), {}, {}, moved)
+    path = folder / "tour.json"
+    relabel(path, layout)
     return path
 
 
@@ -125,3 +131,35 @@ def test_every_call_of_a_callback_is_read(program: Program) -> None:
     found = [(s.kind, s.index, s.size, s.fields is not None) for s in kernel.sites(tour)]
     assert found == [(14, 0, 48, True), (14, 1, 8, False), (14, 0, 8, False), (14, 0, 4, False), (14, 1, 16, True),
                      (15, 0, 0, False)]  # fmt: skip
+
+
+def examined(program: Program, folder: Path, run: Run) -> dict[str, bool]:
+    run.write(program, folder)
+    for path in folder.glob("*.json"):
+        relabel(path, "kit-2")
+    return {fact.name: fact.ok for fact in check.examine(folder, program.folder)}
+
+
+def test_the_checks_of_a_standard_run_hold(program: Program, tmp_path: Path) -> None:
+    held = examined(program, tmp_path, by_address.standard(program))
+    assert [name for name, ok in held.items() if not ok] == []
+    assert len(held) > 40
+
+
+@pytest.mark.parametrize(
+    ("at", "change", "named"),
+    [
+        (2, 1, "value counts equal vmlinux's tables"),  # one byte beside the call: the code passes nothing there
+        (2, 1 << 20, "every pc is in an instrumented function"),
+        (1, 1, "the sequence steps by 1"),
+        (3, 1 << 48, "value counts equal vmlinux's tables"),  # another size
+    ],
+)
+def test_the_checks_can_fail(at: int, change: int, named: str, program: Program, tmp_path: Path) -> None:
+    run = by_address.standard(program)
+    words = np.frombuffer(run.recorded["open-close"][0], dtype="<u8").copy()
+    words[at] ^= np.uint64(change)
+    run.recorded["open-close"] = (words.tobytes(), 0)
+    held = examined(program, tmp_path, run)
+    wrong = [name for name, ok in held.items() if not ok]
+    assert f"open-close: {named}" in wrong
