@@ -14,7 +14,9 @@ from core.errors import UnderTest, UserError
 from dataflow.records import (
     CLAMP,
     COMPARE,
+    ENTRY,
     HEADER_WORDS,
+    RETURN,
     Code,
     Layout,
     Passed,
@@ -49,11 +51,13 @@ def of(kernel: Kernel, symbols: Symbols, stext: int | None) -> Code:
         if pc not in known:
             place = pc - away & _U64
             try:
-                sites = kernel.code(place).sites if kernel.symbols.at(place) else ()
+                own = kernel.code(place) if kernel.symbols.at(place) else None
             except UnderTest:
-                sites = ()
+                own = None
+            sites = own.sites if own is not None else ()
+            leaf = own is not None and not own.callees and not own.opaque
             known[pc] = tuple(
-                Passed(s.kind, s.index, s.size, s.values) for s in sites if s.pc == place and s.size is not None
+                Passed(s.kind, s.index, s.size, s.values, leaf) for s in sites if s.pc == place and s.size is not None
             )
         return known[pc]
 
@@ -72,11 +76,13 @@ def cut(buffer: NDArray[np.uint64], used: int, form: Layout, code: Code | None) 
     words: list[int] = buffer[: used + 1].tolist()
     starts: list[int] = []
     found: list[Passed] = []
+    open_ = _Open(words, form, code)
     position = 1
     while position <= used:
         fits = [one for one in _fits(words, position, form, code) if position + HEADER_WORDS + one.count <= used + 1]
         if not fits:
             raise _refused(buffer, position, used, form, code)
+        fits = open_.allows(position, fits)
         if len({one.count for one in fits}) > 1:
             fits = [one for one in fits if _follows(words, position, one.count, form, code)] or fits
         if len({one.count for one in fits}) > 1:
@@ -85,8 +91,14 @@ def cut(buffer: NDArray[np.uint64], used: int, form: Layout, code: Code | None) 
                 f"word {position} of the buffer: its record may have {counts} values, and nothing tells which",
                 "a kernel of a later series writes the count into the record",
             )
+        if len({(one.kind, one.index) for one in fits}) > 1:
+            raise UserError(
+                f"word {position} of the buffer: its record may be an entry or a return, and nothing tells which",
+                "a kernel of a later series keeps the type of a record whatever its number of values is",
+            )
         starts.append(position)
         found.append(fits[0])
+        open_.take(words[position + 1], fits[0])
         position += HEADER_WORDS + fits[0].count
     at = np.array(starts, dtype=np.int64)
     return Records(
@@ -102,6 +114,62 @@ def cut(buffer: NDArray[np.uint64], used: int, form: Layout, code: Code | None) 
         count=np.array([one.count for one in found], dtype=np.uint16),
         first=at + HEADER_WORDS,
     )
+
+
+class _Open:
+    """The calls that have not returned, as far as records tell: what may come next."""
+
+    def __init__(self, words: list[int], form: Layout, code: Code) -> None:
+        self.words, self.form, self.code = words, form, code
+        self.calls: list[int] = []
+        self.last: tuple[int, Passed] | None = None
+
+    def allows(self, position: int, fits: list[Passed]) -> list[Passed]:
+        """What of some possibilities agrees with what was before; all of them if none does: records may be missing."""
+        pc = self.words[position + 1]
+        if len({(one.kind, one.index) for one in fits}) < 2:
+            return fits
+        # The arguments of one call are reported one behind the other, all of them, before anything else is.
+        if self.last is not None and self.last[0] == pc and self.last[1].kind == ENTRY:
+            following = [one for one in fits if (one.kind, one.index) == (ENTRY, self.last[1].index + 1)]
+            if following:
+                return following
+        begins = [one for one in fits if one.kind == ENTRY and one.index == 0]
+        ends = [one for one in fits if one.kind == RETURN]
+        if not begins or not ends:
+            return begins + ends or fits
+        if self._begins(position, pc, begins[0]):
+            return begins
+        return ends if self._ends(position, pc, ends[0]) else begins + ends
+
+    def _second(self, position: int, pc: int, count: int) -> set[tuple[int, int]] | None:
+        """What the record behind may be, if of the same function; None if no second argument is to be reported."""
+        after = position + HEADER_WORDS + count
+        if after >= len(self.words) or all((one.kind, one.index) != (ENTRY, 1) for one in self.code(pc)):
+            return None
+        if after + 1 >= len(self.words) or self.words[after + 1] != pc:
+            return set()
+        return {(one.kind, one.index) for one in _fits(self.words, after, self.form, self.code)}
+
+    def _begins(self, position: int, pc: int, one: Passed) -> bool:
+        """Whether it must be the first argument of a call."""
+        if self._second(position, pc, one.count) == {(ENTRY, 1)} or pc not in self.calls:
+            return True
+        above = self.calls[len(self.calls) - self.calls[::-1].index(pc) :]
+        return any(other.kind == RETURN for inner in above for other in self.code(inner))
+
+    def _ends(self, position: int, pc: int, one: Passed) -> bool:
+        """Whether it must be a return: the second argument does not follow, or the innermost call calls nothing."""
+        second = self._second(position, pc, one.count)
+        return (second is not None and (ENTRY, 1) not in second) or (one.leaf and self.calls[-1] == pc)
+
+    def take(self, pc: int, one: Passed) -> None:
+        """A record that was read."""
+        if one.kind == ENTRY and one.index == 0:
+            self.calls.append(pc)
+        elif one.kind == RETURN and pc in self.calls:
+            del self.calls[len(self.calls) - 1 - self.calls[::-1].index(pc) :]
+        self.last = (pc, one)
 
 
 def _fits(words: list[int], position: int, form: Layout, code: Code) -> list[Passed]:

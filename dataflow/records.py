@@ -110,12 +110,14 @@ class Passed:
         kind: ENTRY or RETURN.
         index, size: as passed, not clamped.
         count: how many values its record has.
+        leaf: the function calls nothing but callbacks.
     """
 
     kind: int
     index: int
     size: int
     count: int
+    leaf: bool = False
 
 
 # From the run-time address of a function to what its code passes.

@@ -123,6 +123,38 @@ def test_two_answers_are_refused_unless_what_follows_tells() -> None:
         read(encode(rows, "K1"), "K1", known)
 
 
+WIDE_VALUES = tuple(range(20))
+
+
+def wide(kind: int, index: int = 0) -> Row:
+    """A struct of 20 fields and 768 bytes: K2 writes an entry and a return alike, K1 to K3 the arguments 0 to 3."""
+    return Row(kind, OPEN, WIDE_VALUES, index, 768)
+
+
+def kinds(rows: list[Row], name: str, leaf: bool = False) -> list[tuple[int, int]]:
+    known = {pc: [replace(one, leaf=leaf) for one in some] for pc, some in passed([*rows, wide(RETURN)]).items()}
+    table = read(encode(rows, name), name, known)
+    return list(zip(table.kind.tolist(), table.index.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["K1", "K2", "K3"])
+def test_arguments_that_leak_into_each_other_are_told_by_their_order(name: str) -> None:
+    rows = [wide(ENTRY, 0), wide(ENTRY, 1), wide(ENTRY, 2), wide(RETURN)] * 2
+    assert kinds(rows, name, leaf=True) == [(ENTRY, 0), (ENTRY, 1), (ENTRY, 2), (RETURN, 0)] * 2
+
+
+def test_an_entry_that_looks_like_a_return_is_told_by_what_is_open() -> None:
+    assert kinds([wide(ENTRY), wide(RETURN)] * 2, "K2", leaf=True) == [(ENTRY, 0), (RETURN, 0)] * 2
+    # The inner call has not returned, so the outer one cannot have.
+    inner = [Row(ENTRY, LEAF, (1,), 0, 4), Row(RETURN, LEAF, (1,), 0, 4)]
+    rows = [wide(ENTRY), inner[0], wide(ENTRY), wide(RETURN), inner[1]]
+    assert [kind for kind, _ in kinds(rows, "K2", leaf=True)] == [ENTRY, ENTRY, ENTRY, RETURN, RETURN]
+    with pytest.raises(UserError, match="may be an entry or a return, and nothing tells which"):
+        kinds([wide(ENTRY), wide(RETURN)], "K2")
+    # K1 keeps the type.
+    assert kinds([wide(ENTRY), wide(ENTRY), wide(RETURN)], "K1") == [(ENTRY, 0), (ENTRY, 0), (RETURN, 0)]
+
+
 def test_comparisons() -> None:
     rows = [Row(COMPARE, LEAF + 9, (5, 6), 0, 0, 7), run()[0]]
     for name in ("K3", "K4", "K5"):
