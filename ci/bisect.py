@@ -156,7 +156,7 @@ def run(
     def row_of(name: str) -> Row:
         if not repository:
             number = int(name.rpartition("@")[2])
-            return each.judge(cell, number, where, folder, set(), boot=boot, install=install, guard=guard)
+            return each.judge(cell, number, where, folder, set(), boot=boot, reuse=True, install=install, guard=guard)
         one = replace(cell, linux=f"git:{repository}@{name}")
         try:
             kernel = kernels.build(one, where, install=install, guard=guard)

@@ -25,6 +25,12 @@ from toolchain.build import Toolchain
 CELL = Cell(toolchain="t", series="s", profile="none", base="tiny", arch="x86_64", linux="7.1.8")
 
 
+def _patched(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """A series of some patches."""
+    patches = tuple(PatchFile(str(number), Path(str(number)), "0") for number in range(1, count + 1))
+    monkeypatch.setattr(each.patch_series, "load", lambda _name: SimpleNamespace(patches=patches))
+
+
 def _series(monkeypatch: pytest.MonkeyPatch, *status: str) -> None:
     """A series whose prefixes have these states; `machine` is one at which the machine fails."""
 
@@ -33,8 +39,7 @@ def _series(monkeypatch: pytest.MonkeyPatch, *status: str) -> None:
             raise InfraError("the engine went away")
         return Row(number, f"p{number}" if number else "", status[number], seconds=10.0, reason="why")
 
-    patches = tuple(PatchFile(str(number), Path(str(number)), "0") for number in range(1, len(status)))
-    monkeypatch.setattr(each.patch_series, "load", lambda _name: SimpleNamespace(patches=patches))
+    _patched(monkeypatch, len(status) - 1)
     monkeypatch.setattr(each, "judge", judge)
     monkeypatch.setattr(each.kernels, "prepare", lambda *_, **__: None)
     monkeypatch.setattr(each, "_forget", lambda *_: None)
@@ -125,3 +130,21 @@ def test_two_runs_do_not_wait_for_one_another(tmp_path: Path, monkeypatch: pytes
         pass
     assert locks[0] == locks[2] != locks[1], "the prefixes of a series share a directory, two series do not"
     assert locks[3] == f"build-{build.build_directory(ready.inputs).name}"
+
+
+def test_a_kernel_that_is_there_is_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[int] = []
+
+    def compile_one(_ready: object, row: Row, *_: object, **__: object) -> tuple[Row, Product]:
+        compiled.append(row.prefix)
+        return row, Product("kernel", "0" * 64, tmp_path, {})
+
+    _patched(monkeypatch, 2)
+    monkeypatch.setattr(each.kernels, "prepare", lambda one, *_, **__: SimpleNamespace(inputs={"tree": one.series}))
+    monkeypatch.setattr(each, "_build", compile_one)
+    each.store.make("kernel", {"tree": "s@1"}, lambda _out: {"files": {"image": {"size": 7}}})
+    rows = [each.judge(CELL, number, "docker", tmp_path, set(), reuse=True) for number in range(3)]
+    assert compiled == [0, 2]
+    assert [(row.status, row.image) for row in rows] == [("passed", None), ("passed", 7), ("passed", None)]
+    each.judge(CELL, 1, "docker", tmp_path, set())
+    assert compiled == [0, 2, 1], "a row that tells what make did needs make"
