@@ -15,11 +15,12 @@ from typing import Any
 
 from ci import run as cells
 from core import sources, store
-from core.errors import KitError, UnderTest
+from core.errors import KitError, UnderTest, UserError
 from core.store import Product
 from guest import plan
 from kconfig import reason, survival, symbols
 from kernel import build as kernels
+from kernel import instrument
 from kernel.build import Ready, Workplace
 from kernel.cell import Cell
 from patches import apply
@@ -232,6 +233,7 @@ def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -
 
     Raises:
         UnderTest: a symbol was lost, or it does not compile.
+        UserError: the whole series instruments nothing that the cell names.
     """
     place = _home(ready, "each")
     with store.lock(f"each-{place.name}"), store.disk_errors(place):
@@ -245,6 +247,12 @@ def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -
             seen |= {_PLACE.sub(":", one) for one in new}
             # Without them `kernel.build` would refuse this configuration, so the product is not that of `kernel.build`.
             inputs = {**ready.inputs, "not_yet": list(not_yet)} if not_yet else dict(ready.inputs)
+            try:
+                instrument.require(work.build_dir, ready.cell.instrument, work.log)
+            except UserError:
+                if last:
+                    raise
+                inputs["uninstrumented"] = sorted(ready.cell.instrument)  # a later patch may choose objects
             if work.session.name != "docker":
                 inputs["source"] = str(linux)  # a container sees every tree at one place, the host does not
             kernel = store.make("kernel", inputs, lambda out: kernels.keep(work, compiled, out))

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from ci import each
 from ci.each import Row
-from core.errors import InfraError, UnderTest
+from core.errors import InfraError, UnderTest, UserError
 from core.store import Product
 from kconfig.profile import Request
 from kernel import build
@@ -148,3 +149,24 @@ def test_a_kernel_that_is_there_is_not_compiled_again(tmp_path: Path, monkeypatc
     assert [(row.status, row.image) for row in rows] == [("passed", None), ("passed", 7), ("passed", None)]
     each.judge(CELL, 1, "docker", tmp_path, set())
     assert compiled == [0, 2, 1], "a row that tells what make did needs make"
+
+
+def test_objects_that_no_patch_instruments_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def workplace(*_: object, build_dir: Path, **__: object) -> Iterator[SimpleNamespace]:
+        session = SimpleNamespace(name="docker")
+        yield SimpleNamespace(build_dir=build_dir, log=build_dir / "build.log", session=session)
+
+    cell = replace(CELL, instrument=("fs/open.o",))
+    toolchain = SimpleNamespace(product=SimpleNamespace(key="2"))
+    ready = cast(Ready, SimpleNamespace(cell=cell, toolchain=toolchain, inputs={"tree": "1"}))
+    monkeypatch.setattr(each, "source_of", lambda *_: tmp_path)
+    monkeypatch.setattr(each, "_configure", lambda *_, **__: ())
+    monkeypatch.setattr(each.kernels, "workplace", workplace)
+    monkeypatch.setattr(each.kernels, "compile_all", lambda _work: build.Compiled(1.0, frozenset(), 1))
+    monkeypatch.setattr(each.kernels, "keep", lambda *_: {"files": {"image": {"size": 7}}})
+    row, kernel = each._build(ready, Row(1, "p1", "passed"), set(), last=False, fresh=False)
+    assert row.status == "passed"
+    assert kernel.key != each.store.key_of(ready.inputs), "kernel.build would refuse it, so it must not find it"
+    with pytest.raises(UserError, match="compiles no such object"):
+        each._build(ready, Row(2, "p2", "passed"), set(), last=True, fresh=False)
