@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import selectors
 import shlex
@@ -17,16 +18,17 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from core.errors import InfraError, UnderTest
 
 TAIL_LINES = 40
 AFTERMATH_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -63,8 +65,41 @@ class Captured:
     err: str
 
 
-def _die_with_parent() -> None:
+def _begin(mask: Iterable[int]) -> None:
+    """What a program does before it is one: it dies with its parent, and hears what its parent heard."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def _started(
+    argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None, **how: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program in a session of its own, that is gone with all it started when the block ends."""
+    # A Ctrl-C between the program's start and our watch over it would leave it running: it has to wait so long.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=_environment(env),
+            start_new_session=True,
+            preexec_fn=functools.partial(_begin, mask),
+            **how,
+        )
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        raise
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        yield process
+    finally:
+        if process.poll() is None:
+            kill_group(process)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # what it was sent and did not read
+                    pipe.close()
 
 
 def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
@@ -169,24 +204,11 @@ def run(
         source = stack.enter_context(stdin.open("rb")) if stdin else subprocess.DEVNULL
         if _find(argv[0], env, cwd) is None:
             raise _missing(argv)
-        process = subprocess.Popen(
-            list(argv),
-            cwd=cwd,
-            env=_environment(env),
-            stdin=source,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
-        timed_out = False
-        try:
+        how = {"stdin": source, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with _started(argv, cwd, env, **how) as process:
             timed_out = not _pump(process, sink, tail, on_line, started, timeout)
-        finally:
-            if timed_out or process.poll() is None:
+            if timed_out:
                 kill_group(process)
-            if process.stdout:
-                process.stdout.close()
     return Finished(tuple(argv), process.returncode, tuple(tail), time.monotonic() - started, timed_out)
 
 
@@ -296,21 +318,10 @@ def capture(
     """
     if _find(argv[0], env, cwd) is None:
         raise _missing(argv)
-    process = subprocess.Popen(
-        list(argv),
-        cwd=cwd,
-        env=_environment(env),
-        stdin=subprocess.PIPE if text is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=_die_with_parent,
-    )
-    try:
-        out, err = process.communicate(None if text is None else text.encode(), timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise InfraError(f"{argv[0]} did not end within {timeout:g} s: {shown(argv, env, cwd)}") from None
-    finally:
-        if process.poll() is None:
-            kill_group(process)
+    source = subprocess.PIPE if text is not None else subprocess.DEVNULL
+    with _started(argv, cwd, env, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            out, err = process.communicate(None if text is None else text.encode(), timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise InfraError(f"{argv[0]} did not end within {timeout:g} s: {shown(argv, env, cwd)}") from None
     return Captured(tuple(argv), process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))

@@ -152,6 +152,30 @@ def test_a_killed_parent_takes_its_program_along(call: str, tmp_path: Path) -> N
     assert wait_for(lambda: not alive(child))
 
 
+def test_ctrl_c_while_a_program_is_started_ends_it(tmp_path: Path) -> None:
+    pids = tmp_path / "pid"
+    code = f"""
+import os, pathlib, signal, subprocess, time
+from core import process
+signal.signal(signal.SIGINT, signal.default_int_handler)
+real = subprocess.Popen
+def popen(*words, **more):
+    made = real(*words, **more)
+    while not pathlib.Path({str(pids)!r}).exists() or not pathlib.Path({str(pids)!r}).read_text().strip():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+    return made
+subprocess.Popen = popen
+process.run(['sh', '-c', 'sleep 60 & echo $! > {pids}; wait'])
+"""
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "KeyboardInterrupt" in done.stderr
+    assert wait_for(lambda: not alive(pid_in(pids)))
+
+
 def test_ctrl_c_ends_the_program(tmp_path: Path) -> None:
     pids = tmp_path / "pid"
     # A shell starts background jobs with Ctrl-C ignored, and a test run may be one.
