@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from patches import apply, hostile
 from patches import series as names
 from patches.parse import parse
 from patches.series import PatchFile, Series
+from tests.mails import digest
 
 GOOD = """\
 From: Somebody <somebody@example.org>
@@ -87,17 +87,6 @@ def series_of(folder: Path, *texts: str | bytes) -> Series:
         data = text if isinstance(text, bytes) else text.encode()
         (folder / f"{number:04}-p.patch").write_bytes(data)
     return Series("test", "s", "a", "here", None, None, (), names.read_directory(folder))
-
-
-def digest(tree: Path) -> str:
-    """A hash of everything below a directory: names, kinds, modes, bytes."""
-    found = hashlib.sha256()
-    for folder, dirs, files in sorted(os.walk(tree)):
-        for name in sorted([*dirs, *files]):
-            path = Path(folder, name)
-            content = str(path.readlink()) if path.is_symlink() else "" if path.is_dir() else path.read_bytes().hex()
-            found.update(f"{path.relative_to(tree)} {path.lstat().st_mode & 0o111:o} {content}\n".encode())
-    return found.hexdigest()
 
 
 def product_of(source: Path) -> Product:
