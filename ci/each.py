@@ -18,7 +18,7 @@ from core import sources, store
 from core.errors import KitError, UnderTest, UserError
 from core.store import Product
 from guest import plan
-from kconfig import reason, survival, symbols
+from kconfig import survival, symbols
 from kernel import build as kernels
 from kernel import instrument
 from kernel.build import Ready, Workplace
@@ -282,15 +282,9 @@ def _configure(work: Workplace, *, last: bool) -> tuple[str, ...]:
     if not lost:
         return ()
     graph = symbols.load(work.session, work.build_dir, work.command, work.log, work.env)
-    undefined = {
-        one.symbol for one in lost if one.symbol not in graph.symbols or graph.symbols[one.symbol].type == "unknown"
-    }
+    undefined = {one.symbol for one in lost if not graph.defines(one.symbol)}
     wrong = lost if last else [one for one in lost if one.symbol not in undefined]
-    if wrong:
-        why = reason.explain(
-            work.session, work.build_dir, work.command, work.ready.request, wrong, work.log, work.env, graph=graph
-        )
-        survival.require_none([replace(one, note=str(its)) for one, its in zip(wrong, why, strict=True)], work.log)
+    survival.require_none(work.explained(wrong, graph)[0], work.log)
     return tuple(sorted(undefined))
 
 

@@ -88,6 +88,10 @@ class Graph:
     symbols: Mapping[str, Symbol]
     probes: tuple[Probe, ...]
 
+    def defines(self, name: str) -> bool:
+        """Whether the tree defines a symbol for this architecture; one that is only named by others is not defined."""
+        return name in self.symbols and self.symbols[name].type != "unknown"
+
     def value(self, expr: Expr) -> int:
         """The value of an expression: 0 is n, 1 is m, 2 is y."""
         if expr is None:

@@ -20,7 +20,7 @@ from core.errors import UnderTest
 from core.progress import Progress
 from core.runtime import Mount, Session
 from core.store import Product
-from kconfig import annotate, config, profile, reason, survival
+from kconfig import annotate, config, profile, reason, survival, symbols
 from kconfig.profile import Request
 from kernel import cache, instrument
 from kernel import guard as callbacks
@@ -217,13 +217,22 @@ class Workplace:
 
         The CI system in which this runs is told of them, too.
         """
-        found = survival.compare(self.ready.request, final.read_text())
-        reasons = reason.explain(
-            self.session, self.build_dir, self.command, self.ready.request, found, self.log, self.env
-        )
-        told = [replace(one, note=str(why)) for one, why in zip(found, reasons, strict=True)]
+        told, reasons = self.explained(survival.compare(self.ready.request, final.read_text()))
         annotate.tell(told)
         return told, reasons
+
+    def explained(
+        self, lost: Sequence[survival.Lost], graph: symbols.Graph | None = None
+    ) -> tuple[list[survival.Lost], list[reason.Reason]]:
+        """Lost requests with their reasons as notes, and the reasons.
+
+        Args:
+            graph: of the configuration; read now if it is needed and not given.
+        """
+        reasons = reason.explain(
+            self.session, self.build_dir, self.command, self.ready.request, lost, self.log, self.env, graph=graph
+        )
+        return [replace(one, note=str(why)) for one, why in zip(lost, reasons, strict=True)], reasons
 
 
 @contextlib.contextmanager
