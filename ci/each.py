@@ -15,7 +15,7 @@ from typing import Any
 
 from ci import run as cells
 from core import sources, store
-from core.errors import KitError, UnderTest, UserError
+from core.errors import UnderTest, UserError
 from core.store import Product
 from guest import plan
 from kconfig import survival, symbols
@@ -302,7 +302,7 @@ def boot_row(cell: Cell, kernel: Product, where: str, row: Row, folder: Path, *,
         return row
     try:
         checks = cells.check(booted)
-    except KitError as error:
+    except UnderTest as error:
         return replace(row, status="failed", reason=str(error))
     wrong = [one for one in checks if not one.ok]
     row = replace(row, records=f"{len(checks) - len(wrong)} of {len(checks)}")

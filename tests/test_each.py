@@ -170,3 +170,22 @@ def test_objects_that_no_patch_instruments_yet(tmp_path: Path, monkeypatch: pyte
     assert kernel.key != each.store.key_of(ready.inputs), "kernel.build would refuse it, so it must not find it"
     with pytest.raises(UserError, match="compiles no such object"):
         each._build(ready, Row(2, "p2", "passed"), set(), last=True, fresh=False)
+
+
+@pytest.mark.parametrize(("error", "stops"), [(InfraError("the disk is full"), True), (UnderTest("no device"), False)])
+def test_a_machine_that_fails_while_records_are_checked_says_nothing_of_a_patch(
+    error: InfraError | UnderTest, stops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(_booted: object) -> None:
+        raise error
+
+    verdict = SimpleNamespace(require=lambda _console: None)
+    booted = SimpleNamespace(verdict=verdict, outcome=SimpleNamespace(console=tmp_path / "console"))
+    monkeypatch.setattr(each.cells, "boot", lambda *_, **__: booted)
+    monkeypatch.setattr(each.cells, "check", check)
+    (tmp_path / "config").write_text("CONFIG_KCOV_DATAFLOW=y\n")
+    kernel = Product("kernel", "0" * 64, tmp_path, {})
+    row = Row(3, "p3", "passed")
+    with pytest.raises(InfraError) if stops else contextlib.nullcontext():
+        row = each.boot_row(CELL, kernel, "docker", row, tmp_path / "boot", install=False)
+        assert (row.status, row.boots, row.reason) == ("failed", "yes", "no device")
