@@ -8,6 +8,7 @@ depends on them. A machine that fails ends the run: it says nothing about a patc
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -41,7 +42,7 @@ class Row:
         status: `passed` or `failed`.
         not_yet: symbols that the profile asks for and no patch so far defines.
         objects: how many were compiled for this step.
-        seconds: of make, wall time.
+        seconds: of make, wall time; of a prefix that failed, of all its work up to then.
         new_warnings: that no earlier prefix gave.
         image: size of the boot image, bytes; None if there is none.
         boots: `yes`, `no`, or `-` if it was not asked or not built.
@@ -121,8 +122,8 @@ def run(
 
     Args:
         boot: with the standard workloads; their records are checked once the profile's symbols are all defined.
-        cold: begin without what earlier runs made, do without results of ccache, and build the whole series from
-            nothing as well if it can be built, for the ratio.
+        cold: do without results of ccache, and build the whole series from nothing as well if it can be built, for
+            the ratio.
         told: gets each row when it is done.
 
     Raises:
@@ -134,8 +135,8 @@ def run(
     folder = cells.new_folder(f"each-{cell.series}-{cell.profile}-{cell.base}-{cell.arch}")
     found = Each(cell, (), folder)
     warnings: set[str] = set()
-    if cold:
-        _forget(kernels.prepare(replace(cell, series=f"{cell.series}@0"), where, install=install, guard=guard))
+    # Objects that an earlier run left are not compiled again, and their warnings would count as new at a later prefix.
+    _forget(kernels.prepare(replace(cell, series=f"{cell.series}@0"), where, install=install, guard=guard))
     for number in range(len(whole.patches) + 1):
         row = judge(cell, number, where, folder, warnings, boot=boot, fresh=cold, install=install, guard=guard)
         found = replace(found, rows=(*found.rows, row))
@@ -175,6 +176,7 @@ def judge(
     whole = patch_series.load(cell.series)
     one = replace(cell, series=f"{cell.series}@{number}")
     row = Row(number, whole.patches[number - 1].name if number else "", "passed")
+    began = time.monotonic()
     try:
         ready = kernels.prepare(one, where, install=install, guard=guard)
         # All symbols survived in what is found: a kernel without some of them has another key.
@@ -186,7 +188,9 @@ def judge(
         if boot:
             row = boot_row(one, kernel, where, row, folder / f"{number:02}", install=install)
     except UnderTest as error:
-        row = replace(row, status="failed", reason=str(error))
+        row = replace(
+            row, status="failed", reason=str(error), seconds=row.seconds or round(time.monotonic() - began, 1)
+        )
     return row
 
 

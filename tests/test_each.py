@@ -56,6 +56,28 @@ def test_the_prefixes_behind_one_that_fails_are_judged(monkeypatch: pytest.Monke
         found.require()
 
 
+@pytest.mark.parametrize("cold", [True, False])
+def test_a_run_begins_without_the_objects_of_earlier_runs(cold: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    _series(monkeypatch, "passed")
+    forgot: list[object] = []
+    monkeypatch.setattr(each, "_forget", forgot.append)
+    each.run(CELL, "docker", cold=cold)
+    assert len(forgot) == 1, "an object that is not compiled says nothing of its warnings"
+
+
+def test_a_failed_row_tells_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise UnderTest("compiling the kernel failed")
+
+    clock = iter([5.0, 47.04])
+    _patched(monkeypatch, 1)
+    monkeypatch.setattr(each.kernels, "prepare", lambda *_, **__: SimpleNamespace(inputs={}))
+    monkeypatch.setattr(each, "_build", fails)
+    monkeypatch.setattr(each.time, "monotonic", lambda: next(clock))
+    row = each.judge(CELL, 1, "docker", tmp_path, set())
+    assert (row.status, row.seconds) == ("failed", 42.0)
+
+
 def test_a_series_that_ends_broken_has_rows_and_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     _series(monkeypatch, "passed", "failed")
 
