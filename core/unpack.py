@@ -1,6 +1,7 @@
 """Unpack: an archive that nobody trusts, into a directory that nothing of it may leave.
 
-What comes in is the path of a tar archive; what goes out is a directory with its files, the one top directory stripped.
+What comes in is the path of a tar archive or of a Debian package; what goes out is a directory with its files, the one
+top directory stripped.
 """
 
 from __future__ import annotations
@@ -33,13 +34,33 @@ def _open_tar(path: Path, raw: IO[bytes]) -> IO[bytes]:
         return cast(IO[bytes], gzip.open(raw))
     if magic.startswith(b"BZh"):
         return bz2.open(raw)
+    if magic.startswith(b"!<arch"):
+        return _open_deb(path, raw)
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
         raise UserError(f"{path} is compressed with zstd, which is not read here", "give it as tar.xz or tar.gz")
     return raw
 
 
+def _open_deb(path: Path, raw: IO[bytes]) -> IO[bytes]:
+    """The uncompressed files of a Debian package: the member data.tar of an ar archive (deb(5), ar(5))."""
+    import io
+
+    raw.seek(8)
+    while len(header := raw.read(60)) == 60:
+        name, length = header[:16].rstrip(b" /"), header[48:58].strip()
+        if header[58:] != b"`\n" or not length.isdigit():
+            raise tarfile.ReadError("a header of the package is malformed")
+        if name.startswith(b"data.tar"):
+            data = raw.read(int(length))
+            if len(data) < int(length):
+                raise EOFError("the package ends in the middle")
+            return _open_tar(path, io.BytesIO(data))
+        raw.seek(int(length) + int(length) % 2, 1)
+    raise tarfile.ReadError("the package holds no files")
+
+
 def unpack(path: Path, target: Path) -> None:
-    """Unpack a tar archive, its one top directory stripped, as if it were hostile.
+    """Unpack a tar archive or the files of a Debian package, its one top directory stripped, as if it were hostile.
 
     Python's own extraction filters are not in every 3.11; here each member is written by us, links come last.
 

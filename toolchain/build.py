@@ -11,16 +11,19 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core import process, runtime, store
-from core.errors import UserError
+from core.errors import InfraError, UserError
 from core.host import ensure_packages
 from core.runtime import Image, Mount, Session
 from core.store import Product
 from toolchain import image, names
+
+if TYPE_CHECKING:
+    from toolchain import llvm
 
 PASS_FOLDER = Path(__file__).parent / "pass"
 INSIDE = "/kdf/toolchain"
@@ -202,12 +205,13 @@ def _ensure_patched(
     shared: str,
 ) -> Toolchain:
     """A compiler from source, out of the store if one there compiles for all that is wanted."""
-    from toolchain import llvm, recipe
+    from toolchain import llvm, recipe, rustc
 
     own_recipe = recipe.load(llvm.RECIPE)
     wanted = recipe.choose(own_recipe, llvm.host_arch(), targets, lto)
     plans = [llvm.read_plan(own, choices, own_recipe) for choices in recipe.at_least(own_recipe, wanted)]
-    build_packages = ""
+    build_packages = rust_packages = ""
+    rust = llvm.rustc_inputs(own)
 
     def inputs(plan: llvm.Plan, source: str) -> dict[str, Any]:
         return {
@@ -219,11 +223,18 @@ def _ensure_patched(
             "runtime": where,
             "machine": platform.machine(),
             **plan.inputs(source),
+            **rust,
         }
 
+    if own.rustc:
+        rust["rustc_packages"] = ""
     if found := _imported([inputs(plan, source) for plan in plans for source in llvm.known_sources(own)]):
         return Toolchain(own.name, found, where, made, packages)
     builder, build_packages = _surroundings(own_recipe.image, where, install=install)
+    if own.rustc:
+        wanted_rustc = rustc.find(own.rustc)
+        rust_image, rust_packages = _surroundings(wanted_rustc.image, where, install=install)
+        rust["rustc_packages"] = rust_packages
     will_do = [inputs(plan, source) for plan in plans for source in llvm.known_sources(own)]
     for one in will_do:
         if found := store.find("toolchain", one):
@@ -231,15 +242,56 @@ def _ensure_patched(
     if found := _obtain(shared, will_do):
         return Toolchain(own.name, found, where, made, packages)
     plan = plans[0]
+    source = llvm.source_hash(own)
+    if not own.rustc:
+        product = _make_patched(inputs(plan, source), plan, where, made, builder, build_packages)
+        return Toolchain(own.name, product, where, made, packages)
+    # The LLVM is a product of its own: neither it nor rustc is built again because of the other.
+    bare = replace(plan, spec=replace(own, rustc=""))
+    without = {key: value for key, value in inputs(plan, source).items() if key not in ("rustc", "rustc_packages")}
+    below = _make_patched(without, bare, where, made, builder, build_packages)
 
     def work(tmp: Path) -> dict[str, Any]:
-        facts = llvm.build(plan, where, builder, build_packages, tmp)
+        _link_tree(below.path, tmp)
+        facts = rustc.build(wanted_rustc, own.llvm, below.path, below.key, where, rust_image, rust_packages, tmp)
+        with runtime.open_session(where, image=made, mounts=[Mount(tmp, INSIDE, writable=True)]) as session:
+            llvm.finish(plan, session, tmp)
+        return {"build": below.metadata["build"], "rustc": facts}
+
+    return Toolchain(own.name, store.make("toolchain", inputs(plan, source), work), where, made, packages)
+
+
+def _make_patched(
+    inputs: Mapping[str, Any], plan: llvm.Plan, where: str, made: Image | None, builder: Image | None, packages: str
+) -> Product:
+    """An LLVM of ours, without a rustc.
+
+    Args:
+        made: the image that it runs in; `builder`: that it is compiled in; `packages`: the identity of those in there.
+    """
+    from toolchain import llvm
+
+    def work(tmp: Path) -> dict[str, Any]:
+        facts = llvm.build(plan, where, builder, packages, tmp)
         with runtime.open_session(where, image=made, mounts=[Mount(tmp, INSIDE, writable=True)]) as session:
             llvm.finish(plan, session, tmp)
         return {"build": facts}
 
-    product = store.make("toolchain", inputs(plan, llvm.source_hash(own)), work)
-    return Toolchain(own.name, product, where, made, packages)
+    return store.make("toolchain", inputs, work)
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Give `target` the compiler of another product, as links to its files; what describes that product stays there.
+
+    Raises:
+        InfraError: it cannot be copied.
+    """
+    for entry in sorted(source.iterdir()):
+        if not entry.is_dir():
+            continue
+        done = process.run(["cp", "-al", "--", str(entry), str(target)])
+        if not done.ok:
+            raise InfraError(f"copying {source} failed: {(done.tail or ('',))[-1]}", "look at the disk")
 
 
 def _surroundings(name: str, where: str, *, install: bool) -> tuple[Image | None, str]:
@@ -257,6 +309,8 @@ def _imported(will_do: Sequence[Mapping[str, Any]]) -> Product | None:
     for product in reversed(store.products()):
         if product.kind == "toolchain" and "imported" in product.metadata:
             theirs = {**product.metadata["inputs"], "build_packages": ""}
+            if "rustc" in theirs:
+                theirs["rustc_packages"] = ""
             if theirs in will_do:
                 return product
     return None

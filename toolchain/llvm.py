@@ -23,7 +23,7 @@ from core.progress import Progress
 from core.runtime import Image, Mount, Session
 from patches import apply
 from patches.series import PatchFile, read_directory
-from toolchain import plugin, recipe, worktree
+from toolchain import plugin, recipe, rustc, usage, worktree
 from toolchain.names import ToolchainSpec
 from toolchain.recipe import Choices, Recipe, Variable
 
@@ -101,7 +101,12 @@ def current(spec: ToolchainSpec) -> dict[str, Any]:
     """The part of a toolchain's key that says which patches and which pass are in it."""
     own = recipe.load(RECIPE)
     inputs = read_plan(spec, recipe.choose(own, host_arch()), own).inputs("")
-    return {"patches": inputs["patches"], "copies": inputs["copies"]}
+    return {"patches": inputs["patches"], "copies": inputs["copies"], **rustc_inputs(spec)}
+
+
+def rustc_inputs(spec: ToolchainSpec) -> dict[str, Any]:
+    """The part of a toolchain's key that says which rustc is beside the LLVM; empty for none."""
+    return {"rustc": rustc.find(spec.rustc).inputs()} if spec.rustc else {}
 
 
 def known_sources(spec: ToolchainSpec) -> list[str]:
@@ -186,7 +191,7 @@ def _compile(plan: Plan, session: Session, place: Path, ccache: Path, packages: 
     }
     _configure(plan, session, place, env, log)
     jobs = runtime.jobs(_MEMORY_EACH)
-    usage = build_dir / "usage.txt"
+    spent = build_dir / "usage.txt"
     with Progress(f"compiling {plan.spec.source}", None, "steps") as progress:
         errors: list[str] = []
 
@@ -196,8 +201,7 @@ def _compile(plan: Plan, session: Session, place: Path, ccache: Path, packages: 
             elif _ERROR.search(line):
                 errors.append(line)
 
-        # GNU time appends to the file, so that the calls of a build that was interrupted add up (time(1)).
-        command = ["time", "-q", "-a", "-f", "%e %U %S %M", "-o", session.path(usage), "ninja", f"-j{jobs}"]
+        command = [*usage.command(session, spent), "ninja", f"-j{jobs}"]
         done = session.run(
             [*command, "distribution"], cwd=build_dir, env=env, log=log, on_line=listen, timeout=12 * 3600
         )
@@ -212,16 +216,10 @@ def _compile(plan: Plan, session: Session, place: Path, ccache: Path, packages: 
     process.require(done, "installing the compiler", log)
     _unwrap(root, str(plan.variables()["CMAKE_INSTALL_PREFIX"]))
     total = _total_steps(session, build_dir, env)
-    spent = [[float(word) for word in line.split()] for line in usage.read_text().splitlines() if line[:1].isdigit()]
     return {
         "steps": total,
         "steps_run": steps,
-        "runs": len(spent),
-        "wall_seconds": round(sum(row[0] for row in spent), 1),
-        "cpu_seconds": round(sum(row[1] + row[2] for row in spent), 1),
-        "last_cpu_seconds": round(spent[-1][1] + spent[-1][2], 1) if spent else 0.0,
-        "last_wall_seconds": round(spent[-1][0], 1) if spent else 0.0,
-        "largest_process": int(max((row[3] for row in spent), default=0)) * 1024,
+        **usage.read(spent),
         "jobs": jobs,
     }
 
@@ -293,9 +291,14 @@ def finish(plan: Plan, session: Session, root: Path) -> dict[str, Any]:
     version = plugin.output(session, [f"{tools}/llvm-config", "--version"], log)[0]
     if version.split(".")[0] != str(plan.spec.llvm):
         raise UnderTest(f"the compiler that was built says that it is LLVM {version}", log=log)
-    manifest = plugin.describe(session, tools, version, root, None)
+    beside = bool(plan.spec.rustc)
+    if beside:
+        rustc.check(session, root, plan.spec.llvm)
+    manifest = plugin.describe(session, tools, version, root, f"{tools}/rustc" if beside else None)
     if manifest["generation"] != "L0":
         raise UnderTest(f"the finished toolchain calls {manifest['callbacks']}, which is not generation L0", log=log)
+    if beside:
+        manifest["rustc"] = "bin/rustc"
     manifest["targets"] = list(plan.choices.targets)
     store.write_json(root / plugin.MANIFEST, manifest)
     return manifest

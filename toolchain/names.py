@@ -26,6 +26,7 @@ class ToolchainSpec:
         generation: of the callbacks of a plugin's pass, one of `plugin.GENERATIONS`.
         source: what a patched one is compiled from, an entry of sources.yaml; else empty.
         variables: what a patched one has in place of its recipe's variables, and besides them.
+        rustc: the compiler of rustc.yaml that a patched one also has; empty for none.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ToolchainSpec:
     source: str = ""
     variables: Mapping[str, Variable] = field(default_factory=dict)
     generation: str = "L0"
+    rustc: str = ""
 
 
 def load() -> tuple[dict[str, ToolchainSpec], tuple[str, ...]]:
@@ -49,14 +51,14 @@ def load() -> tuple[dict[str, ToolchainSpec], tuple[str, ...]]:
     images = image.specs()[1]
     found: dict[str, ToolchainSpec] = {}
     for name, node in root.mapping("toolchains").items():
-        node.only("about", "kind", "llvm", "image", "generation", "source", "variables")
+        node.only("about", "kind", "llvm", "image", "generation", "source", "variables", "rustc")
         kind, on = node.string("kind"), node.string("image")
         if kind not in KINDS:
             raise node.get("kind").error(f"there is no kind {kind}{nearest(kind, KINDS)}")
         if on not in images:
             raise node.get("image").error(f"there is no image {on}{nearest(on, images)}")
         source = node.string("source", "") if kind != "patched" else node.string("source")
-        for key in ("source", "variables"):
+        for key in ("source", "variables", "rustc"):
             if node.has(key) and kind != "patched":
                 raise node.get(key).error("only a patched toolchain is made from a source")
         generation = node.string("generation", "L0")
@@ -68,7 +70,15 @@ def load() -> tuple[dict[str, ToolchainSpec], tuple[str, ...]]:
             raise node.get("generation").error("only a plugin's generation can be chosen")
         variables = recipe.read_variables(node, "variables") if node.has("variables") else {}
         found[name] = ToolchainSpec(
-            name, node.string("about"), kind, node.integer("llvm"), on, source, variables, generation
+            name,
+            node.string("about"),
+            kind,
+            node.integer("llvm"),
+            on,
+            source,
+            variables,
+            generation,
+            node.string("rustc", ""),
         )
     preferred = tuple(root.strings("preferred"))
     for name in preferred:
