@@ -209,7 +209,7 @@ class DockerSession:
                 sink = stack.enter_context(log.open("ab"))
                 sink.write(f"[{self.container[:12]}] $ {shown(argv, env)}\n".encode())
                 sink.flush()
-            stack.enter_context(engine_errors(f"running {argv[0]}"))
+            stack.enter_context(engine_errors(f"running {_program(argv)}"))
             api = self.client.api
             made = api.exec_create(
                 self.container,
@@ -236,7 +236,7 @@ class DockerSession:
                 if not done:
                     self.kill_all()
         if code is None:
-            raise InfraError(f"the container stopped while running {argv[0]}", "run the same command again", log)
+            raise InfraError(f"the container stopped while running {_program(argv)}", "run the same command again", log)
         # The engine says in the program's place that it could not start it; a shell that finds nothing says so itself.
         if code in (126, 127) and (not tail or tail[-1].startswith("OCI runtime exec failed")):
             raise InfraError(f"the program {argv[0]} is not in the image", "report this: the image is ours", log)
@@ -251,6 +251,17 @@ class DockerSession:
                 self.container, ["sh", "-c", "kill -KILL -1"], user=f"{os.getuid()}:{os.getgid()}"
             )
             self.client.api.exec_start(made["Id"], detach=True)
+
+
+def _program(argv: Sequence[str]) -> str:
+    """What a command line runs: the program behind GNU time, which only measures it (time(1))."""
+    words = iter(argv)
+    for word in words:
+        if word in ("-f", "-o"):
+            next(words, "")
+        elif word != "time" and not word.startswith("-"):
+            return word
+    return argv[0]
 
 
 def _process_mark(pid: int) -> str:

@@ -45,6 +45,18 @@ def test_choosing(monkeypatch: pytest.MonkeyPatch) -> None:
         runtime.choose("docker")
 
 
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["ninja", "-j4"], "ninja"),
+        (["time", "-q", "-a", "-f", "%e %U", "-o", "/kdf/usage", "ninja", "-o"], "ninja"),
+        (["time"], "time"),
+    ],
+)
+def test_what_measures_a_program_is_not_what_was_running(argv: list[str], named: str) -> None:
+    assert runtime._program(argv) == named
+
+
 def test_inside_paths(tmp_path: Path) -> None:
     mounts = (Mount(tmp_path, "/kdf/tree"), Mount(tmp_path / "build", "/kdf/build", writable=True))
     session = DockerSession(None, "c" * 64, mounts)
