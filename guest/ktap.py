@@ -1,0 +1,321 @@
+"""KTAP: what test programs print, line by line, as tests that passed, failed, were skipped or never reported.
+
+What comes in are lines of a guest that may crash at any of them; what goes out is a tree of tests. A test that was
+announced and did not report is `lost`, never passed; a skip is never a pass; a parent is not better than its children.
+Read are TAP 13, KTAP 1 and KUnit's older form, nested by indentation, and kselftest's, nested in comments
+(Documentation/dev-tools/ktap.rst and tools/testing/selftests/kselftest/runner.sh of Linux).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+PASSED, FAILED, SKIPPED, TODO, LOST = "passed", "failed", "skipped", "todo", "lost"
+STATUSES = (PASSED, FAILED, SKIPPED, TODO, LOST)
+
+# A guest may print anything: more than this is cut, and said.
+_LONGEST, _DEEPEST, _MOST, _KEPT = 4096, 16, 100_000, 200
+# So many that did not report are named one by one.
+_NAMED = 500
+
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+# printk's time and, with CONFIG_PRINTK_CALLER, task or CPU.
+_PRINTK = re.compile(r"^(<\d+>)?\[ *\d+\.\d+\](\[ *[TC]\d+\])? ?")
+_INDENT = re.compile(r"(?:# ?| )*")
+_VERSION = re.compile(r"(?:KTAP version \d+|TAP version \d+)\s*$")
+_PLAN = re.compile(r"1\.\.(\d{1,7})\s*(?:#\s*(SKIP.*))?$", re.IGNORECASE)
+# KTAP asks for the number; without it "ok so far" would be a test.
+_RESULT = re.compile(r"(not )?ok +(\d{1,9})\b(.*)$")
+_SUBTEST = re.compile(r"# Subtest: (.*)$")
+_DIRECTIVE = re.compile(r"#\s*(SKIP|TODO|XFAIL|XPASS|TIMEOUT|ERROR|exit=\d+)\b:?\s*(.*)$", re.IGNORECASE)
+_BAIL = re.compile(r"Bail out!\s*(.*)$")
+# What kselftest's runner says before it starts a program.
+_STARTS = re.compile(r"# selftests: (.+)$")
+
+
+@dataclass(frozen=True)
+class Test:
+    """What became of one test.
+
+    Attributes:
+        name: as the test says it; `test N` if it says none.
+        status: one of STATUSES.
+        reason: why it was skipped, is expected to fail, or failed, in the test's words or ours.
+        diagnostics: lines that it printed, comment marks removed; at most the last 200.
+        subtests: what it consists of.
+    """
+
+    __test__ = False  # pytest would take it for one of its own
+
+    name: str
+    status: str
+    reason: str = ""
+    diagnostics: tuple[str, ...] = ()
+    subtests: tuple[Test, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        """As JSON values."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "reason": self.reason,
+            "diagnostics": list(self.diagnostics),
+            "subtests": [one.as_json() for one in self.subtests],
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run of tests printed.
+
+    Attributes:
+        tests: the outermost ones.
+        problems: what is wrong with the output itself: a plan that was not kept, a number given twice.
+    """
+
+    tests: tuple[Test, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass
+class _Level:
+    """Tests at one depth, until the result of their parent ends them."""
+
+    column: int
+    name: str = ""
+    plan: int | None = None
+    skip: str = ""
+    tests: list[Test] = field(default_factory=list)
+    numbers: set[int] = field(default_factory=set)
+    said: list[str] = field(default_factory=list)
+
+
+class Parser:
+    """Reads lines as they come."""
+
+    def __init__(self) -> None:
+        self._levels: list[_Level] = []
+        self._done: list[Test] = []
+        self._problems: list[str] = []
+        self._count = 0
+        self._starting = ""
+        self._bailed = ""
+
+    @property
+    def running(self) -> str:
+        """The test that runs now, as far as its output tells; empty if none does."""
+        names = [level.name for level in self._levels if level.name]
+        return ": ".join(dict.fromkeys([*([self._starting] if self._starting else []), *names]))
+
+    def feed(self, line: str) -> list[Test]:
+        """Take one line.
+
+        Returns:
+            The tests whose result it is: one or none.
+        """
+        text = _PRINTK.sub("", _ESCAPES.sub("", line.rstrip("\r\n"))[:_LONGEST]).rstrip()
+        indent = _INDENT.match(text)
+        column = indent.end() if indent else 0
+        body = text[column:]
+        if subtest := _SUBTEST.match(text.lstrip(" ")):
+            self._open(len(text) - len(text.lstrip(" ")), name=subtest[1].strip())
+        elif _VERSION.match(body):
+            self._open(column, fresh=True)
+        elif plan := _PLAN.match(body):
+            self._plan(column, int(plan[1]), plan[2] or "")
+        elif (result := _RESULT.match(body)) and self._at(column) is not None:
+            return self._result(column, result)
+        elif bail := _BAIL.match(body):
+            self._bailed = bail[1] or "bailed out"
+        else:
+            if starts := _STARTS.match(text):
+                self._starting = starts[1]
+            self._say(body)
+        return []
+
+    def close(self) -> Report:
+        """End of the output: what did not report is lost."""
+        while self._levels:
+            self._end(self._levels.pop(), None)
+        return Report(tuple(self._done), tuple(self._problems))
+
+    def _at(self, column: int) -> _Level | None:
+        """The level of results at a column; outermost ones need no header."""
+        for level in reversed(self._levels):
+            if level.column == column:
+                return level
+        if column == 0:
+            self._levels.insert(0, _Level(0))
+            return self._levels[0]
+        return None
+
+    def _open(self, column: int, *, name: str = "", fresh: bool = False) -> _Level:
+        """Begin a level, or name one that has only begun; deeper ones end without a result of their parent."""
+        while self._levels and self._levels[-1].column > column:
+            self._end(self._levels.pop(), None)
+        level = self._levels[-1] if self._levels and self._levels[-1].column == column else None
+        begun = level is not None and (level.tests or level.plan is not None or (level.name and name))
+        if level is not None and (begun or (fresh and level.name)):
+            self._end(self._levels.pop(), None)
+            level = None
+        if level is None:
+            if len(self._levels) >= _DEEPEST:
+                self._problem(f"tests are nested more than {_DEEPEST} deep")
+                return self._levels[-1]
+            level = _Level(column)
+            self._levels.append(level)
+        level.name = name or level.name
+        return level
+
+    def _plan(self, column: int, count: int, skip: str) -> None:
+        level = next((one for one in self._levels if one.column == column), None)
+        if level is None or level.plan is not None:
+            level = self._open(column)
+        level.plan, level.skip = count, skip
+
+    def _result(self, column: int, found: re.Match[str]) -> list[Test]:
+        inner: list[_Level] = []
+        while self._levels and self._levels[-1].column > column:
+            inner.append(self._levels.pop())
+        for deeper in inner[:-1]:
+            self._end(deeper, None, into=inner[inner.index(deeper) + 1])
+        level = self._levels[-1]
+        number = int(found[2])
+        if number in level.numbers:
+            self._problem(f"test {number}{_of(level)} reported twice")
+        elif number != len(level.tests) + 1:
+            self._problem(f"test {number}{_of(level)} reported where test {len(level.tests) + 1} was due")
+        level.numbers.add(number)
+        test = _read(found, number)
+        said, level.said = level.said, []
+        if inner:
+            child = inner[-1]
+            test = self._end(child, test) or test
+            said = [*said, *child.said]
+        test = replace(test, diagnostics=tuple(said[-_KEPT:]))
+        self._starting = ""
+        if self._count >= _MOST:
+            self._problem(f"more than {_MOST} tests: the rest is not counted")
+            return []
+        self._count += 1
+        level.tests.append(test)
+        return [test]
+
+    def _end(self, level: _Level, parent: Test | None, *, into: _Level | None = None) -> Test | None:
+        """End a level; its tests go to their parent, and without one to a parent that is lost.
+
+        Returns:
+            The parent with its tests, if it was given.
+        """
+        tests = list(level.tests)
+        if level.plan is not None and not level.skip:
+            missing = level.plan - len(tests)
+            due = (number for number in range(1, level.plan + 1) if number not in level.numbers)
+            why = self._bailed or "announced, and did not report"
+            tests += [Test(f"test {one}", LOST, why) for one in itertools.islice(due, max(0, min(missing, _NAMED)))]
+            if missing > _NAMED:
+                self._problem(f"{missing} tests{_of(level)} did not report; {_NAMED} of them are listed")
+            if len(level.tests) > level.plan:
+                self._problem(f"{len(level.tests)} tests{_of(level)} reported, {level.plan} were announced")
+        elif level.plan is None and level.tests:
+            self._problem(f"tests{_of(level)} without a plan: whether all ran is not known")
+        if parent is not None:
+            return _parent(parent, tests)
+        if level.column == 0:
+            if level.skip:
+                tests.append(Test(level.name or "all", SKIPPED, _after_word(level.skip)))
+            self._done += tests
+            return None
+        lost = Test(level.name or "a test without a name", LOST, self._bailed or "its result is missing",
+                    tuple(level.said[-_KEPT:]), tuple(tests))  # fmt: skip
+        outer = into or (self._levels[-1] if self._levels else None)
+        if outer is None:
+            self._done.append(lost)
+        else:
+            # The announced test that did not report is this one.
+            outer.tests.append(lost)
+            outer.numbers.add(len(outer.tests))
+        return None
+
+    def _say(self, text: str) -> None:
+        if self._levels and text:
+            said = self._levels[-1].said
+            said.append(text)
+            if len(said) > 2 * _KEPT:
+                del said[:-_KEPT]
+
+    def _problem(self, text: str) -> None:
+        if text not in self._problems and len(self._problems) < _KEPT:
+            self._problems.append(text)
+
+
+def parse(lines: Iterable[str]) -> Report:
+    """Read a whole output."""
+    parser = Parser()
+    for line in lines:
+        parser.feed(line)
+    return parser.close()
+
+
+def _of(level: _Level) -> str:
+    return f" of {level.name}" if level.name else ""
+
+
+def _after_word(text: str) -> str:
+    """What stands behind the first word."""
+    return text.partition(" ")[2].strip(" :")
+
+
+def _read(found: re.Match[str], number: int) -> Test:
+    """A result line."""
+    failed, rest = bool(found[1]), found[3]
+    directive = _DIRECTIVE.search(rest)
+    name = (rest[: directive.start()] if directive else rest).strip().removeprefix("- ").strip()
+    word = directive[1].upper() if directive else ""
+    reason = (directive[2] if directive else "").strip()
+    if word == "SKIP":
+        status = SKIPPED
+    elif word in ("TODO", "XFAIL"):
+        # TODO of a test that passes is none (TAP 14); XFAIL is printed with `ok` when the failure came as expected.
+        status = PASSED if word == "TODO" and not failed else TODO
+    elif word in ("TIMEOUT", "ERROR", "XPASS"):
+        status, reason = FAILED, f"{word.lower()} {reason}".strip()
+    else:
+        status = FAILED if failed else PASSED
+        reason = word.lower() if word else reason
+    # kselftest's helpers say the name behind SKIP.
+    return Test(name or reason or f"test {number}", status, reason)
+
+
+def _parent(test: Test, tests: Sequence[Test]) -> Test:
+    """A test with what it consists of; it is not better than that."""
+    test = replace(test, subtests=tuple(tests))
+    worse = next((one for one in tests if one.status in (FAILED, LOST)), None)
+    if worse is not None and test.status in (PASSED, SKIPPED):
+        return replace(test, status=FAILED, reason=f"says {test.status}, but {worse.name} is {worse.status}")
+    return test
+
+
+def leaves(tests: Iterable[Test], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Test]]:
+    """The tests that consist of no others, and those that are bad although all that they consist of is well; with
+    their names from the outermost."""
+    for test in tests:
+        here = (*path, test.name)
+        if test.subtests:
+            yield from leaves(test.subtests, here)
+            inner = {one.status for _, one in leaves(test.subtests)}
+            if test.status in (FAILED, LOST) and not inner & {FAILED, LOST}:
+                yield here, replace(test, subtests=())
+        else:
+            yield here, test
+
+
+def counts(tests: Iterable[Test]) -> dict[str, int]:
+    """How many of the tests that `leaves` gives have each status; all statuses are there."""
+    found = dict.fromkeys(STATUSES, 0)
+    for _, test in leaves(tests):
+        found[test.status] += 1
+    return found
