@@ -110,3 +110,12 @@ def test_make_llvm_1_works_in_the_image(usual: Path, tmp_path: Path) -> None:
     config = (tmp_path / ".config").read_text()
     assert "CONFIG_CC_IS_CLANG=y" in config and "CONFIG_CLANG_VERSION=230101" in config
     assert (tmp_path / "kernel/sched/core.o").is_file()
+
+
+def test_llvm_19_serves_the_distributions_rustc() -> None:
+    path = product(invoke(*BUILD, "--name", "llvm-19", timeout=3 * HOUR))
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest["versions"]["rustc"].startswith("rustc 1.85.")
+    assert manifest["rustc"] == "bin/rustc", "the toolchain's own, which runs on its libLLVM"
+    said = invoke("toolchain.verify", "llvm-19", "--runtime", "docker", timeout=HOUR)
+    assert said.code == 0, said.err

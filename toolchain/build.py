@@ -205,7 +205,7 @@ def _ensure_patched(
     shared: str,
 ) -> Toolchain:
     """A compiler from source, out of the store if one there compiles for all that is wanted."""
-    from toolchain import llvm, recipe, rustc
+    from toolchain import borrowed, llvm, recipe, rustc
 
     own_recipe = recipe.load(llvm.RECIPE)
     wanted = recipe.choose(own_recipe, llvm.host_arch(), targets, lto)
@@ -226,12 +226,13 @@ def _ensure_patched(
             **rust,
         }
 
-    if own.rustc:
+    compiled = own.rustc not in ("", borrowed.STOCK)
+    if compiled:
         rust["rustc_packages"] = ""
     if found := _imported([inputs(plan, source) for plan in plans for source in llvm.known_sources(own)]):
         return Toolchain(own.name, found, where, made, packages)
     builder, build_packages = _surroundings(own_recipe.image, where, install=install)
-    if own.rustc:
+    if compiled:
         wanted_rustc = rustc.find(own.rustc)
         rust_image, rust_packages = _surroundings(wanted_rustc.image, where, install=install)
         rust["rustc_packages"] = rust_packages
@@ -253,8 +254,11 @@ def _ensure_patched(
 
     def work(tmp: Path) -> dict[str, Any]:
         _link_tree(below.path, tmp)
-        facts = rustc.build(wanted_rustc, own.llvm, below.path, below.key, where, rust_image, rust_packages, tmp)
+        if compiled:
+            facts = rustc.build(wanted_rustc, own.llvm, below.path, below.key, where, rust_image, rust_packages, tmp)
         with runtime.open_session(where, image=made, mounts=[Mount(tmp, INSIDE, writable=True)]) as session:
+            if not compiled:
+                facts = borrowed.install(session, tmp)
             llvm.finish(plan, session, tmp)
         return {"build": below.metadata["build"], "rustc": facts}
 
@@ -309,7 +313,7 @@ def _imported(will_do: Sequence[Mapping[str, Any]]) -> Product | None:
     for product in reversed(store.products()):
         if product.kind == "toolchain" and "imported" in product.metadata:
             theirs = {**product.metadata["inputs"], "build_packages": ""}
-            if "rustc" in theirs:
+            if "rustc_packages" in theirs:
                 theirs["rustc_packages"] = ""
             if theirs in will_do:
                 return product

@@ -23,7 +23,7 @@ from core.progress import Progress
 from core.runtime import Image, Mount, Session
 from patches import apply
 from patches.series import PatchFile, read_directory
-from toolchain import plugin, recipe, rustc, usage, worktree
+from toolchain import borrowed, plugin, recipe, rustc, usage, worktree
 from toolchain.names import ToolchainSpec
 from toolchain.recipe import Choices, Recipe, Variable
 
@@ -106,6 +106,8 @@ def current(spec: ToolchainSpec) -> dict[str, Any]:
 
 def rustc_inputs(spec: ToolchainSpec) -> dict[str, Any]:
     """The part of a toolchain's key that says which rustc is beside the LLVM; empty for none."""
+    if spec.rustc == borrowed.STOCK:
+        return {"rustc": borrowed.inputs()}
     return {"rustc": rustc.find(spec.rustc).inputs()} if spec.rustc else {}
 
 

@@ -26,7 +26,7 @@ class ToolchainSpec:
         generation: of the callbacks of a plugin's pass, one of `plugin.GENERATIONS`.
         source: what a patched one is compiled from, an entry of sources.yaml; else empty.
         variables: what a patched one has in place of its recipe's variables, and besides them.
-        rustc: the compiler of rustc.yaml that a patched one also has; empty for none.
+        rustc: the compiler of rustc.yaml that a patched one also has, or `stock`; empty for none.
     """
 
     name: str
