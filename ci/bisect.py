@@ -22,7 +22,7 @@ from kernel import build as kernels
 from kernel.cell import Cell
 from patches import series as patch_series
 
-GOOD, BAD, SKIP = "good", "bad", "skip"
+GOOD, BAD, WRONG, SKIP = "good", "bad", "wrong", "skip"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Found:
     Attributes:
         first_bad: the first candidate that is bad.
         between: candidates right before it that could not be judged: it may be one of them as well.
-        verdicts: candidate -> `good`, `bad` or `skip`.
+        verdicts: candidate -> `good`, `bad`, `wrong` (its records do not hold) or `skip`.
         reason: why the first bad one is bad.
         trouble: why the last of those between could not be judged; empty if there is none.
     """
@@ -67,7 +67,8 @@ def search(
 
     Args:
         candidates: in order; at least two, each name once.
-        judge: gives `good`, `bad` or `skip`, and the reason.
+        judge: gives `good`, `bad`, `wrong` (it boots, and its records do not hold) or `skip`, and the reason. What is
+            wrong counts as bad if that is what the last one is, else as good.
         state: file with the verdicts so far; what was skipped is tried again. Removed once one candidate is left.
         told: gets each new verdict.
 
@@ -88,8 +89,15 @@ def search(
             told(name, known[name][0])
         return known[name][0]
 
-    for index, wanted in ((0, GOOD), (len(candidates) - 1, BAD)):
+    def settled(index: int) -> str:
         got = verdict(index)
+        if got != WRONG:
+            return got
+        # A series makes its records exact patch by patch; a search for what does not boot must not end there.
+        return BAD if verdict(len(candidates) - 1) == WRONG else GOOD
+
+    for index, wanted in ((0, GOOD), (len(candidates) - 1, BAD)):
+        got = settled(index)
         if got == SKIP:
             raise InfraError(f"{candidates[index]} could not be judged: {known[candidates[index]][1]}", "try again")
         if got != wanted:
@@ -99,7 +107,7 @@ def search(
         middle = _middle([i for i in range(low + 1, high) if known.get(candidates[i], ("",))[0] != SKIP], low, high)
         if middle is None:
             break
-        got = verdict(middle)
+        got = settled(middle)
         low, high = (middle, high) if got == GOOD else (low, middle) if got == BAD else (low, high)
     name, between = candidates[high], tuple(candidates[low + 1 : high])
     if not between:
@@ -170,7 +178,9 @@ def run(
             row = row_of(name)
         except InfraError as error:
             return SKIP, str(error)
-        return (GOOD, "") if row.status == "passed" else (BAD, row.reason)
+        if row.status != "passed":
+            return BAD, row.reason
+        return (WRONG, row.wrong) if row.wrong else (GOOD, "")
 
     with store.lock(f"bisect-{state.stem}"):
         found = search(names, judge, state, told)

@@ -47,6 +47,7 @@ class Row:
         image: size of the boot image, bytes; None if there is none.
         boots: `yes`, `no`, or `-` if it was not asked or not built.
         records: `K of N` checks that hold, or `-` if there is nothing to record yet.
+        wrong: what of the records does not hold; `run` and the bisection say whether that is a failure.
         reason: why it failed.
     """
 
@@ -60,6 +61,7 @@ class Row:
     image: int | None = None
     boots: str = "-"
     records: str = "-"
+    wrong: str = ""
     reason: str = ""
 
 
@@ -121,7 +123,8 @@ def run(
     """Build every prefix of a cell's series, and boot it if that is asked.
 
     Args:
-        boot: with the standard workloads; their records are checked once the profile's symbols are all defined.
+        boot: with the standard workloads; their records are checked once the profile's symbols are all defined, and
+            must hold from the first prefix on at which they do, and at the last one.
         cold: do without results of ccache, and build the whole series from nothing as well if it can be built, for
             the ratio.
         told: gets each row when it is done.
@@ -137,8 +140,13 @@ def run(
     warnings: set[str] = set()
     # Objects that an earlier run left are not compiled again, and their warnings would count as new at a later prefix.
     _forget(kernels.prepare(replace(cell, series=f"{cell.series}@0"), where, install=install, guard=guard))
+    held = False
     for number in range(len(whole.patches) + 1):
         row = judge(cell, number, where, folder, warnings, boot=boot, fresh=cold, install=install, guard=guard)
+        # A series makes its records exact patch by patch: what never held before is not broken yet.
+        if row.wrong and (held or number == len(whole.patches)):
+            row = replace(row, status="failed", reason=row.wrong)
+        held = held or (row.records != "-" and not row.wrong)
         found = replace(found, rows=(*found.rows, row))
         store.write_json(folder / FILE, found.as_json())
         told(row)
@@ -307,13 +315,13 @@ def boot_row(cell: Cell, kernel: Product, where: str, row: Row, folder: Path, *,
     try:
         checks = cells.check(booted)
     except UnderTest as error:
-        return replace(row, status="failed", reason=str(error))
+        return replace(row, wrong=str(error))
     wrong = [one for one in checks if not one.ok]
     row = replace(row, records=f"{len(checks) - len(wrong)} of {len(checks)}")
     if not wrong:
         return row
     said = "; ".join(f"{one.name}: asked {one.asked}, got {one.got}" for one in wrong[:3])
-    return replace(row, status="failed", reason=said)
+    return replace(row, wrong=said)
 
 
 def _cold(ready: Ready) -> float:

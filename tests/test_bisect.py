@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci import bisect
-from ci.bisect import BAD, GOOD, SKIP, search
+from ci.bisect import BAD, GOOD, SKIP, WRONG, search
 from ci.each import Row
 from core import checkout
 from core.errors import InfraError, UserError
@@ -57,6 +57,29 @@ def test_the_first_bad_one_is_found_or_said_to_be_among_those_not_judged(
     if not skipped:
         assert len(judge.asked) <= 2 + count.bit_length()
     assert state.exists() == bool(found.between), "what is not decided can be gone on with"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "first_bad"),
+    [
+        # The records are not exact yet at c1 and c2; what is looked for is the kernel that does not boot.
+        ((GOOD, WRONG, WRONG, GOOD, BAD, BAD), "c4"),
+        ((WRONG, WRONG, WRONG, WRONG, BAD), "c4"),
+        # Here the records themselves are what is bad.
+        ((GOOD, GOOD, GOOD, WRONG, WRONG), "c3"),
+        ((GOOD, GOOD, BAD, BAD, WRONG), "c2"),
+    ],
+)
+def test_wrong_records_are_bad_if_the_bad_end_has_no_other_fault(
+    verdicts: tuple[str, ...], first_bad: str, tmp_path: Path
+) -> None:
+    found = search(names(len(verdicts)), lambda name: (verdicts[int(name[1:])], "why"), tmp_path / "state.json")
+    assert found.first_bad == first_bad
+
+
+def test_two_ends_with_wrong_records_are_no_span(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="c0 is bad, not good"):
+        search(names(3), lambda _name: (WRONG, "why"), tmp_path / "state.json")
 
 
 def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -78,6 +78,29 @@ def test_a_failed_row_tells_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (row.status, row.seconds) == ("failed", 42.0)
 
 
+@pytest.mark.parametrize(
+    ("records", "statuses"),
+    [
+        (("-", "45 of 46", "46 of 46", "46 of 46"), ("passed", "passed", "passed", "passed")),
+        (("-", "46 of 46", "45 of 46", "46 of 46"), ("passed", "passed", "failed", "passed")),
+        (("-", "45 of 46", "45 of 46", "45 of 46"), ("passed", "passed", "passed", "failed")),
+        (("-", "-", "-", "-"), ("passed", "passed", "passed", "passed")),
+    ],
+)
+def test_records_must_hold_from_where_they_do_first_and_at_the_end(
+    records: tuple[str, ...], statuses: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(_cell: Cell, number: int, *_words: object, **_named: object) -> Row:
+        wrong = "overflow: asked 2, got 1" if records[number].startswith("45") else ""
+        return Row(number, f"p{number}", "passed", records=records[number], wrong=wrong)
+
+    _series(monkeypatch, *statuses)
+    monkeypatch.setattr(each, "judge", judge)
+    found = each.run(CELL, "docker", boot=True)
+    assert tuple(row.status for row in found.rows) == statuses
+    assert all(row.reason == row.wrong for row in found.rows if row.status == "failed")
+
+
 def test_a_series_that_ends_broken_has_rows_and_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     _series(monkeypatch, "passed", "failed")
 
@@ -210,4 +233,4 @@ def test_a_machine_that_fails_while_records_are_checked_says_nothing_of_a_patch(
     row = Row(3, "p3", "passed")
     with pytest.raises(InfraError) if stops else contextlib.nullcontext():
         row = each.boot_row(CELL, kernel, "docker", row, tmp_path / "boot", install=False)
-        assert (row.status, row.boots, row.reason) == ("failed", "yes", "no device")
+        assert (row.status, row.boots, row.wrong) == ("passed", "yes", "no device")
