@@ -16,12 +16,13 @@ from ci.result import Check, Result, finish
 from core import store
 from core.errors import KitError, UnderTest
 from core.store import Product
-from guest import kvm, plan
+from guest import initramfs, kvm, plan
 from guest import run as guests
 from guest.plan import Plan
 from guest.run import Capture, Outcome
 from guest.verdict import Verdict
 from kernel import build as kernels
+from kernel import samples
 from kernel.cell import Cell
 from toolchain import build as toolchains
 
@@ -77,11 +78,24 @@ def boot(
     toolchain = toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
     with toolchains.open_session(toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
         accelerator = kvm.prove(kernel.path, cell.arch, session, folder)
+        loaded = [path for path in samples_of(kernel) if f"/{initramfs.MODULES_PATH}/{path.name}" in todo.modules]
         outcome = guests.boot(
-            kernel.path, cell.arch, todo, session, folder, program=program, accelerator=accelerator.name
+            kernel.path,
+            cell.arch,
+            todo,
+            session,
+            folder,
+            modules=loaded,
+            program=program,
+            accelerator=accelerator.name,
         )
     captures = guests.write_captures(outcome, kernel.metadata["layout"] or "", kernel.key)
     return Booted(kernel, outcome, outcome.judge(), captures, accelerator.sentence)
+
+
+def samples_of(kernel: Product) -> list[Path]:
+    """The sample modules that a kernel comes with."""
+    return sorted((kernel.path / samples.MODULES).glob("*.ko"))
 
 
 def run(cell: Cell, where: str, *, seed: str = "", install: bool = True, guard: bool = True) -> Result:
@@ -109,7 +123,10 @@ def run(cell: Cell, where: str, *, seed: str = "", install: bool = True, guard: 
     try:
         kernel = kernels.build(cell, where, install=install, guard=guard)
         stage("build")
-        booted = boot(cell, kernel, where, plan.draw(seed=seed), result.folder, install=install)
+        modules = [path.name for path in samples_of(kernel)]
+        works = (*plan.STANDARD, *(plan.SAMPLES if modules else ()))
+        todo = plan.draw(works, seed=seed, modules=modules)
+        booted = boot(cell, kernel, where, todo, result.folder, install=install)
         stage("boot")
         result = replace(
             result,

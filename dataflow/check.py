@@ -6,13 +6,14 @@ each with what was asked and what was got. A fact about something that is not th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import UnderTest
-from dataflow import capture, identify, records, sites, symbols
+from dataflow import capture, identify, records, samples, sites, symbols
 from dataflow.capture import Capture
 from dataflow.identify import Identified
 from dataflow.records import CLAMP, ENTRY, RETURN, Records
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 # O_LARGEFILE, which openat adds to the flags on 64-bit kernels: asm-generic and arm64 fcntl.h.
 O_LARGEFILE = {"x86_64": 0o100000, "arm64": 0o400000}
 _SYSCALL_PREFIX = {"x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
+# Workloads of the sample modules, where a kernel comes with them.
+SAMPLES = ("call-c", "call-rust")
 WORKLOADS = ("getpid", "open-close", "fork", "overflow-big", "overflow-small", "overflow-resumed")
 
 
@@ -138,6 +141,9 @@ def examine(folder: Path, kernel_dir: Path) -> list[Fact]:
     facts += [fact for name in found for fact in _well_formed(run, name)]
     for group in (_getpid, _open_close, _fork, _overflow):
         facts += _guarded(group, run)
+    for name in captures:
+        if name in SAMPLES:
+            facts += _guarded(lambda run, name=name: _called(run, name), run)  # type: ignore[misc]
     return facts
 
 
@@ -360,3 +366,20 @@ def _overflow(run: _Run) -> list[Fact]:
         _equal("overflow: after zeroing word 0 it records on", again, got),
         _equal("overflow: dropped did not grow while there was room", small.dropped, resumed.dropped),
     ]
+
+
+def _called(run: _Run, name: str) -> list[Fact]:
+    """Each call of a sample module, with all its values."""
+    language = name.removeprefix("call-")
+    asked = samples.calls(language, _number(run.captures[name].plan["number"]))
+    got = samples.recorded(run.tables[name], run.addresses[name], run.kernel.symbols, language)
+    facts = [_equal(f"{name}: dropped", 0, run.captures[name].dropped)]
+    facts.append(_equal(f"{name}: calls", len(asked), len(got)))
+    for one, other in itertools.zip_longest(asked, got):
+        label = samples.name(language, (one or other).function)
+        ok = one is not None and other is not None and samples.same(one, other)
+        texts = [samples.shown(call) if call else "no call" for call in (one, other)]
+        if one and other and one.function != other.function:
+            texts[1] = f"a call of {samples.name(language, other.function)}"
+        facts.append(Fact(f"{name}: {label}", ok, *texts))
+    return facts

@@ -16,6 +16,7 @@ from dataflow import capture as captures
 from dataflow import forms, identify, sites, tree
 from dataflow import symbols as symbol_tables
 from dataflow.capture import Capture
+from dataflow.demangle import demangle
 from dataflow.records import UNREADABLE
 from dataflow.symbols import Symbols
 from dataflow.tree import Call, Inside, Seen, Value
@@ -85,10 +86,11 @@ def _subtrees(shown: Shown, only: str) -> Iterator[Call]:
 
 
 def names(shown: Shown, pc: int) -> tuple[str, ...]:
-    """All names of a function: the debug information's first, then the symbol table's."""
+    """All names of a function, Rust's demangled: the debug information's first, then the symbol table's."""
     known = shown.types.function(pc)
     table = shown.symbols.at(pc)
-    return tuple(dict.fromkeys((*((known.name,) if known else ()), *table))) or (f"{pc:#x}",)
+    found = (*((known.name,) if known else ()), *table)
+    return tuple(dict.fromkeys(map(demangle, found))) or (f"{pc:#x}",)
 
 
 def text(shown: Shown, only: str = "") -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
 from dataflow import image
+from dataflow.demangle import demangle
 from dataflow.image import Image
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ class Symbols:
         names = self.at(address)
         if not names:
             return f"{address:#x}"
-        return f"{names[0]} [{self.modules[address]}]" if address in self.modules else names[0]
+        shown = demangle(names[0])
+        return f"{shown} [{self.modules[address]}]" if address in self.modules else shown
 
     def joined(self, images: Iterable[Image]) -> Symbols:
         """The same symbols with those of images; a vmlinux adds sizes, a module its functions."""
@@ -178,7 +180,11 @@ def module_files(
     files = {path.stem.replace("-", "_"): path for path in sorted(folder.rglob("*.ko"))} if folder.is_dir() else {}
     known = {name: sections for name, sections in loaded.items() if name in files}
     away = shift(kernel, stext) if known else 0
-    return {files[n]: {s: (a - away) & _MASK for s, a in sections.items() if a} for n, sections in known.items()}
+    # The kernel frees a module's .init sections when it is loaded, and still names them: another module may be there.
+    return {
+        files[n]: {s: (a - away) & _MASK for s, a in sections.items() if a and not s.startswith(".init")}
+        for n, sections in known.items()
+    }
 
 
 def modules(

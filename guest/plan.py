@@ -154,16 +154,30 @@ def _exec(draw: _Draw) -> dict[str, str]:
     return {"pid": draw.pid(), "program": f"/{PROGRAM_PATH}"}
 
 
+def _call(language: str) -> Callable[[_Draw], dict[str, str]]:
+    """A number that a sample module's functions are called with multiples of (kernel/samples)."""
+
+    def drawn(draw: _Draw) -> dict[str, str]:
+        file = f"/sys/kernel/debug/kcov_dataflow_{language}/call"
+        return {"pid": draw.pid(), "file": file, "number": str(draw.random.getrandbits(63) | 1 << 62)}
+
+    return drawn
+
+
 _WORKS: Mapping[str, Callable[[_Draw], dict[str, str]]] = {
     "getpid": _getpid,
     "open-close": _open_close,
     "fork": _fork,
     "overflow": _overflow,
+    "call-c": _call("c"),
+    "call-rust": _call("rust"),
     "exec": _exec,
 }
 NAMES = tuple(_WORKS)
 # What an acceptance run does; `exec` needs a program.
 STANDARD = ("getpid", "open-close", "fork", "overflow")
+# What it does besides where the kernel comes with the sample modules.
+SAMPLES = ("call-c", "call-rust")
 
 
 def draw(

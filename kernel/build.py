@@ -22,7 +22,7 @@ from core.runtime import Mount, Session
 from core.store import Product
 from kconfig import annotate, config, profile, reason, survival, symbols
 from kconfig.profile import Request
-from kernel import cache, instrument
+from kernel import cache, instrument, samples
 from kernel import guard as callbacks
 from kernel.cell import Cell
 from patches import apply
@@ -90,6 +90,8 @@ def prepare(cell: Cell, where: str, *, install: bool = True, guard: bool = True)
     if wanted.imported:
         # Its user may say the layout later: then it is another kernel, since a kernel keeps the layout of its records.
         inputs["layout"] = wanted.layout
+    if samples.wanted(request):
+        inputs["samples"] = samples.identity()
     return Ready(cell, toolchain, tree, request, inputs)
 
 
@@ -106,8 +108,8 @@ def build(cell: Cell, where: str, *, install: bool = True, guard: bool = True) -
 
 
 def build_directory(inputs: Mapping[str, Any]) -> Path:
-    """The incremental build directory of a kernel."""
-    return store.home() / "build" / store.key_of(inputs)[:24]
+    """The incremental build directory of a kernel; modules of ours that are built beside it do not decide it."""
+    return store.home() / "build" / store.key_of({k: v for k, v in inputs.items() if k != "samples"})[:24]
 
 
 def make_command(ready: Ready, session: Session, tree: Path, build_dir: Path, jobs: int) -> list[str]:
@@ -279,6 +281,10 @@ def _make(ready: Ready, out: Path) -> dict[str, Any]:
         survival.require_none(place.lost(place.configure().config)[0], place.log)
         compiled = compile_all(place)
         instrument.require(place.build_dir, ready.cell.instrument, place.log)
+        if samples.wanted(ready.request):
+            (out / samples.MODULES).mkdir()
+            for module in samples.build(place):
+                shutil.copyfile(module, out / samples.MODULES / module.name)
     return keep(place, compiled, out)
 
 

@@ -91,3 +91,23 @@ def test_what_is_no_system_map(text: str, tmp_path: Path) -> None:
     (tmp_path / "System.map").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=r"System\.map"):
         symbols.read(tmp_path / "System.map")
+
+
+def test_the_init_sections_of_a_module_are_gone(kernel: Symbols, tmp_path: Path) -> None:
+    # Two modules: the text of the second lies where the first one's .init.text was.
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.ko").write_bytes(b"")
+    loaded = {
+        "first": {".text": TEXT + 0x1000, ".init.text": TEXT + 0x2000, ".init.data": TEXT + 0x3000},
+        "second": {".text": TEXT + 0x2000},
+    }
+    placed = symbols.module_files(tmp_path, loaded, kernel, TEXT)
+    assert placed == {
+        tmp_path / "first.ko": {".text": TEXT + 0x1000},
+        tmp_path / "second.ko": {".text": TEXT + 0x2000},
+    }
+
+
+def test_names_of_rust_are_shown_as_the_source_has_them(tmp_path: Path) -> None:
+    (tmp_path / "System.map").write_text("\n".join([*LINES, f"{TEXT + 0xF0:x} T _RNvNtCs1_4core3fmt5write"]) + "\n")
+    assert symbols.read(tmp_path / "System.map").label(TEXT + 0xF0) == "core::fmt::write"

@@ -277,7 +277,8 @@ def _compile(
         # Build scripts run once: to optimize them takes longer than they do.
         "CARGO_PROFILE_RELEASE_BUILD_OVERRIDE_OPT_LEVEL": "0",
         "HOME": own,
-        "LD_LIBRARY_PATH": f"{stage0}/lib/{triple.replace('-unknown', '')}",
+        # The linker, too, looks there: for the libLLVM that librustc_driver needs.
+        "LD_LIBRARY_PATH": f"{stage0}/lib/{triple.replace('-unknown', '')}:{session.path(llvm)}/lib",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     spent, total = build_dir / "usage.txt", build_dir / "crates.txt"

@@ -210,6 +210,32 @@ static long run_overflow(struct run *run)
 	return ret ? ret : off;
 }
 
+/* A number written to a file: what a module of ours offers to be called with. */
+static long run_call(struct run *run)
+{
+	struct recorder *r = &run->recorders[0];
+	const char *path = plan_value(run->plan, "file"), *number = plan_value(run->plan, "number");
+	long on, ret, off, fd, length = 0;
+
+	if (!path || !number)
+		return -EINVAL;
+	while (number[length])
+		length++;
+	fd = sys_open(path, O_WRONLY, 0);
+	if (fd < 0)
+		return fd;
+	settle();
+	on = record_on(r);
+	ret = SYS(write, fd, number, length, 0, 0, 0);
+	off = finish(run, 0, r);
+
+	fact_common(run);
+	text_line_decimal(&run->report->facts, "ret", ret);
+	if (on || off)
+		return on ? on : off;
+	return ret < 0 ? ret : 0;
+}
+
 #define MAX_ARGUMENTS 62
 
 static long run_exec(struct run *run)
@@ -239,6 +265,8 @@ const struct workload workloads[] = {
 	{ "open-close", 1, { { "main", "words" } }, 0, run_open_close },
 	{ "fork", 1, { { "main", "words" } }, 0, run_fork },
 	{ "overflow", 3, { { "big", "words" }, { "small", "small_words" }, { "resumed", NULL } }, 0, run_overflow },
+	{ "call-c", 1, { { "main", "words" } }, 0, run_call },
+	{ "call-rust", 1, { { "main", "words" } }, 0, run_call },
 	{ "exec", 1, { { "main", "words" } }, 1, run_exec },
 };
 

@@ -1,0 +1,160 @@
+"""Samples: what must have been recorded when the sample modules were called (kernel/samples).
+
+What comes in is the drawn number; what goes out is each call with its arguments and its result, as the values of the
+records. Rust and C have the same calls; where the two languages pass a thing differently, that is said here once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dataflow.demangle import demangle
+from dataflow.records import ENTRY, RETURN, Records
+from dataflow.symbols import Symbols
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# What a test of presence, not of a value, asks of a recorded pointer.
+POINTER = -1
+
+Values = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a sample function.
+
+    Attributes:
+        function: its name in C without the prefix; in Rust the last part of its path.
+        arguments: the values of each, as unsigned numbers of its own width; POINTER for an address that is not null.
+        result: the values that it returned.
+    """
+
+    function: str
+    arguments: tuple[Values, ...]
+    result: Values
+
+
+def name(language: str, function: str) -> str:
+    """The full name of a sample function, as records are labelled with it."""
+    if language == "c":
+        return f"kdf_{function}"
+    crate = "kcov_dataflow_rust"
+    if function == "total":
+        return f"<{crate}::Pair>::total"
+    if function.startswith("generic_"):
+        return f"{crate}::generic::<{function.removeprefix('generic_')}>"
+    return f"{crate}::{function}"
+
+
+def calls(language: str, n: int) -> list[Call]:
+    """What a module calls, in order.
+
+    Args:
+        language: `rust` or `c`.
+        n: the number that was written to its file.
+    """
+    widths = (8, 16, 32, 64, 8, 16, 32, 64)
+    signed = (False, False, False, False, True, True, True, True)
+    arguments = [_cut(n * (i + 1), bits) for i, bits in enumerate(widths)]
+    as_numbers = [_signed(v, bits) if s else v for v, bits, s in zip(arguments, widths, signed, strict=True)]
+    a, b, c = arguments[:3]
+    first, second, third = _cut(n, 32), _cut(n * 2, 32), _cut(n * 3, 32)
+    after = _cut(second + 1, 32)
+    large = (_cut(n, 64), _cut(n * 2, 64), _cut(n * 3, 64))
+    made = [Call(f"args{k}", tuple((v,) for v in arguments[:k]), (_cut(sum(as_numbers[:k]), 64),)) for k in range(1, 9)]
+    made += [
+        Call("truth", ((n & 1,),), (1 - (n & 1),)),
+        Call("reference", ((first, second),), (first,)),
+        Call("exclusive", ((first, second),), (after,)),
+        # A reference that may be absent is an enum in Rust's debug information: its address is recorded. C's points
+        # to a structure, which is recorded, and zeroes where there is none.
+        Call("optional", ((POINTER,) if language == "rust" else (first, after),), (after,)),
+        Call("optional", ((0,) if language == "rust" else (0, 0),), (0,)),
+    ]
+    if language == "rust":
+        # A tag and a number, side by side in one word: 0 is Ok.
+        made += [
+            Call("fallible", ((c << 32,),), (c << 32 | 1,)),
+            Call("fallible", ((c << 32 | 1,),), (c << 32,)),
+        ]
+    # A slice is an address and a length: one argument in Rust, two in C.
+    slice_of = ((POINTER, 3),) if language == "rust" else ((POINTER,), (3,))
+    made += [
+        Call("slice", slice_of, (_cut(first + second + third, 64),)),
+        Call("small", ((first, after),), (first + after,)),
+        Call("large", (large,), (_cut(sum(large), 64),)),
+        Call("total", ((first, after), (b,)), (_cut((first + after) * b, 64),)),
+        Call("generic_u8", ((a,),), (a + 1,)),
+        Call("generic_u32", ((c,),), (c + 1,)),
+    ]
+    return made
+
+
+def recorded(table: Records, addresses: NDArray[np.uint64], symbols: Symbols, language: str) -> list[Call]:
+    """The calls of sample functions in a capture, in order. A call that has no return recorded has no result.
+
+    Args:
+        addresses: of the functions of the records.
+    """
+    ours = _named(symbols, language)
+    found: list[Call] = []
+    for row, address in enumerate(addresses.tolist()):
+        if address not in ours:
+            continue
+        values = tuple(table.values(row))
+        if int(table.kind[row]) == RETURN:
+            if found and found[-1].function == ours[address] and not found[-1].result:
+                found[-1] = replace(found[-1], result=values)
+        elif int(table.kind[row]) == ENTRY:
+            if int(table.index[row]) == 0:
+                found.append(Call(ours[address], (), ()))
+            if found:
+                found[-1] = replace(found[-1], arguments=(*found[-1].arguments, values))
+    return found
+
+
+def _named(symbols: Symbols, language: str) -> dict[int, str]:
+    """Address -> sample function. Functions with one body may have one address: then both names are there."""
+    wanted = {name(language, call.function): call.function for call in calls(language, 0)}
+    found: dict[int, str] = {}
+    for address in symbols.modules:
+        for one in symbols.at(address):
+            if demangle(one) in wanted:
+                found[address] = wanted[demangle(one)]
+    return found
+
+
+def same(asked: Call, got: Call) -> bool:
+    """Whether a recorded call is the one that was asked."""
+    return (
+        asked.function == got.function
+        and len(asked.arguments) == len(got.arguments)
+        and all(_same(a, g) for a, g in zip(asked.arguments, got.arguments, strict=True))
+        and _same(asked.result, got.result)
+    )
+
+
+def _same(asked: Values, got: Values) -> bool:
+    return len(asked) == len(got) and all(v != 0 if a == POINTER else a == v for a, v in zip(asked, got, strict=True))
+
+
+def shown(call: Call) -> str:
+    """A call for a table."""
+    return f"({', '.join(map(_shown, call.arguments))}) = {_shown(call.result)}"
+
+
+def _shown(values: Values) -> str:
+    words = ["pointer" if value == POINTER else f"{value:#x}" for value in values]
+    return words[0] if len(words) == 1 else f"{{{', '.join(words)}}}"
+
+
+def _cut(value: int, bits: int) -> int:
+    return value & ((1 << bits) - 1)
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> (bits - 1) else value
