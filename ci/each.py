@@ -43,6 +43,7 @@ class Row:
         not_yet: symbols that the profile asks for and no patch so far defines.
         objects: how many were compiled for this step.
         seconds: of make, wall time; of a prefix that failed, of all its work up to then.
+        cpu_seconds: of make and all that it started.
         new_warnings: that no earlier prefix gave.
         image: size of the boot image, bytes; None if there is none.
         boots: `yes`, `no`, or `-` if it was not asked or not built.
@@ -57,6 +58,7 @@ class Row:
     not_yet: tuple[str, ...] = ()
     objects: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     new_warnings: tuple[str, ...] = ()
     image: int | None = None
     boots: str = "-"
@@ -70,30 +72,31 @@ class Each:
     """All rows of a series.
 
     Attributes:
-        cold_seconds: of make for the whole series from nothing, without results of a cache; None if it was not asked.
+        cold: CPU seconds of make for the whole series from nothing, without results of a cache; None if it was not
+            asked.
     """
 
     cell: Cell
     rows: tuple[Row, ...]
     folder: Path
-    cold_seconds: float | None = None
+    cold: float | None = None
 
     @property
-    def seconds(self) -> float:
-        return sum(row.seconds for row in self.rows)
+    def cpu_seconds(self) -> float:
+        return sum(row.cpu_seconds for row in self.rows)
 
     @property
     def ratio(self) -> float | None:
-        """Time of make for all prefixes, as a multiple of one build from nothing."""
-        return self.seconds / self.cold_seconds if self.cold_seconds else None
+        """CPU time of make for all prefixes, as a multiple of one build from nothing; wall time changes with the load."""
+        return self.cpu_seconds / self.cold if self.cold else None
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
         return {
             "cell": asdict(self.cell),
             "rows": [asdict(row) for row in self.rows],
-            "seconds": round(self.seconds, 1),
-            "cold_seconds": self.cold_seconds,
+            "cpu_seconds": round(self.cpu_seconds, 1),
+            "cold_cpu_seconds": self.cold,
             "ratio": round(self.ratio, 2) if self.ratio else None,
             "folder": str(self.folder),
         }
@@ -151,7 +154,7 @@ def run(
         store.write_json(folder / FILE, found.as_json())
         told(row)
     if cold and found.rows[-1].status == "passed":
-        found = replace(found, cold_seconds=_cold(kernels.prepare(cell, where, install=install, guard=guard)))
+        found = replace(found, cold=_cold(kernels.prepare(cell, where, install=install, guard=guard)))
         store.write_json(folder / FILE, found.as_json())
     return found
 
@@ -273,6 +276,7 @@ def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -
         not_yet=not_yet,
         objects=compiled.objects,
         seconds=round(compiled.seconds, 1),
+        cpu_seconds=round(compiled.cpu_seconds, 1),
         new_warnings=tuple(new),
         image=int(kernel.metadata["files"]["image"]["size"]),
     )
@@ -325,7 +329,7 @@ def boot_row(cell: Cell, kernel: Product, where: str, row: Row, folder: Path, *,
 
 
 def _cold(ready: Ready) -> float:
-    """Seconds of make for the whole series in an empty directory, without results of ccache."""
+    """CPU seconds of make for the whole series in an empty directory, without results of ccache."""
     place = _home(ready, "cold")
     with store.lock(f"each-{place.name}"), store.disk_errors(place):
         store.remove_tree(place)
@@ -333,7 +337,7 @@ def _cold(ready: Ready) -> float:
         with kernels.workplace(ready, build_dir=place / "out") as work:
             work = _without_cache(work)
             survival.require_none(work.lost(work.configure().config)[0], work.log)
-            seconds = kernels.compile_all(work).seconds
+            seconds = kernels.compile_all(work).cpu_seconds
         store.remove_tree(place)
     return round(seconds, 1)
 
@@ -353,6 +357,7 @@ def table(rows: Sequence[Row]) -> list[dict[str, object]]:
                 "not yet": len(row.not_yet) or "",
                 "objects": row.objects,
                 "seconds": row.seconds,
+                "CPU": row.cpu_seconds,
                 "new warnings": len(row.new_warnings),
                 "image": row.image or "-",
                 "delta": delta,

@@ -67,8 +67,8 @@ def each(_c: Any, asked: Asked, boot: bool = False, cold: bool = False) -> None:
         symbols = sorted({one for row in found.rows for one in row.not_yet})
         if symbols:
             print(f"not yet: {', '.join(symbols)}")
-        print(f"make took {found.seconds:.0f} s in all", end="")
-        print(f", {found.ratio:.2f} of one build from nothing ({found.cold_seconds} s)" if found.ratio else "")
+        print(f"make took {found.cpu_seconds:.0f} s of CPU in all", end="")
+        print(f", {found.ratio:.2f} of one build from nothing ({found.cold} s)" if found.ratio else "")
         print(found.folder / prefixes.FILE)
     found.require()
 

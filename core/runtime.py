@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import threading
 import time
@@ -76,6 +77,10 @@ class Session(Protocol):
         on_line: Callable[[str], None] | None = None,
     ) -> Finished:
         """Run a command to its end; paths in `argv` and `env` are inside paths, `cwd` and `log` are host paths."""
+
+    def cpu_seconds(self) -> float:
+        """What all commands so far took of the CPUs, user and system; on the host those of this process's other work
+        are in it, so only a difference says something."""
 
 
 def engine() -> Any:
@@ -163,6 +168,10 @@ class HostSession:
     ) -> Finished:
         return process.run(argv, cwd=cwd, env=env, log=log, timeout=timeout, on_line=on_line)
 
+    def cpu_seconds(self) -> float:
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return spent.ru_utime + spent.ru_stime
+
 
 @dataclass(frozen=True)
 class DockerSession:
@@ -243,6 +252,12 @@ class DockerSession:
         # A shell's way to say "ended by signal n" is 128 + n; here as everywhere it is -n.
         code = -(code - 128) if 128 < code < 160 else code
         return Finished(tuple(argv), code, tuple(tail), time.monotonic() - started, timed_out.is_set())
+
+    def cpu_seconds(self) -> float:
+        with engine_errors("reading what a container used"):
+            stats = self.client.api.stats(self.container, stream=False, one_shot=True)
+        # Docker Engine API, ContainerStats: nanoseconds.
+        return float(stats["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
 
     def kill_all(self) -> None:
         """End everything in the container but its first process."""

@@ -301,6 +301,7 @@ def keep(place: Workplace, compiled: Compiled, out: Path) -> dict[str, Any]:
         "layout": patch_series.load(ready.cell.series).layout,
         "files": kept,
         "make_seconds": round(compiled.seconds, 1),
+        "cpu_seconds": round(compiled.cpu_seconds, 1),
         "warnings": len(compiled.warnings),
         "frames": frames(compiled.warnings, int(final.get("FRAME_WARN", "0"))),
         "objects": compiled.objects,
@@ -312,11 +313,19 @@ def keep(place: Workplace, compiled: Compiled, out: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What make did: its seconds, the distinct warnings of what it compiled, and the number of objects."""
+    """What make did.
+
+    Attributes:
+        seconds: wall time.
+        warnings: the distinct ones of what it compiled.
+        objects: how many it made.
+        cpu_seconds: user and system time of make and all that it started.
+    """
 
     seconds: float
     warnings: frozenset[str]
     objects: int
+    cpu_seconds: float = 0.0
 
 
 def frames(warnings: Iterable[str], limit: int) -> dict[str, int]:
@@ -356,12 +365,13 @@ def compile_all(place: Workplace) -> Compiled:
             ):
                 errors.append(line)
 
+        before = place.session.cpu_seconds()
         done = place.session.run(
             [*place.command, image, "vmlinux"], env=place.env, log=log, on_line=listen, timeout=6 * 3600
         )
         objects = progress.done
     process.require(done, "compiling the kernel", log, errors)
-    return Compiled(done.seconds, frozenset(warnings), objects)
+    return Compiled(done.seconds, frozenset(warnings), objects, place.session.cpu_seconds() - before)
 
 
 def _expected_objects(cell: Cell) -> int | None:

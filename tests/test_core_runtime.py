@@ -45,6 +45,17 @@ def test_choosing(monkeypatch: pytest.MonkeyPatch) -> None:
         runtime.choose("docker")
 
 
+# About a second of work for any shell.
+BUSY = ["sh", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"]
+
+
+def test_what_a_command_takes_of_the_cpu() -> None:
+    with runtime.open_session("host") as session:
+        before = session.cpu_seconds()
+        assert session.run(BUSY).ok
+        assert session.cpu_seconds() > before
+
+
 @pytest.mark.parametrize(
     ("argv", "named"),
     [
@@ -146,6 +157,14 @@ def test_codes_output_and_log(image: Image, home: Path) -> None:
     assert re.match(r"\[[0-9a-f]{12}\] \$ A='b c' sh -c ", text)
     assert text.endswith("b c\ne\nend")
     assert containers(home) == []
+
+
+@pytest.mark.e2e
+def test_what_a_command_takes_of_a_containers_cpu(image: Image, home: Path) -> None:
+    with runtime.open_session("docker", image=image) as session:
+        before = session.cpu_seconds()
+        assert session.run(BUSY).ok
+        assert session.cpu_seconds() > before + 0.1, "the loop takes longer on any machine"
 
 
 @pytest.mark.e2e

@@ -38,7 +38,7 @@ def _series(monkeypatch: pytest.MonkeyPatch, *status: str) -> None:
     def judge(_cell: Cell, number: int, *_words: object, **_named: object) -> Row:
         if status[number] == "machine":
             raise InfraError("the engine went away")
-        return Row(number, f"p{number}" if number else "", status[number], seconds=10.0, reason="why")
+        return Row(number, f"p{number}" if number else "", status[number], cpu_seconds=10.0, reason="why")
 
     _patched(monkeypatch, len(status) - 1)
     monkeypatch.setattr(each, "judge", judge)
