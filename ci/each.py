@@ -87,7 +87,7 @@ class Each:
 
     @property
     def ratio(self) -> float | None:
-        """CPU time of make for all prefixes, as a multiple of one build from nothing; wall time changes with the load."""
+        """CPU time of make for all prefixes, as a multiple of one build from nothing; wall time varies with load."""
         return self.cpu_seconds / self.cold if self.cold else None
 
     def as_json(self) -> dict[str, Any]:
