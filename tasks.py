@@ -14,6 +14,7 @@ from commands import (
     sources,
     store,
     test,
+    test_run,
     toolchain,
 )
 
@@ -21,3 +22,4 @@ ns = Collection()
 for _module in (doctor, sources, toolchain, patches, kconfig, kernel, guest, dataflow, store, test, bench):
     ns.add_collection(Collection.from_module(_module), name=_module.__name__.rpartition(".")[2])
 ns.collections["kconfig"].add_task(kconfig_why.why)
+ns.collections["test"].add_task(test_run.run)

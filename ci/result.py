@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ci.suites import Suite
 from core import store
 from core.errors import UnderTest
 
@@ -37,6 +38,29 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Splat:
+    """One thing that went wrong in a kernel.
+
+    Attributes:
+        kind: `panic`, `kasan`, ... (guest.console.Kind).
+        line: of console.log, from 1.
+        during: the test that ran then, or empty.
+        frames: the first ones, with file and line.
+    """
+
+    kind: str
+    title: str
+    line: int
+    during: str
+    frames: Sequence[str]
+
+    def as_text(self) -> str:
+        """The splat for a person."""
+        during = f" (during {self.during})" if self.during else ""
+        return "\n".join([f"{self.title}{during}", *(f"    {frame}" for frame in self.frames)])
+
+
+@dataclass(frozen=True)
 class Result:
     """What one pass through the toolkit gave.
 
@@ -48,6 +72,8 @@ class Result:
         checks: all that was asked of the records.
         stages: seconds of wall time by stage.
         facts: versions, keys, draws: what else a reader wants to know.
+        suites: what the tests in the guest said.
+        splats: what went wrong in the kernel.
     """
 
     folder: Path
@@ -59,6 +85,8 @@ class Result:
     stages: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     started: int = field(default_factory=lambda: int(time.time()))
+    suites: Sequence[Suite] = ()
+    splats: Sequence[Splat] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The value as published in docs/result.schema.json."""

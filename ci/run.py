@@ -12,12 +12,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ci import result
 from ci.result import Check, Result, finish
 from core import store
 from core.errors import KitError, UnderTest
 from core.store import Product
-from guest import initramfs, kvm, plan
+from guest import frames, initramfs, kvm, plan
 from guest import run as guests
+from guest.frames import Frame
+from guest.initramfs import Entry
 from guest.plan import Plan
 from guest.run import Capture, Outcome
 from guest.verdict import Verdict
@@ -29,13 +32,25 @@ from toolchain import build as toolchains
 
 @dataclass(frozen=True)
 class Booted:
-    """A kernel that was booted, with what came of it."""
+    """A kernel that was booted, with what came of it.
+
+    Attributes:
+        frames: of each splat of the verdict, the first ones.
+    """
 
     kernel: Product
     outcome: Outcome
     verdict: Verdict
     captures: Sequence[Capture]
     accelerator: str
+    frames: Sequence[Sequence[Frame]] = ()
+
+    def splats(self) -> list[result.Splat]:
+        """What went wrong in the kernel, as results tell it."""
+        return [
+            result.Splat(str(one.kind), one.title, one.line, one.during, [str(frame) for frame in frames])
+            for one, frames in zip(self.verdict.splats, self.frames, strict=True)
+        ]
 
 
 def new_folder(label: str) -> Path:
@@ -68,8 +83,15 @@ def boot(
     *,
     install: bool = True,
     program: Path | None = None,
+    modules: Sequence[Path] = (),
+    files: Sequence[Entry] = (),
 ) -> Booted:
     """Boot a kernel with a plan and write its captures.
+
+    Args:
+        program: the user's static program for the workload `exec`.
+        modules: further kernel modules that the plan names.
+        files: further files of the guest.
 
     Raises:
         UnderTest: the guest failed or never reported.
@@ -85,12 +107,16 @@ def boot(
             todo,
             session,
             folder,
-            modules=loaded,
+            files,
+            modules=[*loaded, *modules],
             program=program,
             accelerator=accelerator.name,
         )
+        made = outcome.judge()
+        symbolizer = session.path(toolchain.product.path / "bin" / "llvm-symbolizer")
+        found = frames.resolve(made.splats, kernel.path, session, symbolizer)
     captures = guests.write_captures(outcome, kernel.metadata["layout"] or "", kernel.key)
-    return Booted(kernel, outcome, outcome.judge(), captures, accelerator.sentence)
+    return Booted(kernel, outcome, made, captures, accelerator.sentence, found)
 
 
 def samples_of(kernel: Product) -> list[Path]:

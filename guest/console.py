@@ -91,6 +91,9 @@ _TRACE = re.compile(r"^Call [Tt]race:")
 _ENTERED = re.compile(r"(?:Oops|Internal error|invalid opcode)\b")
 _ENTERED_LINES = 12
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
+# What says which test runs: the agent (agent/agent.c, mark) and KUnit (lib/kunit/test.c).
+_BEGINS = re.compile(r"kdf-agent: begin (.+)|^ +# Subtest: (.+)")
+_ENDS = re.compile(r"kdf-agent: end |^(?:not )?ok \d+ ")
 # A trace that somebody asked for is no splat of its own.
 _ASKED = re.compile(r"sysrq: Show |sysrq: Changing|SysRq : Show ")
 
@@ -103,12 +106,14 @@ class Splat:
         title: the line's own words, without the prefix.
         line: its number on the console, from 1.
         lines: the lines from the title on, at most 40.
+        during: the test that ran then, as the agent or KUnit names it; empty if none did.
     """
 
     kind: Kind
     title: str
     line: int
     lines: tuple[str, ...]
+    during: str = ""
 
 
 def clean(data: bytes) -> list[str]:
@@ -146,6 +151,17 @@ def restarted(lines: Iterable[str]) -> bool:
     return any("reboot: " in line for line in lines)
 
 
+def running(message: str, before: str = "") -> str:
+    """The test that runs after a message.
+
+    Args:
+        before: the one that ran before it.
+    """
+    if begins := _BEGINS.search(message):
+        return (begins[1] or begins[2]).strip()
+    return "" if _ENDS.search(message) else before
+
+
 def _match(message: str) -> tuple[Kind, str] | None:
     if _WARNING.match(message):
         lockdep = (kind for kind, pattern in _SEARCHES if kind is Kind.LOCKDEP and pattern.search(message))
@@ -160,10 +176,12 @@ def splats(lines: list[str]) -> tuple[Splat, ...]:
     """The splats on a console, in order, at most 50; the lines that belong to one are not searched for traces."""
     found: list[Splat] = []
     inside_until = -1
+    test = ""
     for number, line in enumerate(lines):
         if _ASKED.search(line):
             inside_until = number + SPLAT_LINES
         for message in messages(line):
+            test = running(message, test)
             matched = _match(message)
             if matched is None and _TRACE.match(message) and number > inside_until:
                 matched = (Kind.TRACE, _before(lines, number))
@@ -171,7 +189,7 @@ def splats(lines: list[str]) -> tuple[Splat, ...]:
                 continue
             kept = _extent(lines, number)
             inside_until = max(inside_until, number + len(kept))
-            found.append(Splat(matched[0], matched[1], number + 1, kept))
+            found.append(Splat(matched[0], matched[1], number + 1, kept, test))
             if len(found) == MAX_SPLATS:
                 return tuple(found)
     return tuple(found)

@@ -116,7 +116,7 @@ class Parser:
         Returns:
             The tests whose result it is: one or none.
         """
-        text = _PRINTK.sub("", _ESCAPES.sub("", line.rstrip("\r\n"))[:_LONGEST]).rstrip()
+        text = plain(line)
         indent = _INDENT.match(text)
         column = indent.end() if indent else 0
         body = text[column:]
@@ -223,7 +223,7 @@ class Parser:
         elif level.plan is None and level.tests:
             self._problem(f"tests{_of(level)} without a plan: whether all ran is not known")
         if parent is not None:
-            return _parent(parent, tests)
+            return consisting_of(parent, tests)
         if level.column == 0:
             if level.skip:
                 tests.append(Test(level.name or "all", SKIPPED, _after_word(level.skip)))
@@ -250,6 +250,11 @@ class Parser:
     def _problem(self, text: str) -> None:
         if text not in self._problems and len(self._problems) < _KEPT:
             self._problems.append(text)
+
+
+def plain(line: str) -> str:
+    """A line without escapes, control characters and printk's prefix, cut if it is very long."""
+    return _PRINTK.sub("", _ESCAPES.sub("", line.rstrip("\r\n"))[:_LONGEST]).rstrip()
 
 
 def parse(lines: Iterable[str]) -> Report:
@@ -290,7 +295,7 @@ def _read(found: re.Match[str], number: int) -> Test:
     return Test(name or reason or f"test {number}", status, reason)
 
 
-def _parent(test: Test, tests: Sequence[Test]) -> Test:
+def consisting_of(test: Test, tests: Sequence[Test]) -> Test:
     """A test with what it consists of; it is not better than that."""
     test = replace(test, subtests=tuple(tests))
     worse = next((one for one in tests if one.status in (FAILED, LOST)), None)

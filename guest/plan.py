@@ -11,6 +11,7 @@ import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from core.errors import UserError, nearest
@@ -174,6 +175,8 @@ _WORKS: Mapping[str, Callable[[_Draw], dict[str, str]]] = {
     "exec": _exec,
 }
 NAMES = tuple(_WORKS)
+# The workload of `tests`: it has no draws that a user could ask for.
+TEST = "test"
 # What an acceptance run does; `exec` needs a program.
 STANDARD = ("getpid", "open-close", "fork", "overflow")
 # What it does besides where the kernel comes with the sample modules.
@@ -215,6 +218,48 @@ def draw(
     common = {"words": str(words), "timeout_ms": str(int(timeout * 1000))}
     works = tuple(
         Work(name, {**_WORKS[name](drawing), **common}, tuple(arguments) if name == "exec" else ()) for name in names
+    )
+    return Plan(seed, token, works, tuple(f"/{MODULES_PATH}/{module}" for module in modules))
+
+
+@dataclass(frozen=True)
+class Program:
+    """A test: a program of the guest that says by its output and its end what became of it.
+
+    Attributes:
+        title: how results name it.
+        path: in the guest.
+        seconds: guest time that it may take.
+    """
+
+    title: str
+    path: str
+    arguments: tuple[str, ...] = ()
+    seconds: float = 60.0
+
+
+def tests(programs: Sequence[Program], *, modules: Sequence[str] = ()) -> Plan:
+    """A plan that runs tests, each in its own directory and without recording.
+
+    Args:
+        modules: file names of kernel modules to load first.
+    """
+    seed = secrets.token_hex(8)
+    drawing = _Draw(seed)
+    token = f"{drawing.random.getrandbits(128):032x}"
+    works = tuple(
+        Work(
+            TEST,
+            {
+                "title": one.title,
+                "pid": drawing.pid(),
+                "program": one.path,
+                "cwd": str(PurePosixPath(one.path).parent),
+                "timeout_ms": str(int(one.seconds * 1000)),
+            },
+            one.arguments,
+        )
+        for one in programs
     )
     return Plan(seed, token, works, tuple(f"/{MODULES_PATH}/{module}" for module in modules))
 

@@ -28,6 +28,8 @@ IMAGE = "image"
 
 _KERNEL_INSIDE = "/kdf/kernel"
 _RUN_INSIDE = "/kdf/run"
+# Seconds that the agent waits for a test that it killed, and some for its words.
+_KILLING = 8.0
 # The device file that KVM needs; give it to a container's session.
 DEVICES = ("/dev/kvm",)
 
@@ -135,7 +137,7 @@ def boot(
         append=tuple(append),
     )
     argv = qemu.command(machine)
-    limit = timeout if timeout is not None else _limit(kernel_dir, accelerator, len(todo.works))
+    limit = timeout if timeout is not None else _limit(kernel_dir, accelerator, todo)
     done = session.run(argv, log=outdir / "qemu.log", timeout=limit)
     (outdir / "initrd.cpio").unlink(missing_ok=True)
     return Outcome(
@@ -148,10 +150,13 @@ def boot(
     )
 
 
-def _limit(kernel_dir: Path, accelerator: str, works: int) -> float:
+def _limit(kernel_dir: Path, accelerator: str, todo: Plan) -> float:
     config = kernel_dir / "config"
     sanitizer = qemu.sanitizer_of(config.read_text()) if config.is_file() else "none"
-    return qemu.timeout(accelerator, sanitizer, works)
+    tests = [work for work in todo.works if work.name == plan.TEST]
+    # A test has a limit of its own, and the agent some seconds to kill it.
+    own = sum(work.number("timeout_ms") / 1000 + _KILLING for work in tests)
+    return qemu.timeout(accelerator, sanitizer, len(todo.works) - len(tests)) + own
 
 
 def capture_name(ran: Ran, part: Part, names: Mapping[str, int]) -> str:

@@ -17,6 +17,7 @@ from core.errors import InfraError, UnderTest
 from guest import console
 from guest.channel import Channel, Ran
 from guest.console import Splat
+from guest.plan import TEST
 
 _SIGNALS = {number.value: number.name for number in signal.Signals}
 
@@ -69,7 +70,7 @@ class Verdict:
         tail: the last lines of the console.
         splats: what went wrong in the kernel, in order.
         infra: whether it was QEMU that failed, not the guest.
-        during: the workload that had begun and not ended, or empty.
+        during: the workload or test that had begun and not ended, or empty.
     """
 
     status: Status
@@ -95,7 +96,7 @@ class Verdict:
         """
         if self.passed:
             return
-        during = f" during workload {self.during}" if self.during else ""
+        during = f" during {self.during}" if self.during else ""
         sentence = f"the guest {self.status}{during}: {'; '.join(self.reasons[:3])}"
         if self.infra:
             raise InfraError(sentence, "run the same command again; its command line is in the run's qemu.log", log)
@@ -135,8 +136,19 @@ def judge(ended: Ended, channel: Channel, screen: bytes, token: str) -> Verdict:
         tail=console.tail(lines),
         splats=found,
         infra=bool(infra) and not found,
-        during=next((ran.name for ran in channel.ran if ran.end is None), ""),
+        during=_during(channel, lines),
     )
+
+
+def _during(channel: Channel, lines: Sequence[str]) -> str:
+    name = next((ran.name for ran in channel.ran if ran.end is None), "")
+    if name and name != TEST:
+        return f"workload {name}"
+    test = ""
+    for line in lines:
+        for message in console.messages(line):
+            test = console.running(message, test)
+    return test
 
 
 def _qemu_reasons(ended: Ended) -> list[str]:
@@ -172,7 +184,9 @@ def _agent_reasons(channel: Channel, token: str) -> list[str]:
     reasons += [f"the channel is damaged: {problem}" for problem in channel.problems if not _only_cut(channel, problem)]
     # A kernel without the device ends its workloads with ENODEV: that is a fact for the caller, not a broken guest.
     calm = {0, None} | ({errno.ENODEV} if channel.device is False else set())
-    reasons += [_bad_end(ran) for ran in channel.ran if ran.end is not None and ran.end not in calm]
+    # How a test ends is said of the test.
+    works = [ran for ran in channel.ran if ran.name != TEST]
+    reasons += [_bad_end(ran) for ran in works if ran.end is not None and ran.end not in calm]
     if channel.device is not False:
         reasons += [f"the agent says: {sentence}" for sentence in channel.trouble]
     return reasons

@@ -117,7 +117,7 @@ def test_a_splat_is_the_kernels_fault_even_if_qemu_fails() -> None:
 
 def test_the_workload_that_ran_then_is_named() -> None:
     made = verdict.judge(KILLED, said(end=None, token=None), BOOT, SENT)
-    assert made.during == "fork"
+    assert made.during == "workload fork"
     with pytest.raises(UnderTest, match="during workload fork"):
         made.require()
 

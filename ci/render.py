@@ -1,0 +1,113 @@
+"""Results rendered: as a table of tests, as JUnit's XML, as markdown.
+
+What comes in is a Result; what goes out is text. Names and messages come from a guest that may print anything, so what
+XML or markdown would take for its own is escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from xml.etree import ElementTree
+
+from ci.result import Result
+from ci.suites import Suite
+from guest.ktap import FAILED, LOST, SKIPPED, TODO, Test
+
+# What XML 1.0 cannot hold, not even escaped.
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#])")
+_NOT_BUILT = "build"
+
+
+def rows(result: Result) -> Iterator[Mapping[str, str]]:
+    """One row for each test, and one for each suite that did not build."""
+    for suite in result.suites:
+        if not suite.built:
+            yield {"test": suite.name, "status": "not built", "why": suite.reason}
+        for name, test in suite.leaves():
+            yield {"test": name, "status": test.status, "why": test.reason}
+
+
+def junit(result: Result) -> str:
+    """The suites as JUnit's XML: a lost test and a suite that did not build are errors, a skip and a TODO are skipped.
+
+    Format: what junitparser and the CI systems read: testsuites, testsuite, testcase with failure, error or skipped.
+    """
+    root = ElementTree.Element("testsuites", {"name": _xml(_label(result))})
+    totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+    for suite in result.suites:
+        counted = junit_counts(suite)
+        element = ElementTree.SubElement(
+            root, "testsuite", {"name": _xml(suite.name), **{key: str(value) for key, value in counted.items()}}
+        )
+        for key, value in counted.items():
+            totals[key] += value
+        if not suite.built:
+            case = ElementTree.SubElement(element, "testcase", {"classname": _xml(suite.name), "name": _NOT_BUILT})
+            ElementTree.SubElement(case, "error", {"type": "not built", "message": _xml(suite.reason)})
+        for name, test in suite.leaves():
+            _case(element, suite, name, test)
+    for key, value in totals.items():
+        root.set(key, str(value))
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def junit_counts(suite: Suite) -> dict[str, int]:
+    """What JUnit counts of a suite."""
+    counts = suite.counts()
+    unbuilt = 0 if suite.built else 1
+    return {
+        "tests": sum(counts.values()) + unbuilt,
+        "failures": counts[FAILED],
+        "errors": counts[LOST] + unbuilt,
+        "skipped": counts[SKIPPED] + counts[TODO],
+    }
+
+
+def _case(element: ElementTree.Element, suite: Suite, name: str, test: Test) -> None:
+    case = ElementTree.SubElement(
+        element, "testcase", {"classname": _xml(suite.name), "name": _xml(name.removeprefix(f"{suite.name}/"))}
+    )
+    said = _xml("\n".join(test.diagnostics))
+    if test.status == FAILED:
+        ElementTree.SubElement(case, "failure", {"message": _xml(test.reason or "failed")}).text = said
+    elif test.status == LOST:
+        ElementTree.SubElement(case, "error", {"type": "lost", "message": _xml(test.reason)}).text = said
+    elif test.status in (SKIPPED, TODO):
+        why = test.reason if test.status == SKIPPED else f"todo: {test.reason}"
+        ElementTree.SubElement(case, "skipped", {"message": _xml(why)})
+
+
+def _xml(text: str) -> str:
+    return _NOT_XML.sub("\ufffd", text)
+
+
+def markdown(result: Result) -> str:
+    """The result as a page: its status, a table of the suites, what is not well, and the splats."""
+    lines = [f"# {_label(result)}: {result.status}", ""]
+    lines += [*(f"* {_md(reason)}" for reason in result.reasons), ""] if result.reasons else []
+    lines += ["| suite | passed | failed | skipped | todo | lost |", "|---|---|---|---|---|---|"]
+    for suite in result.suites:
+        counts = suite.counts()
+        cells = [str(count) for count in counts.values()] if suite.built else ["not built", "", "", "", ""]
+        lines.append(f"| {_md(suite.name)} | {' | '.join(cells)} |")
+    bad = [row for row in rows(result) if row["status"] in (FAILED, LOST, "not built")]
+    if bad:
+        lines += ["", "| test | status | why |", "|---|---|---|"]
+        lines += [f"| {_md(row['test'])} | {row['status']} | {_md(row['why'])} |" for row in bad]
+    for splat in result.splats:
+        during = f" during {_md(splat.during)}" if splat.during else ""
+        lines += ["", f"## {_md(splat.kind)}: {_md(splat.title)}{during}", "", *(f"* {_md(f)}" for f in splat.frames)]
+    return "\n".join(lines) + "\n"
+
+
+def _label(result: Result) -> str:
+    cell = result.cell
+    return f"{cell.get('profile', '')} on {cell.get('base', '')}, {cell.get('arch', '')}"
+
+
+def _md(text: str) -> str:
+    """Text that markdown takes for text; a line feed would end a row of a table."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))

@@ -1,0 +1,255 @@
+"""Run tests in a guest: selftests of the tree, KUnit, a user's own program.
+
+What comes in is a cell and what is to be run; what goes out is a Result with suites, and `result.json`, `junit.xml` and
+`report.md` in the run's folder. How the tests are judged is in ci.suites.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ci import render, suites
+from ci import run as cells
+from ci.result import Check, Result, finish
+from ci.run import Booted
+from ci.suites import Suite
+from core import store
+from core.errors import KitError, UnderTest, UserError
+from guest import initramfs, plan
+from guest.initramfs import Entry
+from guest.ktap import LOST, SKIPPED, Test
+from guest.plan import Program
+from kernel import build as kernels
+from kernel import selftests
+from kernel.cell import Cell
+from kernel.selftests import Target
+
+JUNIT, MARKDOWN = "junit.xml", "report.md"
+KUNIT_FRAGMENT = Path(selftests.__file__).parent / "kunit.config"
+_FOLDER = "kdf/tests"
+# What the user's own program may take of guest time, seconds.
+_EXEC_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be run.
+
+    Attributes:
+        kselftest: targets of tools/testing/selftests.
+        kunit: whether KUnit's suites are built in and wanted.
+        program: the user's own program or script with its arguments; empty for none.
+        required: patterns of tests that must pass, and not be skipped.
+    """
+
+    kselftest: Sequence[str] = ()
+    kunit: bool = False
+    program: Sequence[str] = ()
+    required: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A program of the guest and the suite that it belongs to."""
+
+    suite: str
+    name: str
+    program: Program
+
+
+def run(cell: Cell, where: str, asked: Asked, *, install: bool = True, guard: bool = True) -> Result:
+    """Build a kernel and its tests, boot, run them, and judge.
+
+    Returns:
+        The result, whatever its status; `Result.require` turns it into an exit code.
+
+    Raises:
+        UserError: nothing is to be run, or a target or program is not there.
+        UnderTest: the kernel does not build.
+        InfraError: the machine failed.
+    """
+    if not (asked.kselftest or asked.kunit or asked.program):
+        raise UserError("there is nothing to run", "say --kselftest TARGETS, --kunit or --exec FILE")
+    own = executable(asked.program) if asked.program else []
+    if asked.kunit:
+        cell = replace(cell, fragments=(*cell.fragments, str(KUNIT_FRAGMENT)))
+    result = Result(cells.new_folder(f"test-{cell.profile}-{cell.base}-{cell.arch}"), asdict(cell), where).save()
+    stages: dict[str, float] = {}
+    clock = time.monotonic()
+
+    def stage(name: str) -> None:
+        nonlocal clock
+        now = time.monotonic()
+        stages[name] = round(now - clock, 2)
+        clock = now
+
+    try:
+        ready = kernels.prepare(cell, where, install=install, guard=guard)
+        selftests.check_names(ready.tree.path / "linux", asked.kselftest)
+        kernel = kernels.build(cell, where, install=install, guard=guard)
+        stage("build")
+        targets = selftests.build(ready, kernel, asked.kselftest)
+        stage("selftests")
+        jobs = [job for target in targets for job in _jobs(target)]
+        files = [entry for target in targets for entry in _files(target)]
+        if own:
+            name = Path(asked.program[0]).name
+            path = f"{_FOLDER}/exec/{name}"
+            files += [initramfs.regular(path, Path(asked.program[0]).read_bytes(), executable=True), *own]
+            jobs.append(
+                _Job("exec", name, Program(f"exec/{name}", f"/{path}", tuple(asked.program[1:]), _EXEC_SECONDS))
+            )
+        modules = [path for target in targets for path in target.modules()]
+        todo = plan.tests([job.program for job in jobs], modules=[path.name for path in modules])
+        booted = cells.boot(cell, kernel, where, todo, result.folder, install=install, modules=modules, files=files)
+        stage("guest")
+        found = _suites(targets, jobs, booted, kunit=asked.kunit)
+        status, reasons = suites.judge(booted.verdict, found, _required(asked, booted))
+        result = replace(
+            result,
+            suites=found,
+            splats=booted.splats(),
+            facts={
+                "linux": booted.outcome.said.hello.get("release", ""),
+                "kernel": str(kernel.path),
+                "toolchain": cell.toolchain,
+                "accelerator": booted.accelerator,
+                "qemu": list(booted.outcome.argv),
+            },
+        )
+        done = finish(result, status, reasons=reasons, checks=_checks(booted, found), stages=stages)
+    except (KitError, KeyboardInterrupt) as error:
+        status = "failed" if isinstance(error, UnderTest) else "lost"
+        finish(result, status, reasons=[str(error) or type(error).__name__], stages=stages)
+        raise
+    store.write_text(done.folder / JUNIT, render.junit(done))
+    store.write_text(done.folder / MARKDOWN, render.markdown(done))
+    return done
+
+
+def executable(words: Sequence[str]) -> list[Entry]:
+    """What a user's program needs in the guest besides itself: nothing, or the interpreter that a script names.
+
+    Raises:
+        UserError: it is not there, or it or its interpreter is no static program.
+    """
+    path = Path(words[0])
+    if not path.is_file():
+        raise UserError(f"there is no program {path}")
+    if not (interpreter := _interpreter(path)):
+        _require_static(path)
+        return []
+    if not Path(interpreter).is_file():
+        raise UserError(f"{path} is a script for {interpreter}, which is not here")
+    _require_static(Path(interpreter))
+    return [initramfs.regular(interpreter.lstrip("/"), Path(interpreter).read_bytes(), executable=True)]
+
+
+def _interpreter(path: Path) -> str:
+    """What the first line of a script names; empty if it is none."""
+    with path.open("rb") as source:
+        first = source.readline(256)
+    words = first[2:].decode("utf-8", "replace").split() if first.startswith(b"#!") else []
+    return words[0] if words else ""
+
+
+def _needs(path: Path) -> str:
+    """What a program needs that the guest does not have; empty if it is a static ELF program."""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    if interpreter := _interpreter(path):
+        return f"is a script for {interpreter}, which the guest does not have"
+    try:
+        with path.open("rb") as source:
+            dynamic = any(segment["p_type"] == "PT_INTERP" for segment in ELFFile(source).iter_segments())
+    except ELFError:
+        return "is no ELF program"
+    return "needs a dynamic linker, and the guest has none" if dynamic else ""
+
+
+def _require_static(path: Path) -> None:
+    if why := _needs(path):
+        raise UserError(f"{path} {why}", "link it statically: cc -static")
+
+
+def _jobs(target: Target) -> list[_Job]:
+    """The programs of a target that the guest can run."""
+    return [
+        _Job(
+            target.name,
+            path.name,
+            Program(f"{target.name}/{path.name}", f"/{_FOLDER}/{target.name}/{path.name}", (), target.seconds()),
+        )
+        for path in target.programs()
+        if not _needs(path)
+    ]
+
+
+def _files(target: Target) -> list[Entry]:
+    if target.product is None:
+        return []
+    folder = target.product.path / selftests.PROGRAMS
+    return [
+        initramfs.regular(
+            f"{_FOLDER}/{target.name}/{path.relative_to(folder)}",
+            path.read_bytes(),
+            executable=bool(path.stat().st_mode & 0o100),
+        )
+        for path in target.files()
+    ]
+
+
+def _suites(targets: Sequence[Target], jobs: Sequence[_Job], booted: Booted, *, kunit: bool) -> list[Suite]:
+    ran = {one.index: one for one in booted.outcome.said.ran}
+    told: dict[tuple[str, str], tuple[Test, tuple[str, ...]]] = {
+        (job.suite, job.name): suites.of_program(job.name, ran.get(index)) for index, job in enumerate(jobs)
+    }
+    made = []
+    for target in targets:
+        if target.product is None:
+            made.append(suites.not_built(target.name, target.reason, target.log, target.lacks))
+            continue
+        tests = [
+            told.get((target.name, path.name), (Test(path.name, SKIPPED, f"it {_needs(path)}"), ()))
+            for path in target.programs()
+        ]
+        problems = tuple(f"{test.name}: {problem}" for test, found in tests for problem in found)
+        made.append(
+            Suite(target.name, "kselftest", tuple(test for test, _ in tests), problems=problems, lacks=target.lacks)
+        )
+    if kunit:
+        console = booted.outcome.console
+        made.append(suites.of_console(console.read_bytes() if console.exists() else b""))
+    for (suite, _name), (test, problems) in told.items():
+        if suite == "exec":
+            made.append(Suite("exec", "exec", (test,), problems=problems))
+    return made
+
+
+def _required(asked: Asked, booted: Booted) -> list[str]:
+    """What must pass: what the user names, the user's own program, and the series' own tests where the device is."""
+    required = list(asked.required)
+    if asked.program:
+        required.append("exec/*")
+    if booted.outcome.said.device and "kcov_dataflow" in asked.kselftest:
+        required.append("kcov_dataflow/user_ioctl*")
+    return required
+
+
+def _checks(booted: Booted, found: Sequence[Suite]) -> list[Check]:
+    """One line for the guest and one for each suite."""
+    checks = [Check("guest", booted.verdict.passed, "passed", str(booted.verdict.status))]
+    for suite in found:
+        counts = suite.counts()
+        got = (
+            ", ".join(f"{count} {status}" for status, count in counts.items() if count) if suite.built else "not built"
+        )
+        ok = suite.built and not counts["failed"] and not counts[LOST]
+        checks.append(
+            Check(f"{suite.kind} {suite.name}".replace("kunit kunit", "kunit"), ok, "none failed or lost", got)
+        )
+    return checks

@@ -1,0 +1,46 @@
+"""invoke test.run: tests in the guest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from commands.cells import Asked, cell_command
+from commands.common import print_json, print_table
+
+
+@cell_command(
+    kselftest="targets of tools/testing/selftests: kcov_dataflow,timers",
+    kunit="with a few suites of KUnit built in",
+    exec="a static program or script with its arguments, that is a test, too",
+    require="tests that must pass and not be skipped, as patterns: timers/nanosleep*,kunit/*",
+)
+def run(
+    _c: Any,
+    asked: Asked,
+    kselftest: str = "",
+    kunit: bool = False,
+    exec: str = "",  # noqa: A002  (Invoke's flag name)
+    require: str = "",
+) -> None:
+    """Run tests in the guest. Example: ./invoke test.run --profile all --base tiny --kselftest kcov_dataflow"""
+    import shlex
+
+    from ci import render, tests
+
+    wanted = tests.Asked(_words(kselftest), kunit, shlex.split(exec), _words(require))
+    result = tests.run(asked.cell, asked.where, wanted, install=asked.install, guard=asked.guard)
+    if asked.json:
+        print_json(result.as_json())
+    else:
+        print_table(list(render.rows(result)), ("status", "test", "why"))
+        for suite in result.suites:
+            if suite.lacks:
+                print(f"{suite.name} asks for what this kernel does not have: {', '.join(suite.lacks)}")
+        for splat in result.splats:
+            print(splat.as_text())
+        print(result.as_text())
+    result.require()
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]

@@ -1,0 +1,163 @@
+"""Frames: where in the source a splat happened.
+
+What comes in is a splat and the kernel that made it; what goes out are its first frames with file and line. The
+reporter's own functions are left out: they stand above every splat and say nothing of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.runtime import Session
+from guest import console
+from guest.console import Splat
+
+FRAMES = 6
+_SECONDS = 120.0
+
+# lib/dump_stack.c, arch/*/kernel/dumpstack.c: a frame is "name+0xoffset/0xsize"; "? " marks what was only found on the
+# stack and may be old. x86-64 names the place of a trap as RIP, arm64 as pc.
+_WHERE = re.compile(r"(?:RIP: [0-9a-f]{4}:|pc : )(?P<name>[\w.$]+)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)")
+_FRAME = re.compile(r"^ +(?P<name>[\w.$]+)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)(?: \[\w+.*\])?(?: .*)?$")
+_TRACE = re.compile(r"^ *Call [Tt]race:")
+# What a splat says of another task or of earlier times is not where it happened.
+_OTHERS = re.compile(r"^(?:Allocated|Freed|Last potentially related|the existing dependency|Showing all locks)")
+_REPORTERS = re.compile(
+    r"(?:__|___)?(?:dump_stack|show_stack|show_trace|print_report|print_address|print_\w+_bug|print_circular|print_usage|"
+    r"kasan_|asan_|ubsan_|handle_overflow|handle_bug|report_bug|warn\b|warn_|panic|vpanic|nmi_panic|die\b|oops_|"
+    r"exc_|asm_exc_|asm_sysvec|sysvec|do_error_trap|do_trap|check_memory_region|lock_acquire|validate_chain|"
+    r"check_prev|check_deadlock|sched_show_task|watchdog_|rcu_dump|rcu_check|print_cpu_stall|hung_task|"
+    r"schedule_bug|might_resched|might_sleep|schedule_debug)\w*|warn_slowpath\w*|__warn|page_fault_oops|no_context"
+)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a splat.
+
+    Attributes:
+        function: as the kernel names it; an inlined one has no offset of its own.
+        offset: bytes behind its begin.
+        place: `fs/open.c:123`, or empty if debug information does not say.
+    """
+
+    function: str
+    offset: int
+    place: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.function}+{self.offset:#x}" + (f" {self.place}" if self.place else "")
+
+
+@dataclass(frozen=True)
+class _Raw:
+    name: str
+    offset: int
+    size: int
+    returns: bool  # the address is behind a call, not at a fault
+
+
+def raw(splat: Splat) -> list[_Raw]:
+    """The frames of a splat's own trace, innermost first, reporters left out; at most FRAMES."""
+    found: list[_Raw] = []
+    inside = False
+    for line in splat.lines:
+        for message in console.messages(line):
+            if _OTHERS.match(message):
+                return found[:FRAMES]
+            inside = inside or bool(_TRACE.match(message))
+            if place := _WHERE.search(message):
+                if not any(not one.returns for one in found):
+                    found.append(_raw(place, returns=False))
+            elif inside and (frame := _FRAME.match(message)):
+                found.append(_raw(frame, returns=True))
+    kept = [one for one in found if not _REPORTERS.fullmatch(one.name)]
+    return _without_repeats(kept)[:FRAMES]
+
+
+def _raw(match: re.Match[str], *, returns: bool) -> _Raw:
+    return _Raw(match["name"], int(match["offset"], 16), int(match["size"], 16), returns)
+
+
+def _without_repeats(frames: Sequence[_Raw]) -> list[_Raw]:
+    """A trap's RIP comes again as the first frame of the trace."""
+    kept: list[_Raw] = []
+    for one in frames:
+        if not any((one.name, one.offset) == (other.name, other.offset) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def addresses(system_map: Iterable[str]) -> Mapping[str, list[tuple[int, int]]]:
+    """Name -> (address, size) of each symbol of that name; a size is the way to the next symbol.
+
+    Args:
+        system_map: lines of System.map, in the order of their addresses.
+    """
+    entries = [(int(words[0], 16), words[2]) for line in system_map if len(words := line.split()) == 3]
+    starts = sorted({address for address, _ in entries})
+    following = dict(itertools.pairwise(starts))
+    found: dict[str, list[tuple[int, int]]] = {}
+    for address, name in entries:
+        found.setdefault(name, []).append((address, following.get(address, address) - address))
+    return found
+
+
+def locate(splat: Splat, known: Mapping[str, list[tuple[int, int]]]) -> Iterator[tuple[_Raw, int | None]]:
+    """The frames of a splat with their link-time addresses; None where the name alone does not tell."""
+    for one in raw(splat):
+        there = known.get(one.name, [])
+        if len(there) > 1:
+            # kallsyms' size may be rounded up to the alignment, as System.map's distance is.
+            there = [(address, size) for address, size in there if size == one.size]
+        yield one, there[0][0] + one.offset - one.returns if len(there) == 1 else None
+
+
+def resolve(splats: Sequence[Splat], kernel_dir: Path, session: Session, symbolizer: str) -> list[tuple[Frame, ...]]:
+    """The first frames of each splat, with file and line where the kernel's debug information has them.
+
+    Args:
+        kernel_dir: holds `vmlinux` and `System.map`; the session sees it.
+        symbolizer: llvm-symbolizer, by its inside path.
+    """
+    if not splats:
+        return []
+    with (kernel_dir / "System.map").open() as source:
+        known = addresses(source)
+    located = [list(locate(splat, known)) for splat in splats]
+    wanted = sorted({address for frames in located for _, address in frames if address is not None})
+    places = _ask(wanted, kernel_dir, session, symbolizer) if wanted else {}
+    return [
+        tuple(Frame(one.name, one.offset, places.get(address, "") if address else "") for one, address in frames)
+        for frames in located
+    ]
+
+
+def _ask(wanted: Sequence[int], kernel_dir: Path, session: Session, symbolizer: str) -> dict[int, str]:
+    said: list[str] = []
+    command = [symbolizer, f"--obj={session.path(kernel_dir / 'vmlinux')}", "--output-style=JSON", "--inlines"]
+    session.run([*command, *(f"{address:#x}" for address in wanted)], timeout=_SECONDS, on_line=said.append)
+    return read("\n".join(said))
+
+
+def read(said: str) -> dict[int, str]:
+    """Address -> innermost place, of llvm-symbolizer's JSON; what is no answer is left out."""
+    try:
+        answers = json.loads(said)
+        return {
+            int(answer["Address"], 16): f"{_file(innermost['FileName'])}:{innermost['Line']}"
+            for answer in answers
+            if (symbols := answer.get("Symbol")) and (innermost := symbols[0]).get("FileName")
+        }
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return {}
+
+
+def _file(name: str) -> str:
+    """A source file as people name it: from the root of the tree."""
+    return name.removeprefix("/kdf/tree/").rpartition("/linux/")[2].removeprefix("./")
