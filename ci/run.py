@@ -29,6 +29,8 @@ from kernel import samples
 from kernel.cell import Cell
 from toolchain import build as toolchains
 
+EXACT = "TCG with -icount: guest time is the number of instructions"
+
 
 @dataclass(frozen=True)
 class Booted:
@@ -85,6 +87,7 @@ def boot(
     program: Path | None = None,
     modules: Sequence[Path] = (),
     files: Sequence[Entry] = (),
+    exact: bool = False,
 ) -> Booted:
     """Boot a kernel with a plan and write its captures.
 
@@ -92,6 +95,7 @@ def boot(
         program: the user's static program for the workload `exec`.
         modules: further kernel modules that the plan names.
         files: further files of the guest.
+        exact: under TCG, with a clock that counts the guest's instructions.
 
     Raises:
         UnderTest: the guest failed or never reported.
@@ -99,7 +103,7 @@ def boot(
     """
     toolchain = toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
     with toolchains.open_session(toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
-        accelerator = kvm.prove(kernel.path, cell.arch, session, folder)
+        proved = kvm.prove(kernel.path, cell.arch, session, folder) if not exact else None
         loaded = [path for path in samples_of(kernel) if f"/{initramfs.MODULES_PATH}/{path.name}" in todo.modules]
         outcome = guests.boot(
             kernel.path,
@@ -110,13 +114,14 @@ def boot(
             files,
             modules=[*loaded, *modules],
             program=program,
-            accelerator=accelerator.name,
+            accelerator=proved.name if proved else "tcg",
+            exact=exact,
         )
         made = outcome.judge()
         symbolizer = session.path(toolchain.product.path / "bin" / "llvm-symbolizer")
         found = frames.resolve(made.splats, kernel.path, session, symbolizer)
     captures = guests.write_captures(outcome, kernel.metadata["layout"] or "", kernel.key)
-    return Booted(kernel, outcome, made, captures, accelerator.sentence, found)
+    return Booted(kernel, outcome, made, captures, proved.sentence if proved else EXACT, found)
 
 
 def samples_of(kernel: Product) -> list[Path]:

@@ -165,6 +165,14 @@ def _call(language: str) -> Callable[[_Draw], dict[str, str]]:
     return drawn
 
 
+# Rounds of each loop of agent/loops.c: a few milliseconds of guest time each, and when recording less than MAX_WORDS.
+LOOPS = {"getpid": 2000, "open_close": 200, "read": 2000, "fstat": 2000, "lseek": 2000, "pipe": 200, "fork": 20}
+
+
+def _loops(_draw: _Draw) -> dict[str, str]:
+    return {name: str(rounds) for name, rounds in LOOPS.items()}
+
+
 _WORKS: Mapping[str, Callable[[_Draw], dict[str, str]]] = {
     "getpid": _getpid,
     "open-close": _open_close,
@@ -173,6 +181,8 @@ _WORKS: Mapping[str, Callable[[_Draw], dict[str, str]]] = {
     "call-c": _call("c"),
     "call-rust": _call("rust"),
     "exec": _exec,
+    "loops": _loops,
+    "loops-recording": _loops,
 }
 NAMES = tuple(_WORKS)
 # The workload of `tests`: it has no draws that a user could ask for.

@@ -28,6 +28,13 @@ _KERNEL_ARCH = {
     "arm64": ("console=ttyAMA0", "earlycon=pl011,0x9000000"),
 }
 
+# A guest whose clock is the number of its instructions, 2**1 ns each, and whose entropy and date are the same in each
+# run: what it counts repeats to the digit (docs/performance.md). It takes TCG and one CPU.
+_ICOUNT = ("-icount", "shift=1,sleep=off", "-rtc", "base=2026-01-01,clock=vm")
+_NO_ENTROPY = ",-rdrand,-rdseed"
+_EXACT_KERNEL = ("nokaslr", "norandmaps", "random.trust_cpu=off", "random.trust_bootloader=off")
+NS_PER_INSTRUCTION = 2
+
 # Wall seconds that a run may take, by accelerator: `base` for boot and end, then so much for each workload.
 # Measured under TCG on a busy machine: tiny 2.5 s, tiny with all instrumented about 5 s, defconfig 8 s (docs/guest.md).
 _BOOT_SECONDS = {"tcg": 90.0, "kvm": 30.0}
@@ -46,6 +53,7 @@ class Machine:
         kernel, initrd: files that QEMU reads.
         console, channel: files that QEMU writes.
         append: kernel parameters behind ours, so that they win.
+        exact: instructions are its clock, so that a run repeats to the digit.
     """
 
     arch: str
@@ -57,6 +65,11 @@ class Machine:
     memory_mb: int = MEMORY_MB
     cpus: int = CPUS
     append: tuple[str, ...] = ()
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        if self.exact and (self.accelerator != "tcg" or self.cpus != 1):
+            raise ValueError("instructions are counted by TCG and on one CPU only")
 
 
 def program(arch: str) -> str:
@@ -72,7 +85,8 @@ def program(arch: str) -> str:
 
 def command_line(machine: Machine) -> str:
     """The kernel's parameters."""
-    return " ".join([*_KERNEL_ARCH[machine.arch], *_KERNEL, *machine.append])
+    exact = _EXACT_KERNEL if machine.exact else ()
+    return " ".join([*_KERNEL_ARCH[machine.arch], *_KERNEL, *exact, *machine.append])
 
 
 def command(machine: Machine) -> list[str]:
@@ -86,7 +100,7 @@ def command(machine: Machine) -> list[str]:
 
 
 def _x86_64(machine: Machine) -> list[str]:
-    cpu = "host" if machine.accelerator == "kvm" else "max"
+    cpu = "host" if machine.accelerator == "kvm" else f"max{_NO_ENTROPY if machine.exact else ''}"
     return [
         *("-machine", "pc"),
         *("-accel", machine.accelerator),
@@ -101,7 +115,8 @@ def _x86_64(machine: Machine) -> list[str]:
 def _arm64(machine: Machine) -> list[str]:
     cpu = "host" if machine.accelerator == "kvm" else "max"
     return [
-        *("-machine", "virt,gic-version=max"),
+        # The device tree has a seed for the kernel's random numbers, unless it is told not to.
+        *("-machine", f"virt,gic-version=max{',dtb-randomness=off' if machine.exact else ''}"),
         *("-accel", machine.accelerator),
         *("-cpu", cpu),
         *_common(machine),
@@ -112,6 +127,7 @@ def _arm64(machine: Machine) -> list[str]:
 
 def _common(machine: Machine) -> list[str]:
     return [
+        *(_ICOUNT if machine.exact else ()),
         *("-smp", str(machine.cpus)),
         *("-m", f"{machine.memory_mb}M"),
         # Nothing but what is named here: no display, no network, no default devices, no configuration files.

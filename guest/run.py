@@ -93,6 +93,7 @@ def boot(
     memory_mb: int = qemu.MEMORY_MB,
     cpus: int = qemu.CPUS,
     timeout: float | None = None,
+    exact: bool = False,
 ) -> Outcome:
     """Boot a kernel, let the agent do what the plan says, and read what it sent.
 
@@ -107,6 +108,7 @@ def boot(
         accelerator: `tcg`, or `kvm` where guest.kvm proved it.
         append: further kernel parameters.
         timeout: wall seconds; from the table in guest.qemu if None.
+        exact: let the guest's clock count its instructions (`qemu.Machine`).
 
     Raises:
         UserError: there is no kernel image in `kernel_dir`, or a file cannot be read.
@@ -135,6 +137,7 @@ def boot(
         memory_mb=memory_mb,
         cpus=cpus,
         append=tuple(append),
+        exact=exact,
     )
     argv = qemu.command(machine)
     limit = timeout if timeout is not None else _limit(kernel_dir, accelerator, todo)

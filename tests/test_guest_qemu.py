@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from core.errors import UserError
@@ -115,3 +118,17 @@ def test_the_slowest_sanitizer_of_a_config() -> None:
     assert qemu.sanitizer_of("CONFIG_A=y\n") == "none"
     assert qemu.sanitizer_of("CONFIG_UBSAN=y\nCONFIG_KASAN=y\n") == "kasan"
     assert qemu.sanitizer_of("CONFIG_UBSAN=y\n# CONFIG_KASAN is not set\n") == "ubsan"
+
+
+def test_a_guest_whose_clock_counts_instructions() -> None:
+    exact = replace(X86, exact=True)
+    said = " ".join(qemu.command(exact))
+    assert "-accel tcg -cpu max,-rdrand,-rdseed -icount shift=1,sleep=off -rtc base=2026-01-01,clock=vm" in said
+    assert {"nokaslr", "norandmaps"} <= set(qemu.command_line(exact).split())
+    assert "dtb-randomness=off" in " ".join(qemu.command(replace(ARM, exact=True, cpus=1)))
+
+
+@pytest.mark.parametrize("change", [{"accelerator": "kvm"}, {"cpus": 2}])
+def test_what_cannot_count_instructions(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="one CPU"):
+        replace(X86, exact=True, **change)

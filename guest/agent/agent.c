@@ -447,6 +447,7 @@ static s32 run_workload(const struct workload *w, const struct plan *p, u32 inde
 	s32 end;
 	long pid = -1, error = 0;
 
+	/* What records nothing is done without a device as well: for comparison. */
 	if (!device && w->parts)
 		return ENODEV;
 	if (is_error(run.report))

@@ -107,6 +107,13 @@ struct workload {
 	long (*child)(struct run *run);
 };
 
+/* workloads.c: pages are there, the task stays on one CPU and nothing preempts it. */
+void settle(void);
+
+/* loops.c */
+long run_loops(struct run *run);
+long run_loops_recording(struct run *run);
+
 extern const struct workload workloads[];
 extern const u32 workload_count;
 

@@ -23,7 +23,7 @@ typedef long s64;
 #if defined(__x86_64__)
 
 enum nr {
-	NR_read = 0, NR_write = 1, NR_close = 3, NR_lseek = 8, NR_mmap = 9, NR_munmap = 11, NR_rt_sigprocmask = 14, NR_ioctl = 16,
+	NR_read = 0, NR_write = 1, NR_close = 3, NR_fstat = 5, NR_lseek = 8, NR_mmap = 9, NR_munmap = 11, NR_rt_sigprocmask = 14, NR_ioctl = 16,
 	NR_nanosleep = 35, NR_getpid = 39, NR_execve = 59, NR_exit = 60, NR_wait4 = 61, NR_kill = 62, NR_uname = 63, NR_chdir = 80,
 	NR_fcntl = 72, NR_umask = 95, NR_getppid = 110, NR_rt_sigtimedwait = 128, NR_sched_setscheduler = 144,
 	NR_mlockall = 151, NR_sync = 162, NR_mount = 165, NR_reboot = 169, NR_sched_setaffinity = 203,
@@ -55,7 +55,7 @@ static inline long syscall6(long nr, long a, long b, long c, long d, long e, lon
 
 enum nr {
 	NR_dup3 = 24, NR_fcntl = 25, NR_ioctl = 29, NR_mkdirat = 34, NR_mount = 40, NR_chdir = 49, NR_openat = 56, NR_close = 57,
-	NR_pipe2 = 59, NR_getdents64 = 61, NR_lseek = 62, NR_read = 63, NR_write = 64, NR_ppoll = 73, NR_sync = 81, NR_exit = 93,
+	NR_pipe2 = 59, NR_getdents64 = 61, NR_lseek = 62, NR_read = 63, NR_write = 64, NR_ppoll = 73, NR_fstat = 80, NR_sync = 81, NR_exit = 93,
 	NR_exit_group = 94, NR_nanosleep = 101, NR_clock_gettime = 113, NR_sched_setscheduler = 119, NR_sched_setaffinity = 122, NR_kill = 129,
 	NR_rt_sigprocmask = 135, NR_rt_sigtimedwait = 137, NR_reboot = 142, NR_uname = 160, NR_umask = 166,
 	NR_getpid = 172, NR_getppid = 173, NR_munmap = 215, NR_execve = 221, NR_mmap = 222, NR_mlockall = 230, NR_wait4 = 260,

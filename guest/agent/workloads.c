@@ -7,7 +7,7 @@
 
 #include "agent.h"
 
-static void settle(void)
+void settle(void)
 {
 	struct { u64 cpus[2]; } first = { { 1, 0 } };
 	s32 priority = 50;
@@ -284,6 +284,8 @@ const struct workload workloads[] = {
 	{ "call-rust", 1, { { "main", "words" } }, 0, run_call },
 	{ "exec", 1, { { "main", "words" } }, 1, run_exec },
 	{ "test", 0, { { NULL, NULL } }, 1, run_test },
+	{ "loops", 0, { { NULL, NULL } }, 0, run_loops },
+	{ "loops-recording", 1, { { "main", "words" } }, 0, run_loops_recording },
 };
 
 const u32 workload_count = sizeof(workloads) / sizeof(workloads[0]);

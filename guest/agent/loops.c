@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Loops for measurements: one system call or a few, over and over, timed inside the guest. Between two marks nothing is
+ * printed and no device is asked. guest/plan.py says how many rounds each has; the facts say what they took.
+ */
+
+#include "agent.h"
+
+struct place {
+	int file, empty;
+	int there[2], back[2];
+};
+
+static char byte;
+
+#if defined(__x86_64__)
+static u64 ticks(void)
+{
+	u32 low, high;
+
+	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high) : : "memory");
+	return (u64)high << 32 | low;
+}
+
+/* Of a real one nothing says it; under -icount QEMU counts in nanoseconds (accel/tcg/icount-common.c). */
+static u64 ticks_per_second(void)
+{
+	return 0;
+}
+#else
+static u64 ticks(void)
+{
+	u64 value;
+
+	__asm__ volatile("isb\n\tmrs %0, cntvct_el0" : "=r"(value) : : "memory");
+	return value;
+}
+
+static u64 ticks_per_second(void)
+{
+	u64 value;
+
+	__asm__ volatile("mrs %0, cntfrq_el0" : "=r"(value));
+	return value;
+}
+#endif
+
+static s64 now_ns(void)
+{
+	struct timespec64 t = { 0, 0 };
+
+	SYS(clock_gettime, CLOCK_MONOTONIC, &t, 0, 0, 0, 0);
+	return t.sec * 1000000000 + t.nsec;
+}
+
+static long do_getpid(const struct place *p)
+{
+	(void)p;
+	return SYS(getpid, 0, 0, 0, 0, 0, 0);
+}
+
+static long do_open_close(const struct place *p)
+{
+	long fd = sys_open("/tmp/loops", O_RDWR, 0);
+
+	(void)p;
+	return fd < 0 ? fd : sys_close((int)fd);
+}
+
+/* Sequential; each read copies bytes, because the file is longer than all rounds together. */
+static long do_read(const struct place *p)
+{
+	char into[16];
+
+	return sys_read(p->file, into, sizeof(into));
+}
+
+static long do_fstat(const struct place *p)
+{
+	char into[256];
+
+	return SYS(fstat, p->file, into, 0, 0, 0, 0);
+}
+
+static long do_lseek(const struct place *p)
+{
+	return SYS(lseek, p->empty, 4096, 0, 0, 0, 0);
+}
+
+static long do_pipe(const struct place *p)
+{
+	long ret = sys_write(p->there[1], &byte, 1);
+
+	return ret < 0 ? ret : sys_read(p->back[0], &byte, 1);
+}
+
+static long do_fork(const struct place *p)
+{
+	long pid = sys_fork_as(0);
+
+	(void)p;
+	if (pid == 0)
+		sys_exit(0);
+	return pid < 0 ? pid : SYS(wait4, pid, 0, 0, 0, 0, 0);
+}
+
+static const struct {
+	const char *name;
+	long (*once)(const struct place *p);
+} loops[] = {
+	{ "getpid", do_getpid },
+	{ "open_close", do_open_close },
+	{ "read", do_read },
+	{ "fstat", do_fstat },
+	{ "lseek", do_lseek },
+	{ "pipe", do_pipe },
+	{ "fork", do_fork },
+};
+
+/* Sends each byte back until the other end is closed. */
+static void echo(const struct place *p)
+{
+	sys_close(p->there[1]);
+	while (sys_read(p->there[0], &byte, 1) == 1)
+		sys_write(p->back[1], &byte, 1);
+	sys_exit(0);
+}
+
+static long prepare(struct place *p)
+{
+	static const char block[4096];
+	long ret;
+
+	p->file = (int)sys_open("/tmp/loops", O_RDWR | O_CREAT, 0600);
+	p->empty = (int)sys_open("/tmp/loops-empty", O_RDWR | O_CREAT, 0600);
+	if (p->file < 0 || p->empty < 0)
+		return p->file < 0 ? p->file : p->empty;
+	for (int i = 0; i < 64; i++) {
+		ret = sys_write(p->file, block, sizeof(block));
+		if (ret < 0)
+			return ret;
+	}
+	SYS(lseek, p->file, 0, 0, 0, 0, 0);
+	ret = SYS(pipe2, p->there, 0, 0, 0, 0, 0);
+	return ret < 0 ? ret : SYS(pipe2, p->back, 0, 0, 0, 0, 0);
+}
+
+static void fact(struct text *facts, const char *name, const char *what, s64 value)
+{
+	text_put(facts, name);
+	text_line_decimal(facts, what, value);
+}
+
+/* One loop; while recording if there is a recorder. */
+static long measure(struct run *run, const struct place *p, u32 which, struct recorder *r)
+{
+	struct text *facts = &run->report->facts;
+	const char *name = loops[which].name;
+	u64 rounds = (u64)plan_number(run->plan, name, 0), began, took;
+	s64 began_ns, took_ns;
+	struct info info;
+	long ret = 0;
+
+	for (u64 i = 0; i < 8 && ret >= 0; i++)
+		ret = loops[which].once(p);
+	if (ret < 0 || !rounds)
+		return ret < 0 ? ret : 0;
+	if (r) {
+		r->words[0] = 0;
+		ret = record_on(r);
+		if (ret)
+			return ret;
+	}
+	began_ns = now_ns();
+	began = ticks();
+	for (u64 i = 0; i < rounds && ret >= 0; i++)
+		ret = loops[which].once(p);
+	took = ticks() - began;
+	took_ns = now_ns() - began_ns;
+	if (r)
+		record_off(r);
+	fact(facts, name, "_rounds", (s64)rounds);
+	fact(facts, name, "_ticks", (s64)took);
+	fact(facts, name, "_ns", took_ns);
+	if (r) {
+		fact(facts, name, "_words", (s64)r->words[0]);
+		if (record_info(r, &info) == 0)
+			fact(facts, name, "_dropped", (s64)info.dropped);
+	}
+	return ret < 0 ? ret : 0;
+}
+
+static long all(struct run *run, struct recorder *r)
+{
+	struct place p;
+	long ret = prepare(&p), child;
+
+	if (ret < 0)
+		return ret;
+	settle();
+	child = sys_fork_as(0);
+	if (child == 0)
+		echo(&p);
+	if (child < 0)
+		return child;
+	text_line_decimal(&run->report->facts, "ticks_per_second", (s64)ticks_per_second());
+	for (u32 i = 0; i < sizeof(loops) / sizeof(loops[0]) && !ret; i++)
+		ret = measure(run, &p, i, r);
+	sys_close(p.there[1]);
+	SYS(wait4, child, 0, 0, 0, 0, 0);
+	return ret;
+}
+
+long run_loops(struct run *run)
+{
+	return all(run, NULL);
+}
+
+long run_loops_recording(struct run *run)
+{
+	return all(run, &run->recorders[0]);
+}
