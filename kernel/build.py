@@ -22,7 +22,7 @@ from core.runtime import Mount, Session
 from core.store import Product
 from kconfig import annotate, config, profile, reason, survival, symbols
 from kconfig.profile import Request
-from kernel import cache, instrument, samples
+from kernel import cache, instrument, rust, samples
 from kernel import guard as callbacks
 from kernel.cell import Cell
 from patches import apply
@@ -132,6 +132,7 @@ def make_command(ready: Ready, session: Session, tree: Path, build_dir: Path, jo
     ]
     # A toolchain with a rustc has the one that knows our flags; without, the tree looks for one by itself.
     if ready.toolchain.manifest.get("rustc"):
+        # The source of the library follows from it: it is below its sysroot (rust/Makefile, RUST_LIB_SRC).
         command.append(f"RUSTC={tools}/bin/rustc")
     if ready.cell.instrument:
         command.append(f"KCOV_DATAFLOW_ONLY={' '.join(sorted(ready.cell.instrument))}")
@@ -200,7 +201,12 @@ class Workplace:
         return self.build_dir / "ccache.log"
 
     def configure(self) -> config.Configured:
-        """Make the final configuration in the build directory."""
+        """Make the final configuration in the build directory.
+
+        Raises:
+            InfraError: Rust is asked for, and the tree says that it is not available.
+        """
+        rust.require(self.session, self.command, self.ready.request, self.log, self.env)
         inputs = {"arch": self.ready.cell.arch, "toolchain": self.ready.toolchain.product.key}
         return config.make_config(
             self.session,

@@ -30,7 +30,7 @@ def test_what_is_said_of_an_imported_series_is_part_of_the_kernel(
     toolchain = SimpleNamespace(product=Product("toolchain", "2" * 64, tmp_path, {}), manifest={})
     monkeypatch.setattr(sources, "source_tree", lambda _name: source)
     monkeypatch.setattr(toolchains, "ensure", lambda *_, **__: toolchain)
-    monkeypatch.setattr(profile, "compose", lambda *_, **__: SimpleNamespace(identity=lambda: "request"))
+    monkeypatch.setattr(profile, "compose", lambda *_, **__: SimpleNamespace(asked=(), identity=lambda: "request"))
     (tmp_path / "in.mbox").write_bytes(mails.mbox(mails.series()))
     found = incoming.read(str(tmp_path / "in.mbox"))
     incoming.write("mine", found)

@@ -281,9 +281,9 @@ def _compile(
         "LD_LIBRARY_PATH": f"{stage0}/lib/{triple.replace('-unknown', '')}:{session.path(llvm)}/lib",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    spent, total = build_dir / "usage.txt", build_dir / "crates.txt"
+    spent = build_dir / "usage.txt"
     errors: list[str] = []
-    with Progress(f"compiling {compiler.name}", _count(total), "crates") as progress:
+    with Progress(f"compiling {compiler.name}", None, "crates") as progress:
 
         def listen(line: str) -> None:
             if found := _COMPILING.match(line):
@@ -305,7 +305,6 @@ def _compile(
         )
         crates = progress.done
     process.require(done, f"compiling {compiler.name}", log, errors)
-    store.write_text(total, f"{max(crates, _count(total) or 0)}\n")
     return {"crates": crates, **usage.read(spent), "jobs": jobs}
 
 
@@ -322,22 +321,21 @@ def _machine() -> str:
     return platform.machine()
 
 
-def _count(file: Path) -> int | None:
-    return int(file.read_text()) if file.is_file() else None
-
-
 def _llvm_config(llvm: str, major: int, key: str) -> str:
     """An llvm-config for rustc's build.
 
-    The real one names libLLVM only where LLVM's own tools are linked with it, and ours are not: they are faster so.
+    The real one names libLLVM only where LLVM's own tools are linked with it, and ours are not: they are faster so. And
+    it names a target only where all parts of it are installed: rustc would leave out those of which we have some.
     """
     return f"""#!/bin/sh
 # of {key}
+real={llvm}/bin/llvm-config
 case " $* " in
+*" --components "*) echo "$($real --components) $($real --targets-built | tr A-Z a-z)" ;;
 *" --libs "*) echo "-lLLVM-{major}" ;;
 *" --libfiles "*) readlink -f {llvm}/lib/libLLVM.so ;;
 *" --libnames "*) basename "$(readlink -f {llvm}/lib/libLLVM.so)" ;;
-*) exec {llvm}/bin/llvm-config "$@" ;;
+*) exec $real "$@" ;;
 esac
 """
 
