@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from commands.cells import Asked, cell_command
 from core.program import command
 
 _ROOT = Path(__file__).parent.parent
@@ -69,3 +70,58 @@ def toolchain(_c: Any, parts: str = "", unpatched: str = "") -> None:
     """What a compiler from source costs. Example: ./invoke bench.toolchain --parts same,steps"""
     words = (("--parts", parts), ("--unpatched", unpatched))
     _run("toolchain", *[word for option, value in words if value for word in (option, value)])
+
+
+@cell_command(
+    defaults={"profile": "all", "base": "tiny"},
+    profiles="profiles with commas between; none must be among them",
+    rounds="how many times wall times are taken of each; 0 for none",
+)
+def rfc(_c: Any, asked: Asked, profiles: str = "none,dataflow,all,kasan,kasan-all", rounds: int = 7) -> None:
+    """Measure what the RFC's table says. Example: ./invoke bench.rfc --base tiny --profiles none,all"""
+    from dataclasses import replace
+
+    from ci import rfc as table
+    from commands.common import print_json
+    from core.errors import UnderTest
+
+    wanted = {name: replace(asked.cell, profile=name) for name in profiles.split(",")}
+    quiet = (lambda _line: None) if asked.json else (lambda line: print(line, file=sys.stderr, flush=True))
+    found = table.run(wanted, asked.where, rounds=rounds, install=asked.install, told=quiet)
+    if asked.json:
+        print_json(found.as_json())
+    else:
+        print(f"{found.machine}; series {asked.cell.series}, toolchain {asked.cell.toolchain}, base {asked.cell.base}")
+        print(table.markdown(found))
+        print(found.folder / table.RESULT)
+    if found.differ:
+        raise UnderTest(f"two runs of one kernel count differently: {', '.join(found.differ)}", log=found.folder)
+
+
+@cell_command(
+    defaults={"profile": "all", "base": "tiny"},
+    update="write what is measured into ci/gate.yaml, and compare nothing",
+)
+def gate(_c: Any, asked: Asked, update: bool = False) -> None:
+    """Has a change made the kernel slower? By instruction counts. Example: ./invoke bench.gate"""
+    from ci import gate as gates
+    from commands.common import print_json
+
+    found = gates.run(asked.cell, asked.where, update=update, install=asked.install)
+    if asked.json:
+        print_json({"same": found.same, "slower": [str(o) for o in found.slower], "folder": str(found.folder)})
+    else:
+        print(
+            f"boot {found.now.counts.boot:,} instructions, {found.now.counts.boot / found.now.control.boot:.4f} of none"
+        )
+        for name, value in found.now.counts.loops.items():
+            print(f"{name} {value:,.1f} instructions, {value / found.now.control.loops[name]:.4f} of none")
+        said = (
+            "counts, to the digit before init"
+            if found.same
+            else "ratios to none: another compiler, configuration or QEMU"
+        )
+        print("written to ci/gate.yaml" if update else f"compared: {said}")
+        for one in found.faster:
+            print(f"faster: {one}")
+    found.require()

@@ -1,0 +1,88 @@
+"""The RFC's table, from measurements that nobody made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci import measure, rfc
+from ci.measure import Loop, Measured, Recorded
+from core.errors import UserError
+from core.store import Product
+from guest import plan
+
+
+def measured(boot_us: int, instructions: float, *, words: int = 0, ns: int = 1000) -> Measured:
+    idle = {name: Loop(10, instructions * 10, ns * 10) for name in plan.LOOPS}
+    recording = {name: Loop(10, instructions * 20, ns * 20, words * 10) for name in plan.LOOPS} if words else {}
+    captures = {name: Recorded(words // 4, words, 0) for name in ("getpid", "open-close")} if words else {}
+    return Measured(boot_us, boot_us / 1e6, idle, recording, captures, Path())
+
+
+EXACT = {"none": measured(400_000, 500), "all": measured(540_000, 1000, words=40), "kasan": measured(600_000, 900),
+         "kasan-all": measured(1200_000, 1800, words=40)}  # fmt: skip
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Product]:
+    monkeypatch.setattr(measure, "sizes", lambda kernel: {".text": len(kernel.key) * 100, "image": 1})
+    return {name: Product("kernel", name, Path(), {"cpu_seconds": 5.0, "frames": {"2048": 1}}) for name in EXACT}
+
+
+def found(built: dict[str, Product], wall: dict[str, Any] | None = None) -> dict[str, rfc.Row]:
+    return {row.name: row for row in rfc.rows(EXACT, wall or {}, built)}
+
+
+def test_ratios_are_to_the_kernel_without_callbacks(built: dict[str, Product]) -> None:
+    boot = found(built)["boot"]
+    assert boot.values["all"] == 270_000_000
+    assert boot.ratios == {"all": 1.35, "kasan": 1.5, "kasan-all": 2.0}, "kasan-all is compared with kasan"
+    assert found(built)["getpid, not recording"].ratios["all"] == 2.0
+    assert {one.profile for one in boot.rfc} == {"all", "kasan-all"}
+
+
+def test_one_record(built: dict[str, Product]) -> None:
+    # 2000 instructions a round while recording, 500 without callbacks, 10 records a round.
+    assert found(built)["one record"].values["all"] == 150.0
+
+
+def test_what_a_kernel_does_not_have_is_not_zero(built: dict[str, Product]) -> None:
+    assert set(found(built)["records of getpid"].values) == {"all", "kasan-all"}
+    assert rfc.cell_text(found(built)["records of getpid"], "none") == "-"
+
+
+def test_times_have_median_and_spread(built: dict[str, Product]) -> None:
+    wall = {name: [measured(1, 1, words=4, ns=ns) for ns in (1000, 2000, 3000, 4000, 5000)] for name in EXACT}
+    row = found(built, wall)["getpid, not recording, time"]
+    assert (row.values["none"], row.spread["none"]) == (3.0, 1.5)
+    # 2000 to 10000 ns a round while recording, 3000 without callbacks, one record a round.
+    assert found(built, wall)["ns for one record"].values["all"] == 3000.0
+
+
+def test_two_runs_that_differ_are_named() -> None:
+    one = EXACT["all"]
+    assert rfc.differences(one, one) == []
+    other = replace(one, initmem_us=1, idle={**one.idle, "fork": Loop(10, 1, 1)})
+    assert rfc.differences(one, other) == ["boot", "fork, idle"]
+
+
+def test_every_figure_of_the_rfc_has_its_row(built: dict[str, Product]) -> None:
+    rows = {name: row for name, row in found(built).items() if row.rfc}
+    missing = {one.row for one in rfc.figures()} - set(rows) - {".data", "ns for one record"}  # of sizes and of times
+    assert not missing
+
+
+def test_without_a_baseline_there_are_no_ratios() -> None:
+    with pytest.raises(UserError, match="must be among"):
+        rfc.run({}, "docker")
+
+
+def test_markdown(built: dict[str, Product]) -> None:
+    rows = tuple(rfc.rows(EXACT, {}, built))
+    text = rfc.markdown(rfc.Table({name: {} for name in EXACT}, "a machine", rows, (), Path()))
+    assert "| boot | instructions to initmem | 200,000,000 | 270,000,000 (1.350) |" in text
+    assert "(2.000 of kasan)" in text
+    assert "* boot, all: 1.40" in text
