@@ -50,6 +50,13 @@ def build(
             f"{facts['cpu_seconds']:.0f} s of CPU in {facts['runs']} calls that were not killed, {facts['jobs']} jobs, "
             f"largest process {human_size(facts['largest_process'])}"
         )
+    facts = made.product.metadata.get("rustc")
+    if facts and "crates" in facts:
+        print(
+            f"{made.manifest['versions']['rustc']}: {facts['crates']} crates in the last call; "
+            f"{facts['cpu_seconds']:.0f} s of CPU in {facts['runs']} calls that were not killed, {facts['jobs']} jobs, "
+            f"largest process {human_size(facts['largest_process'])}"
+        )
     print(made.product.path)
 
 

@@ -123,14 +123,14 @@ def read_line(text: str) -> Line | None:
     raise ValueError(text)
 
 
-def read_corpus(folder: Path, skip: Sequence[str] = ()) -> Corpus:
+def read_corpus(folder: Path, skip: Sequence[str] = (), suffix: str = ".c") -> Corpus:
     """The expectations of each case, by the name of its file.
 
     Raises:
         UserError: a line cannot be read, or a case has none.
     """
     corpus: dict[str, list[Line]] = {}
-    for path in sorted(folder.glob("*.c")):
+    for path in sorted(folder.glob(f"*{suffix}")):
         if path.name in skip:
             continue
         lines: list[Line] = []

@@ -8,6 +8,7 @@ from the corpus, never from a compiler.
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -87,6 +88,12 @@ class Verification:
     def failed(self) -> tuple[str, ...]:
         """The cases in which something was wrong."""
         return tuple(sorted({p.case for p in self.problems}))
+
+    def joined(self, other: Verification) -> Verification:
+        """Both together; their cases have different names."""
+        return Verification(
+            {**self.cases, **other.cases}, [*self.modes, *other.modes], [*self.problems, *other.problems]
+        )
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -287,7 +294,7 @@ def verify(
         InfraError: the helpers of the corpus do not compile: it is not the pass that is at fault.
     """
     work.mkdir(parents=True, exist_ok=True)
-    for source in CORPUS.iterdir():
+    for source in CORPUS.glob("*.[ch]"):
         shutil.copyfile(source, work / source.name)
     corpus: Corpus = read_corpus(CORPUS, skip=_HELPERS)
     cases = sorted(set(only) & set(corpus) if only is not None else corpus)
@@ -327,12 +334,17 @@ def compare(case: str, mode: str, debug: bool, folder: Path, lines: Sequence[Lin
 
 
 def check(session: Session, toolchain: Path, work: Path, *, log: Path | None = None) -> Verification:
-    """Verify a toolchain of the store and write `verify.json` into `work`.
+    """Verify a toolchain of the store, its rustc included if it has one, and write `verify.json` into `work`.
 
     Raises:
         UnderTest: a value was wrong.
     """
     result = verify(session, [session.path(toolchain / "bin" / "clang")], work, log=log)
+    # A plugin's is a link that only the session can follow.
+    if os.path.lexists(toolchain / "bin" / "rustc"):
+        from toolchain import verify_rust
+
+        result = result.joined(verify_rust.run(session, toolchain, work, log=log))
     store.write_json(work / "verify.json", result.as_json())
     if result.total.wrong:
         first = result.problems[0]
