@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from core.errors import UnderTest
 from dataflow import capture, identify, records, samples, sites, symbols
 from dataflow.capture import Capture
+from dataflow.demangle import demangle
 from dataflow.identify import Identified
 from dataflow.records import CLAMP, ENTRY, RETURN, Records
 from dataflow.sites import Kernel, Site
@@ -374,6 +375,9 @@ def _called(run: _Run, name: str) -> list[Fact]:
     asked = samples.calls(language, _number(run.captures[name].plan["number"]))
     got = samples.recorded(run.tables[name], run.addresses[name], run.kernel.symbols, language)
     facts = [_equal(f"{name}: dropped", 0, run.captures[name].dropped)]
+    if language == "rust":
+        many = _instrumented_rust(run.kernel)
+        facts.append(Fact("vmlinux: instrumented functions of Rust", many > 0, "> 0", str(many)))
     facts.append(_equal(f"{name}: calls", len(asked), len(got)))
     for one, other in itertools.zip_longest(asked, got):
         label = samples.name(language, (one or other).function)
@@ -383,3 +387,9 @@ def _called(run: _Run, name: str) -> list[Fact]:
             texts[1] = f"a call of {samples.name(language, other.function)}"
         facts.append(Fact(f"{name}: {label}", ok, *texts))
     return facts
+
+
+def _instrumented_rust(kernel: Kernel) -> int:
+    """How many functions of Rust in vmlinux report."""
+    addresses = [int(a) for a in kernel.instrumented() if int(a) not in kernel.symbols.modules]
+    return sum(any(demangle(name) != name for name in kernel.symbols.at(address)) for address in addresses)

@@ -134,6 +134,8 @@ def make_command(ready: Ready, session: Session, tree: Path, build_dir: Path, jo
     if ready.toolchain.manifest.get("rustc"):
         # The source of the library follows from it: it is below its sysroot (rust/Makefile, RUST_LIB_SRC).
         command.append(f"RUSTC={tools}/bin/rustc")
+    if (ready.toolchain.product.path / "bin" / "bindgen").is_file():
+        command.append(f"BINDGEN={tools}/bin/bindgen")
     if ready.cell.instrument:
         command.append(f"KCOV_DATAFLOW_ONLY={' '.join(sorted(ready.cell.instrument))}")
     return command

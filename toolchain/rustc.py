@@ -36,6 +36,21 @@ _COMPILING = re.compile(r"^\s+Compiling (\S+ \S+)")
 _ERROR = re.compile(r"(^|: )(fatal )?error(\[|: )|panicked at")
 _CHECKSUM = ".cargo-checksum.json"
 
+# bindgen of the image reads C with the image's libclang, and a kernel gives it the flags of our clang, which is newer.
+# Those that say nothing about types are left out; the newer name of an extension becomes the older one.
+_BINDGEN = """#!/bin/sh
+for word; do
+    shift
+    case "$word" in
+    -fms-anonymous-structs) word=-fms-extensions ;;
+    -fdiagnostics-show-inlining-chain | -Wno-default-const-init-unsafe | -Wno-unterminated-string-initialization)
+        continue ;;
+    esac
+    set -- "$@" "$word"
+done
+exec /usr/bin/bindgen "$@"
+"""
+
 Setting = bool | int | str | tuple[str, ...]
 
 
@@ -61,6 +76,7 @@ class Compiler:
             "sources": {name: _pin(name) for name in (self.source, *filter(None, [self.packaging]), *self.stage0)},
             "groups": list(self.groups),
             "patches": [patch.sha256 for patch in read_directory(PATCHES)],
+            "bindgen": _BINDGEN,
             "locks": list(self.locks),
             "targets": list(self.targets),
             "settings": {
@@ -143,6 +159,7 @@ def toml(settings: Mapping[str, Mapping[str, Setting]]) -> str:
 def build_directory(compiler: Compiler, llvm: int, packages: str, where: str) -> Path:
     """Where a rustc is built: one directory for all states of our patches, so that little is compiled again."""
     key = {**compiler.inputs(), "patches": [], "llvm": llvm, "packages": packages, "runtime": where}
+    del key["bindgen"]
     return store.home() / "build" / f"{compiler.name}-llvm-{llvm}-{store.key_of(key)[:16]}"
 
 
@@ -349,7 +366,7 @@ def _write(path: Path, text: str, mode: int) -> None:
 
 
 def _install(place: Path, root: Path) -> None:
-    """Copy rustc, its own library, the standard library and its source."""
+    """Copy rustc, its own library, the standard library and its source; put a bindgen beside it."""
     triple = _TRIPLES[_machine()]
     stage1 = place / "build" / "out" / triple / "stage1"
     if not (stage1 / "bin" / "rustc").is_file():
@@ -358,6 +375,8 @@ def _install(place: Path, root: Path) -> None:
     (root / "lib").mkdir(exist_ok=True)
     shutil.copyfile(stage1 / "bin" / "rustc", root / "bin" / "rustc")
     (root / "bin" / "rustc").chmod(0o755)
+    store.write_text(root / "bin" / "bindgen", _BINDGEN)
+    (root / "bin" / "bindgen").chmod(0o755)
     for library in sorted((stage1 / "lib").glob("librustc_driver-*.so")):
         shutil.copyfile(library, root / "lib" / library.name)
     standard = Path("lib") / "rustlib" / triple / "lib"
@@ -370,7 +389,7 @@ def check(session: Session, root: Path, major: int) -> Sequence[str]:
     """Look at what was built: that it runs where it will be used, with the LLVM that is beside it.
 
     Returns:
-        What `rustc --version --verbose` prints.
+        What `rustc --version --verbose` and `bindgen --version` print.
 
     Raises:
         UnderTest: it does not run, has another LLVM, or does not know our flags.
@@ -383,4 +402,6 @@ def check(session: Session, root: Path, major: int) -> Sequence[str]:
     found = next((line.partition(":")[2].strip() for line in lines if line.startswith("LLVM version:")), "none")
     if found.partition(".")[0] != str(major):
         raise UnderTest(f"the rustc that was built says that its LLVM is {found}", log=log)
+    done = session.run([session.path(root / "bin" / "bindgen"), "--version"], log=log, on_line=lines.append)
+    process.require(done, "the bindgen of the image", log)
     return lines
