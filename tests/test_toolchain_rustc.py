@@ -10,21 +10,21 @@ import pytest
 
 from core import sources, store
 from core.errors import InfraError, UserError
-from toolchain import borrowed, names, rustc, usage
+from toolchain import borrowed, names, rust_recipe, rustc, usage
 
 
 @pytest.fixture
 def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "rustc.yaml"
-    monkeypatch.setattr(rustc, "FILE", file)
+    monkeypatch.setattr(rust_recipe, "FILE", file)
     return file
 
 
 def test_the_real_file_loads_and_names_what_there_is() -> None:
     for spec in names.load()[0].values():
         if spec.rustc not in ("", borrowed.STOCK):
-            assert rustc.find(spec.rustc)
-    own = rustc.find("rustc-1.95.0")
+            assert rust_recipe.find(spec.rustc)
+    own = rust_recipe.find("rustc-1.95.0")
     known = sources.load()[1]
     assert {own.source, own.packaging, *own.stage0} <= set(known)
     assert own.settings["llvm"]["download-ci-llvm"] is False
@@ -47,12 +47,12 @@ def test_wrong_files(change: dict[str, object], said: str, wrong: Path) -> None:
     whole = {"image": "rust", "source": "rustc-1.95.0", "stage0": [], "entries": ["x"], "targets": [], "settings": {}}
     wrong.write_text(json.dumps({"compilers": {"a": {**whole, **change}}}))
     with pytest.raises(UserError, match=said):
-        rustc.find("a")
+        rust_recipe.find("a")
 
 
 def test_an_unknown_rustc_gets_the_nearest() -> None:
     with pytest.raises(UserError, match=r"did you mean rustc-1\.95\.0"):
-        rustc.find("rustc-1.96.0")
+        rust_recipe.find("rustc-1.96.0")
 
 
 def test_only_a_patched_toolchain_has_a_rustc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,12 +67,12 @@ def test_a_changed_patch_keeps_the_directory_and_changes_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KDF_HOME", str(tmp_path / "home"))
-    own = rustc.find("rustc-1.95.0")
+    own = rust_recipe.find("rustc-1.95.0")
     before, place = own.inputs(), rustc.build_directory(own, 23, "p", "docker")
     patches = tmp_path / "patches"
     patches.mkdir()
     (patches / "0001-x.patch").write_text("x")
-    monkeypatch.setattr(rustc, "PATCHES", patches)
+    monkeypatch.setattr(rust_recipe, "PATCHES", patches)
     assert own.inputs() != before
     assert {**own.inputs(), "patches": before["patches"]} == before
     assert rustc.build_directory(own, 23, "p", "docker") == place
@@ -85,11 +85,11 @@ def test_a_changed_patch_keeps_the_directory_and_changes_the_key(
 
 
 def test_settings_are_toml_that_reads_back() -> None:
-    settings: dict[str, dict[str, rustc.Setting]] = {
+    settings: dict[str, dict[str, rust_recipe.Setting]] = {
         "rust": {"lto": "off", "optimize": 2, "debug": False, "say": 'a "b"\\'},
         "target.x86_64-unknown-linux-gnu": {"host": ("a", "b"), "tools": ()},
     }
-    read = tomllib.loads(rustc.toml(settings))
+    read = tomllib.loads(rust_recipe.toml(settings))
     assert read["rust"] == settings["rust"]
     assert read["target"]["x86_64-unknown-linux-gnu"] == {"host": ["a", "b"], "tools": []}
 
@@ -101,7 +101,7 @@ def test_a_packaging_that_lists_what_it_does_not_hold(tmp_path: Path, monkeypatc
     (patches / "series").write_text("prune/a.patch\nbuild/b.patch\n")
     product = store.Product("source", "k", tmp_path, {})
     monkeypatch.setattr(sources, "source_tree", lambda _name: product)
-    own = rustc.find("rustc-1.95.0")
+    own = rust_recipe.find("rustc-1.95.0")
     assert [patch.name for patch in rustc._packaging(own)] == ["prune/a.patch"]
     (patches / "series").write_text("prune/a.patch\nvendor/b.patch\n")
     with pytest.raises(InfraError, match=r"lists vendor/b\.patch"):
@@ -115,7 +115,7 @@ def test_checksums_of_crates_and_locks_are_made_anew(tmp_path: Path, monkeypatch
     (tmp_path / "Cargo.lock").write_text("x")
     monkeypatch.setattr(rustc.apply, "changed_files", lambda *_a: {})
     monkeypatch.setattr(rustc, "_packaging", lambda _compiler: [])
-    found = rustc._changes(rustc.find("rustc-1.95.0"), tmp_path)
+    found = rustc._changes(rust_recipe.find("rustc-1.95.0"), tmp_path)
     assert found == {
         "vendor/a-1.0/.cargo-checksum.json": b'{"files":{},"package":"34"}',
         "Cargo.lock": None,

@@ -205,7 +205,7 @@ def _ensure_patched(
     shared: str,
 ) -> Toolchain:
     """A compiler from source, out of the store if one there compiles for all that is wanted."""
-    from toolchain import borrowed, llvm, recipe, rustc
+    from toolchain import borrowed, llvm, recipe, rust_recipe, rustc
 
     own_recipe = recipe.load(llvm.RECIPE)
     wanted = recipe.choose(own_recipe, llvm.host_arch(), targets, lto)
@@ -233,7 +233,7 @@ def _ensure_patched(
         return Toolchain(own.name, found, where, made, packages)
     builder, build_packages = _surroundings(own_recipe.image, where, install=install)
     if compiled:
-        wanted_rustc = rustc.find(own.rustc)
+        wanted_rustc = rust_recipe.find(own.rustc)
         rust_image, rust_packages = _surroundings(wanted_rustc.image, where, install=install)
         rust["rustc_packages"] = rust_packages
     will_do = [inputs(plan, source) for plan in plans for source in llvm.known_sources(own)]

@@ -23,7 +23,7 @@ from core.progress import Progress
 from core.runtime import Image, Mount, Session
 from patches import apply
 from patches.series import PatchFile, read_directory
-from toolchain import borrowed, plugin, recipe, rustc, usage, worktree
+from toolchain import borrowed, plugin, recipe, rust_recipe, rustc, usage, worktree
 from toolchain.names import ToolchainSpec
 from toolchain.recipe import Choices, Recipe, Variable
 
@@ -108,7 +108,7 @@ def rustc_inputs(spec: ToolchainSpec) -> dict[str, Any]:
     """The part of a toolchain's key that says which rustc is beside the LLVM; empty for none."""
     if spec.rustc == borrowed.STOCK:
         return {"rustc": borrowed.inputs()}
-    return {"rustc": rustc.find(spec.rustc).inputs()} if spec.rustc else {}
+    return {"rustc": rust_recipe.find(spec.rustc).inputs()} if spec.rustc else {}
 
 
 def known_sources(spec: ToolchainSpec) -> list[str]:

@@ -11,23 +11,19 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from core import process, runtime, sources, store
-from core.data import Node, load_yaml
-from core.errors import InfraError, UnderTest, UserError, nearest
+from core.errors import InfraError, UnderTest
 from core.progress import Progress
 from core.runtime import Image, Mount, Session
 from patches import apply
 from patches.series import PatchFile, read_directory
-from toolchain import image as images
-from toolchain import usage, worktree
+from toolchain import rust_recipe, usage, worktree
+from toolchain.rust_recipe import BINDGEN, Compiler, Setting, toml
 
-FILE = Path(__file__).parent / "rustc.yaml"
-PATCHES = Path(__file__).parent.parent / "patches" / "rust"
 # What the largest rustc of the build takes, bytes (measured: 2.3 GB for rustc_middle).
 _MEMORY_EACH = 5 << 29
 _TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
@@ -35,125 +31,6 @@ _SOURCE, _BUILD, _STAGE0, _LLVM = "/kdf/source", "/kdf/build", "/kdf/stage0", "/
 _COMPILING = re.compile(r"^\s+Compiling (\S+ \S+)")
 _ERROR = re.compile(r"(^|: )(fatal )?error(\[|: )|panicked at")
 _CHECKSUM = ".cargo-checksum.json"
-
-# bindgen of the image reads C with the image's libclang, and a kernel gives it the flags of our clang, which is newer.
-# Those that say nothing about types are left out; the newer name of an extension becomes the older one.
-_BINDGEN = """#!/bin/sh
-for word; do
-    shift
-    case "$word" in
-    -fms-anonymous-structs) word=-fms-extensions ;;
-    -fdiagnostics-show-inlining-chain | -Wno-default-const-init-unsafe | -Wno-unterminated-string-initialization)
-        continue ;;
-    esac
-    set -- "$@" "$word"
-done
-exec /usr/bin/bindgen "$@"
-"""
-
-Setting = bool | int | str | tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Compiler:
-    """How a rustc is made; the attributes are those of rustc.yaml."""
-
-    name: str
-    image: str
-    source: str
-    packaging: str
-    groups: tuple[str, ...]
-    stage0: tuple[str, ...]
-    entries: tuple[str, ...]
-    locks: tuple[str, ...]
-    targets: tuple[str, ...]
-    settings: Mapping[str, Mapping[str, Setting]]
-
-    def inputs(self) -> dict[str, Any]:
-        """What of it is part of a toolchain's key."""
-        return {
-            "name": self.name,
-            "sources": {name: _pin(name) for name in (self.source, *filter(None, [self.packaging]), *self.stage0)},
-            "groups": list(self.groups),
-            "patches": [patch.sha256 for patch in read_directory(PATCHES)],
-            "bindgen": _BINDGEN,
-            "locks": list(self.locks),
-            "targets": list(self.targets),
-            "settings": {
-                part: {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-                for part, values in self.settings.items()
-            },
-        }
-
-
-def find(name: str) -> Compiler:
-    """A compiler of rustc.yaml.
-
-    Raises:
-        UserError: there is none of that name, or the file is malformed.
-    """
-    root = load_yaml(FILE)
-    root.only("compilers")
-    known = root.mapping("compilers")
-    if name not in known:
-        raise UserError(f"there is no rustc {name} in {FILE.name}{nearest(name, known)}")
-    node = known[name]
-    node.only("image", "source", "packaging", "stage0", "entries", "locks", "targets", "settings")
-    if node.string("image") not in images.specs()[1]:
-        raise node.get("image").error(f"there is no image {node.string('image')}")
-    packaging = node.get("packaging") if node.has("packaging") else None
-    if packaging:
-        packaging.only("source", "groups")
-    for key in ("entries", "locks"):
-        for element in node.elements(key, required=key == "entries"):
-            if element.text().startswith("/") or ".." in element.text().split("/"):
-                raise element.error(f"{element.text()} leaves the source")
-    return Compiler(
-        name,
-        node.string("image"),
-        node.string("source"),
-        packaging.string("source") if packaging else "",
-        tuple(packaging.strings("groups")) if packaging else (),
-        tuple(node.strings("stage0")),
-        tuple(node.strings("entries")),
-        tuple(node.strings("locks")),
-        tuple(node.strings("targets")),
-        {
-            part: {key: _setting(one) for key, one in values.items()}
-            for part, values in node.mapping("settings").items()
-        },
-    )
-
-
-def _setting(node: Node) -> Setting:
-    if isinstance(node.value, bool | int):
-        return node.value
-    if isinstance(node.value, list):
-        return tuple(Node(one, node.path, f"{node.where}[{i}]").text() for i, one in enumerate(node.value))
-    return node.text()
-
-
-def _pin(name: str) -> str:
-    """What identifies a source: the hash that it is pinned to, or that of the tree that was found."""
-    if name.partition(":")[0] not in ("path", "git"):
-        for origin in sources.find(name).origins:
-            if origin.sha256:
-                return origin.sha256
-    return sources.source_tree(name).key
-
-
-def toml(settings: Mapping[str, Mapping[str, Setting]]) -> str:
-    """Tables of plain values as TOML 1.0."""
-
-    def one(value: Setting) -> str:
-        if isinstance(value, tuple):
-            return f"[{', '.join(json.dumps(word) for word in value)}]"
-        return json.dumps(value)
-
-    lines: list[str] = []
-    for part, values in settings.items():
-        lines += [f"[{part}]", *(f"{key} = {one(value)}" for key, value in values.items())]
-    return "\n".join(lines) + "\n"
 
 
 def build_directory(compiler: Compiler, llvm: int, packages: str, where: str) -> Path:
@@ -213,7 +90,7 @@ def build(
 def _changes(compiler: Compiler, pristine: Path) -> dict[str, bytes | None]:
     """The files that differ from the source's."""
     found: dict[str, bytes | None] = dict(
-        apply.changed_files(pristine, [*_packaging(compiler), *read_directory(PATCHES)], compiler.source)
+        apply.changed_files(pristine, [*_packaging(compiler), *read_directory(rust_recipe.PATCHES)], compiler.source)
     )
     if compiler.packaging:
         # Cargo compares each file of a vendored crate; what was left out, or is patched, must not be on its list.
@@ -375,7 +252,7 @@ def _install(place: Path, root: Path) -> None:
     (root / "lib").mkdir(exist_ok=True)
     shutil.copyfile(stage1 / "bin" / "rustc", root / "bin" / "rustc")
     (root / "bin" / "rustc").chmod(0o755)
-    store.write_text(root / "bin" / "bindgen", _BINDGEN)
+    store.write_text(root / "bin" / "bindgen", BINDGEN)
     (root / "bin" / "bindgen").chmod(0o755)
     for library in sorted((stage1 / "lib").glob("librustc_driver-*.so")):
         shutil.copyfile(library, root / "lib" / library.name)
