@@ -33,8 +33,8 @@ _KERNEL_ARCH = {
 _ICOUNT = ("-icount", "shift=1,sleep=off", "-rtc", "base=2026-01-01,clock=vm")
 _NO_ENTROPY = ",-rdrand,-rdseed"
 _EXACT_KERNEL = ("nokaslr", "norandmaps", "random.trust_cpu=off", "random.trust_bootloader=off")
-# A kernel that knows no better spends 200 ms of its boot waiting for ticks; under KVM it does not (it sets no_timer_check
-# itself, and its timer needs no calibration). Waiting is counted too, and hides what the rest costs.
+# A kernel that knows no better spends 200 ms of its boot waiting for ticks; under KVM it does not (no_timer_check is
+# on, and its timer needs no calibration). Waiting is counted too, and hides what the rest costs.
 _NO_WAITING = {"x86_64": ("no_timer_check", "nolapic_timer"), "arm64": ()}
 NS_PER_INSTRUCTION = 2
 
