@@ -73,7 +73,7 @@ def run(cell: Cell, where: str, asked: Asked, *, install: bool = True, guard: bo
     """
     if not (asked.kselftest or asked.kunit or asked.program):
         raise UserError("there is nothing to run", "say --kselftest TARGETS, --kunit or --exec FILE")
-    own = executable(asked.program) if asked.program else []
+    own = own_program(asked.program) if asked.program else None
     if asked.kunit:
         cell = replace(cell, fragments=(*cell.fragments, str(KUNIT_FRAGMENT)))
     result = Result(cells.new_folder(f"test-{cell.profile}-{cell.base}-{cell.arch}"), asdict(cell), where).save()
@@ -96,12 +96,8 @@ def run(cell: Cell, where: str, asked: Asked, *, install: bool = True, guard: bo
         jobs = [job for target in targets for job in _jobs(target)]
         files = [entry for target in targets for entry in _files(target)]
         if own:
-            name = Path(asked.program[0]).name
-            path = f"{_FOLDER}/exec/{name}"
-            files += [initramfs.regular(path, Path(asked.program[0]).read_bytes(), executable=True), *own]
-            jobs.append(
-                _Job("exec", name, Program(f"exec/{name}", f"/{path}", tuple(asked.program[1:]), _EXEC_SECONDS))
-            )
+            jobs.append(_Job("exec", Path(asked.program[0]).name, own[0]))
+            files += own[1]
         modules = [path for target in targets for path in target.modules()]
         todo = plan.tests([job.program for job in jobs], modules=[path.name for path in modules])
         booted = cells.boot(cell, kernel, where, todo, result.folder, install=install, modules=modules, files=files)
@@ -130,8 +126,11 @@ def run(cell: Cell, where: str, asked: Asked, *, install: bool = True, guard: bo
     return done
 
 
-def executable(words: Sequence[str]) -> list[Entry]:
-    """What a user's program needs in the guest besides itself: nothing, or the interpreter that a script names.
+def own_program(words: Sequence[str]) -> tuple[Program, list[Entry]]:
+    """A user's program as a test of the guest, and the files that it needs there.
+
+    Args:
+        words: a static program, or a script whose interpreter is one on this machine, and arguments.
 
     Raises:
         UserError: it is not there, or it or its interpreter is no static program.
@@ -139,21 +138,26 @@ def executable(words: Sequence[str]) -> list[Entry]:
     path = Path(words[0])
     if not path.is_file():
         raise UserError(f"there is no program {path}")
-    if not (interpreter := _interpreter(path)):
+    place, title = f"{_FOLDER}/exec/{path.name}", f"exec/{path.name}"
+    files = [initramfs.regular(place, path.read_bytes(), executable=True)]
+    interpreter = _interpreter(path)
+    if not interpreter:
         _require_static(path)
-        return []
-    if not Path(interpreter).is_file():
-        raise UserError(f"{path} is a script for {interpreter}, which is not here")
-    _require_static(Path(interpreter))
-    return [initramfs.regular(interpreter.lstrip("/"), Path(interpreter).read_bytes(), executable=True)]
+        return Program(title, f"/{place}", tuple(words[1:]), _EXEC_SECONDS), files
+    if not Path(interpreter[0]).is_file():
+        raise UserError(f"{path} is a script for {interpreter[0]}, which is not here")
+    _require_static(Path(interpreter[0]))
+    # Not at its own path: the guest may have mounted something there.
+    shell = f"{_FOLDER}/exec/bin/{Path(interpreter[0]).name}"
+    files.append(initramfs.regular(shell, Path(interpreter[0]).read_bytes(), executable=True))
+    return Program(title, f"/{shell}", (*interpreter[1:], f"/{place}", *words[1:]), _EXEC_SECONDS), files
 
 
-def _interpreter(path: Path) -> str:
-    """What the first line of a script names; empty if it is none."""
+def _interpreter(path: Path) -> list[str]:
+    """What the first line of a script names, and the one argument that it may give; empty if it is none."""
     with path.open("rb") as source:
         first = source.readline(256)
-    words = first[2:].decode("utf-8", "replace").split() if first.startswith(b"#!") else []
-    return words[0] if words else ""
+    return first[2:].decode("utf-8", "replace").strip().split(maxsplit=1) if first.startswith(b"#!") else []
 
 
 def _needs(path: Path) -> str:
@@ -162,7 +166,7 @@ def _needs(path: Path) -> str:
     from elftools.elf.elffile import ELFFile
 
     if interpreter := _interpreter(path):
-        return f"is a script for {interpreter}, which the guest does not have"
+        return f"is a script for {interpreter[0]}, which the guest does not have"
     try:
         with path.open("rb") as source:
             dynamic = any(segment["p_type"] == "PT_INTERP" for segment in ELFFile(source).iter_segments())

@@ -23,14 +23,16 @@ _SECONDS = 120.0
 # lib/dump_stack.c, arch/*/kernel/dumpstack.c: a frame is "name+0xoffset/0xsize"; "? " marks what was only found on the
 # stack and may be old. x86-64 names the place of a trap as RIP, arm64 as pc.
 _WHERE = re.compile(r"(?:RIP: [0-9a-f]{4}:|pc : )(?P<name>[\w.$]+)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)")
-_FRAME = re.compile(r"^ +(?P<name>[\w.$]+)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)(?: \[\w+.*\])?(?: .*)?$")
+_FRAME = re.compile(
+    r"^ +(?P<guess>\? )?(?P<name>[\w.$]+)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)(?: \[\w+.*\])?(?: .*)?$"
+)
 _TRACE = re.compile(r"^ *Call [Tt]race:")
 # What a splat says of another task or of earlier times is not where it happened.
 _OTHERS = re.compile(r"^(?:Allocated|Freed|Last potentially related|the existing dependency|Showing all locks)")
 _REPORTERS = re.compile(
     r"(?:__|___)?(?:dump_stack|show_stack|show_trace|print_report|print_address|print_\w+_bug|print_circular|print_usage|"
     r"kasan_|asan_|ubsan_|handle_overflow|handle_bug|report_bug|warn\b|warn_|panic|vpanic|nmi_panic|die\b|oops_|"
-    r"exc_|asm_exc_|asm_sysvec|sysvec|do_error_trap|do_trap|check_memory_region|lock_acquire|validate_chain|"
+    r"exc_|asm_exc_|asm_sysvec|sysvec|do_error_trap|do_trap|check_memory_region|check_slab_allocation|lock_acquire|validate_chain|"
     r"check_prev|check_deadlock|sched_show_task|watchdog_|rcu_dump|rcu_check|print_cpu_stall|hung_task|"
     r"schedule_bug|might_resched|might_sleep|schedule_debug)\w*|warn_slowpath\w*|__warn|page_fault_oops|no_context"
 )
@@ -64,20 +66,28 @@ class _Raw:
 
 def raw(splat: Splat) -> list[_Raw]:
     """The frames of a splat's own trace, innermost first, reporters left out; at most FRAMES."""
-    found: list[_Raw] = []
+    place: list[_Raw] = []
+    sure: list[_Raw] = []
+    guessed: list[_Raw] = []
     inside = False
+    for message in _own(splat):
+        inside = inside or bool(_TRACE.match(message))
+        if where := _WHERE.search(message):
+            place = place or [_raw(where, returns=False)]
+        elif inside and (frame := _FRAME.match(message)):
+            (guessed if frame["guess"] else sure).append(_raw(frame, returns=True))
+    # A kernel without an unwinder (tiny) only has guesses.
+    kept = [one for one in (*place, *(sure or guessed)) if not _REPORTERS.fullmatch(one.name)]
+    return _without_repeats(kept)[:FRAMES]
+
+
+def _own(splat: Splat) -> Iterator[str]:
+    """The messages of a splat up to where it speaks of something else."""
     for line in splat.lines:
         for message in console.messages(line):
             if _OTHERS.match(message):
-                return found[:FRAMES]
-            inside = inside or bool(_TRACE.match(message))
-            if place := _WHERE.search(message):
-                if not any(not one.returns for one in found):
-                    found.append(_raw(place, returns=False))
-            elif inside and (frame := _FRAME.match(message)):
-                found.append(_raw(frame, returns=True))
-    kept = [one for one in found if not _REPORTERS.fullmatch(one.name)]
-    return _without_repeats(kept)[:FRAMES]
+                return
+            yield message
 
 
 def _raw(match: re.Match[str], *, returns: bool) -> _Raw:
@@ -159,5 +169,8 @@ def read(said: str) -> dict[int, str]:
 
 
 def _file(name: str) -> str:
-    """A source file as people name it: from the root of the tree."""
-    return name.removeprefix("/kdf/tree/").rpartition("/linux/")[2].removeprefix("./")
+    """A source file as people name it: from the root of the tree, which is /kdf/tree in a container and the directory
+    `linux` of a product on the host."""
+    if name.startswith("/") and not name.startswith("/kdf/tree/"):
+        return name.partition("/linux/")[2] or name
+    return name.removeprefix("/kdf/tree/").removeprefix("./")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guest import channel, verdict
+from guest import channel, frames, verdict
 from guest.verdict import Ended
 
 FOLDER = Path(__file__).parent / "golden" / "console"
@@ -48,6 +48,34 @@ EXPECTED: dict[str, tuple[str, list[str], str]] = {
     "ubsan-bounds": ("failed", ["ubsan"], "UBSAN: array-index-out-of-bounds"),
     "lock-left-held": ("failed", ["lockdep", "bug"], "lock held when returning to user space"),
     "loops-for-ever": ("lost", [], "QEMU was killed"),
+    "bug-in-interrupt": ("failed", ["bug", "panic"], "kernel BUG at drivers/misc/lkdtm/bugs.c:138!"),
+    "panic-in-interrupt": ("failed", ["panic"], "from hard IRQ context"),
+    "bug-in-child": ("failed", ["bug", "panic"], "kernel BUG at drivers/misc/lkdtm/bugs.c:131!"),
+    "locked-twice": ("failed", ["lockdep", "bug"], "lock held when returning to user space"),
+    "sleeps-while-atomic": ("failed", ["lockdep", "bug", "bug"], "lock held when returning to user space"),
+    "kasan-double-free": ("failed", ["kasan"], "KASAN: double-free in lkdtm_do_action"),
+    # memset is not instrumented here: the page that is not there tells.
+    "kasan-vmalloc": ("failed", ["oops", "panic"], "unable to handle page fault"),
+    "kasan-read-after-free": ("failed", ["kasan"], "KASAN: slab-use-after-free in lkdtm_READ_AFTER_FREE"),
+    "kasan-user-address": ("failed", ["kasan", "oops", "panic"], "KASAN: user-memory-access"),
+    "usercopy": ("failed", ["bug", "panic"], "kernel BUG at mm/usercopy.c"),
+    "list-deleted": ("failed", ["warning"], "__list_del_entry_valid_or_report"),
+    "two-splats": ("failed", ["warning", "kasan"], "WARNING: drivers/misc/lkdtm/bugs.c"),
+}
+
+# Log -> the innermost frames of its first splat; a kernel without an unwinder has guesses, too.
+FRAMES = {
+    "bug": ["lkdtm_BUG", "lkdtm_do_action", "direct_entry"],
+    "warning": ["lkdtm_WARNING", "lkdtm_do_action"],
+    "panic": ["lkdtm_PANIC", "lkdtm_do_action"],
+    "hung-task": ["__schedule", "schedule", "lkdtm_HUNG_TASK"],
+    "soft-lockup": ["lkdtm_SOFTLOCKUP"],
+    "bug-in-interrupt": ["bug_in_hardirq", "__hrtimer_run_queues"],
+    "kasan-use-after-free": ["lkdtm_WRITE_AFTER_FREE", "lkdtm_do_action", "direct_entry"],
+    "kasan-double-free": ["kmem_cache_free", "lkdtm_do_action"],
+    "kasan-user-address": ["lkdtm_ACCESS_USERSPACE", "lkdtm_do_action"],
+    "ubsan-bounds": ["lkdtm_ARRAY_BOUNDS", "lkdtm_do_action"],
+    "usercopy": ["usercopy_abort", "__check_heap_object"],
 }
 
 
@@ -66,6 +94,13 @@ def test_golden(name: str) -> None:
     assert words in (made.splats[0].title if made.splats else made.reasons[-1])
     assert not made.infra
     assert bool(made.tail) == (name != "killed-before-boot")
+
+
+@pytest.mark.parametrize("name", list(FRAMES))
+def test_frames(name: str) -> None:
+    found = [one.name for one in frames.raw(judged(name).splats[0])]
+    assert found[: len(FRAMES[name])] == FRAMES[name]
+    assert len(found) <= frames.FRAMES
 
 
 def test_every_log_is_expected() -> None:

@@ -1,12 +1,10 @@
 """Write the golden console logs again: boot kernels that are made to misbehave, keep what QEMU and the console said.
 
-    python tests/golden/console/make.py MISBEHAVE NAME=KERNEL ... [--only LOG,LOG]
+    python tests/golden/console/make.py [--only LOG,LOG] [NAME=KERNEL ...]
 
-MISBEHAVE is misbehave.c as a static program (compiled as guest/agent.py compiles the agent), each KERNEL a directory
-with an `image`. The kernels are tiny ones of Linux 7.1.8: `plain` has what kconfig/fragments/guest.config asks for;
-`debug` has LKDTM, SOFTLOCKUP_DETECTOR, DETECT_HUNG_TASK, STACKPROTECTOR_STRONG, LIST_HARDENED and PRINTK_CALLER as
-well; `kasan` has KASAN_INLINE, UBSAN_BOUNDS and PROVE_LOCKING on top of these. Each log is NAME.log with NAME.json
-beside it; what a test expects of it is in tests/test_verdict_golden.py, written by a person who read the log.
+The kernels are tiny ones of Linux 7.1.8, named in KERNELS; each is built if a case needs it, unless the line names a
+directory with its `image`. Each log is NAME.log with NAME.json beside it; what a test expects of it is in
+tests/test_verdict_golden.py, written by a person who read the log. Needs clang-19 and QEMU on this machine.
 """
 
 from __future__ import annotations
@@ -16,11 +14,22 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import process
-from guest import initramfs, qemu
+from core import process, runtime
+from guest import agent, initramfs, qemu
+from kernel import build as kernels
+from kernel.cell import Cell
 
 HERE = Path(__file__).parent
 KEPT = 25000  # bytes of a long log's beginning and end
+
+
+# Name -> profile and fragment.
+KERNELS = {
+    "plain": ("none", ""),
+    "debug": ("none", "debug.config"),
+    "kasan": ("none", "kasan.config"),
+    "sanitized": ("kasan", "sanitized.config"),
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,18 @@ CASES = (
     Case("kasan-null-dereference", "kasan", "crash EXCEPTION"),
     Case("ubsan-bounds", "kasan", "crash ARRAY_BOUNDS"),
     Case("lock-left-held", "kasan", "crash SPINLOCKUP"),
+    Case("bug-in-interrupt", "sanitized", "crash BUG_IN_HARDIRQ"),
+    Case("panic-in-interrupt", "sanitized", "crash PANIC_IN_HARDIRQ"),
+    Case("bug-in-child", "sanitized", "child-crash BUG"),
+    Case("locked-twice", "sanitized", "crash SPINLOCKUP+SPINLOCKUP", ("nosoftlockup",), 12),
+    Case("sleeps-while-atomic", "sanitized", "crash SPINLOCKUP+sleep"),
+    Case("kasan-double-free", "sanitized", "crash SLAB_FREE_DOUBLE"),
+    Case("kasan-vmalloc", "sanitized", "crash VMALLOC_LINEAR_OVERFLOW"),
+    Case("kasan-read-after-free", "sanitized", "crash READ_AFTER_FREE"),
+    Case("kasan-user-address", "sanitized", "crash ACCESS_USERSPACE"),
+    Case("usercopy", "sanitized", "crash USERCOPY_SLAB_SIZE_TO"),
+    Case("list-deleted", "sanitized", "crash CORRUPT_LIST_DEL"),
+    Case("two-splats", "sanitized", "crash WARNING+WRITE_AFTER_FREE"),
 )
 
 
@@ -77,7 +98,14 @@ def make(case: Case, image: Path, misbehave: Path, work: Path) -> None:
     initrd.write_bytes(initramfs.base(misbehave.read_bytes()) + initramfs.run_files(case.how + "\n"))
     log.unlink(missing_ok=True)
     machine = qemu.Machine(
-        "x86_64", "tcg", str(image), str(initrd), str(log), str(work / "channel.bin"), append=case.append, memory_mb=256
+        "x86_64",
+        "tcg",
+        str(image),
+        str(initrd),
+        str(log),
+        str(work / "channel.bin"),
+        append=case.append,
+        memory_mb=256,
     )
     done = process.run(qemu.command(machine), log=work / "qemu.log", timeout=case.seconds)
     if len(said := log.read_bytes()) > 2 * KEPT:
@@ -87,15 +115,37 @@ def make(case: Case, image: Path, misbehave: Path, work: Path) -> None:
     print(f"{case.name}: code {done.code}, timed out {done.timed_out}, {done.seconds:.1f} s", flush=True)
 
 
+def image_of(name: str) -> Path:
+    """The image of a kernel of KERNELS, built if the store does not have it."""
+    profile, fragment = KERNELS[name]
+    fragments = (str(HERE / fragment),) if fragment else ()
+    cell = Cell("plugin-19", "kit", profile, "tiny", "x86_64", "7.1.8", fragments=fragments)
+    return kernels.build(cell, runtime.choose("auto")).path / "image"
+
+
+def misbehave(work: Path) -> Path:
+    """misbehave.c as a static program."""
+    out = work / "misbehave"
+    sources = [str(HERE / "misbehave.c"), str(agent.SOURCES / "text.c")]
+    process.require(
+        process.run(agent.compile_command("clang-19", "x86_64", sources, str(out))), "compiling misbehave.c", None
+    )
+    return out
+
+
 def main(arguments: list[str]) -> None:
-    only = set(arguments.pop().split(",")) if "--only" in arguments else None
-    misbehave, *named = [Path(a) if "=" not in a else a for a in arguments if a != "--only"]
-    kernels = dict(str(pair).split("=", 1) for pair in named)
+    only = set(arguments.pop(arguments.index("--only") + 1).split(",")) if "--only" in arguments else None
+    images = {
+        name: Path(folder) / "image" for name, _, folder in (word.partition("=") for word in arguments if "=" in word)
+    }
     work = Path("/tmp") / "misbehave-work"  # noqa: S108
     work.mkdir(exist_ok=True)
+    program = misbehave(work)
     for case in CASES:
-        if case.kernel in kernels and (only is None or case.name in only):
-            make(case, Path(kernels[case.kernel]) / "image", Path(misbehave), work)
+        if only is None or case.name in only:
+            if case.kernel not in images:
+                images[case.kernel] = image_of(case.kernel)
+            make(case, images[case.kernel], program, work)
 
 
 if __name__ == "__main__":

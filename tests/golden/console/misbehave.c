@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * An init that does one wrong thing, for the golden console logs: the first line of /kdf.plan says which. It has no
- * channel and no token. "crash NAME" is a crash type of the kernel's own LKDTM (CONFIG_LKDTM=y, Documentation/fault-injection).
+ * channel and no token. "crash NAME" is a crash type of the kernel's own LKDTM (CONFIG_LKDTM=y, Documentation/fault-injection);
+ * "crash NAME+NAME" is one after the other in the same task, and the NAME "sleep" sleeps.
  */
 
 #include "../../../guest/agent/text.h"
@@ -20,6 +21,19 @@ static void put(const char *path, const char *what, u64 size)
 	}
 	sys_write((int)fd, what, size);
 	sys_close((int)fd);
+}
+
+static void crash(char *names)
+{
+	for (char *end = names; *names; names = end) {
+		while (*end && *end != '+')
+			end++;
+		if (end - names == 5 && text_starts(names, "sleep"))
+			sys_sleep_ms(20);
+		else
+			put("/sys/kernel/debug/provoke-crash/DIRECT", names, (u64)(end - names));
+		end += *end == '+';
+	}
 }
 
 static void eat_memory(void)
@@ -65,11 +79,11 @@ void __attribute__((noreturn, used)) wrong_main(void)
 	} else if (text_starts(how, "sysrq ")) {
 		put("/proc/sysrq-trigger", how + 6, 1);
 	} else if (text_starts(how, "crash ")) {
-		put("/sys/kernel/debug/provoke-crash/DIRECT", how + 6, text_length(how + 6));
+		crash(how + 6);
 	} else if (text_starts(how, "child-crash ")) {
 		/* In a task of its own, so that init is not the one that hangs. */
 		if (sys_fork_as(0) == 0) {
-			put("/sys/kernel/debug/provoke-crash/DIRECT", how + 12, text_length(how + 12));
+			crash(how + 12);
 			sys_exit(0);
 		}
 		sys_sleep_ms(20000);
