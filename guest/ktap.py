@@ -254,7 +254,9 @@ class Parser:
 
 def plain(line: str) -> str:
     """A line without escapes, control characters and printk's prefix, cut if it is very long."""
-    return _PRINTK.sub("", _ESCAPES.sub("", line.rstrip("\r\n"))[:_LONGEST]).rstrip()
+    text = _PRINTK.sub("", _ESCAPES.sub("", line.rstrip("\r\n"))[:_LONGEST]).rstrip()
+    # KUnit before 5.8 indented with tabs.
+    return text.expandtabs(4)
 
 
 def parse(lines: Iterable[str]) -> Report:

@@ -229,3 +229,9 @@ def test_any_order_of_lines_is_read(lines: list[str]) -> None:
 @given(st.text())
 def test_any_text_is_read(text: str) -> None:
     read(text)
+
+
+def test_tabs_indent_as_older_kunit_does() -> None:
+    said = "TAP version 14\n1..1\n\t# Subtest: suite\n\t1..2\n\tok 1 - one\n\tnot ok 2 - two\nnot ok 1 - suite\n"
+    (suite,) = ktap.parse(said.splitlines()).tests
+    assert [(test.name, test.status) for test in suite.subtests] == [("one", "passed"), ("two", "failed")]
