@@ -70,7 +70,7 @@ def apply_(_c: Any, series: str = "kit", linux: str = "7.1.8") -> None:
         "cover": "Message-ID of the cover letter or of a patch, where several postings could be meant",
         "content": "refuse the series unless its patches change exactly this (sha256, printed by an earlier import)",
         "sha256": "refuse what an address gives unless it has this hash",
-        "generation": "callbacks that the series takes: L0, L1, L2, L3; unknown if not said",
+        "generation": "callbacks that the series takes: L0, L1, L2, L3, G1; unknown if not said",
         "layout": "layout of its records: K1 to K5; unknown if not said",
         "json": CELL_HELP["json"],
     },

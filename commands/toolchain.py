@@ -216,7 +216,8 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
             tests = irtests.run(session, made.product.path, work, log) if patched else []
             if patched:
                 irtests.require(tests, log)
-            result = corpus.check(session, made.product.path, work, log=log)
+            generation = names.spec(name).generation
+            result = corpus.check(session, made.product.path, work, generation=generation, log=log)
     if json:
         print_json({**result.as_json(), "ir_tests": {one.name: one.code for one in tests}})
         return

@@ -32,6 +32,12 @@ _OPERANDS = {
     "x86_64": ("rdi", "rsi", "rdx", "rcx", "r8", "r9"),
     "arm64": ("x0", "x1", "x2", "x3", "x4", "x5"),
 }
+# Where the gates of generation G1 lead, the register with the address of a descriptor, and that descriptor: addresses
+# of the function and of a shape. A shape: number of operands, kind, and per operand table, fields, size and where the
+# value is (docs/pass.md, "Behind gates").
+GATED = "__sanitizer_cov_trace_gated"
+_DESCRIPTOR = "r11"
+_OPERAND = 24  # bytes
 _CALL = {"x86_64": 5, "arm64": 4}  # bytes of a direct call: E8 and 32 bits; BL
 _THUNK = "__x86_indirect_thunk_"  # an indirect call, as retpolines make it
 _MAX_FIELDS = 65535  # no structure has more: a number above is no number of fields
@@ -118,13 +124,15 @@ class Kernel:
         self.callbacks: dict[int, int] = {
             address: kind for name, kind in CALLBACKS.items() if (address := symbols.address(name)) is not None
         }
+        self.gated = symbols.address(GATED)
         self._codes: dict[int, Code] = {}
 
     def instrumented(self) -> NDArray[np.uint64]:
         """Starts of all functions whose code calls a callback, sorted, u64, by their calls alone."""
         import numpy as np
 
-        found = [_calls(self.arch, s, sorted(self.callbacks)) for one in self.images for s in one.sections if s.code]
+        called = sorted([*self.callbacks, *([] if self.gated is None else [self.gated])])
+        found = [_calls(self.arch, s, called) for one in self.images for s in one.sections if s.code]
         return np.unique(self.symbols.starts(np.concatenate([np.empty(0, dtype=np.uint64), *found])))
 
     def sites(self, function: int) -> tuple[Site, ...]:
@@ -158,6 +166,9 @@ class Kernel:
         for call in machine.calls(self.arch, bytes_, function):
             if call.target in self.callbacks:
                 sites.append(self._site(self.callbacks[call.target], call, function))
+                continue
+            if call.target is not None and call.target == self.gated:
+                sites += self._gate(call)
                 continue
             at = call.state.get(rules.stack)
             start = at.offset - (0 if call.jump else rules.pushed) if isinstance(at, Stack) else None
@@ -195,9 +206,33 @@ class Kernel:
             call.place + _CALL[self.arch],
         )
 
+    def _gate(self, call: Call) -> list[Site]:
+        """What one call behind a gate reports: all parameters of a function, or its return value."""
+        descriptor = call.state.get(_DESCRIPTOR)
+        if not isinstance(descriptor, int):
+            raise UnderTest(f"the call behind a gate at {call.place:#x} has no constant descriptor")
+        pc, shape = self._numbers(descriptor, 2)
+        head = self._numbers(shape, 1)[0]
+        count, kind = head & 0xFFFFFFFF, head >> 32
+        if kind not in (ENTRY, RETURN) or count > _MAX_FIELDS:
+            raise UnderTest(f"the descriptor at {descriptor:#x} is none: it says {count} operands of kind {kind:#x}")
+        found: list[Site] = []
+        for index in range(count):
+            table, sizes, _where = self._numbers(shape + 8 + _OPERAND * index, 3)
+            fields, size = sizes & 0xFFFFFFFF, sizes >> 32
+            if fields and (not table or fields > _MAX_FIELDS):
+                raise UnderTest(f"the descriptor at {descriptor:#x} says {fields} fields without a table")
+            pairs = self._table(table, fields) if fields else None
+            found.append(Site(kind, pc, index, size, pairs, None, call.place, call.place + _CALL[self.arch]))
+        return found
+
+    def _numbers(self, address: int, count: int) -> list[int]:
+        """So many 64-bit words at an address."""
+        raw = self._image(address).read(address, 8 * count)
+        return [int.from_bytes(raw[i : i + 8], "little") for i in range(0, len(raw), 8)]
+
     def _table(self, address: int, pairs: int) -> tuple[tuple[int, int], ...]:
-        raw = self._image(address).read(address, 16 * pairs)
-        numbers = [int.from_bytes(raw[i : i + 8], "little") for i in range(0, len(raw), 8)]
+        numbers = self._numbers(address, 2 * pairs)
         return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 

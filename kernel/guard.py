@@ -22,7 +22,7 @@ _PLACES = ("kernel/kcov*.c", "include/linux/kcov*.h", "lib/kcov*.c", "mm/kcov*.c
 _ELSEWHERE = ("kernel/**/*.c", "lib/*.c", "mm/*.c")
 # Who asks the compiler for the calls.
 _MAKEFILES = ("scripts/Makefile.kcov", "scripts/Makefile.lib", "lib/Kconfig.debug")
-_SPELLING = re.compile(r"\b(dataflow|trace)-(?:args|ret)\b")
+_SPELLING = re.compile(r"\b(dataflow|trace|gated)-(?:args|ret)\b")
 # The first LLVM that any pass of this feature was made for.
 _OLDEST = 19
 
@@ -57,7 +57,7 @@ class Takes:
 
     @property
     def generation(self) -> str:
-        """`L0` .. `L3`, or `unknown`: no generation has these operands."""
+        """`L0` .. `L3`, `G1`, or `unknown`: no generation has these operands."""
         ours = (self.args, self.ret, self.spelling or None)
         for name, theirs in probe.GENERATIONS.items():
             if all(mine is None or mine == its for mine, its in zip(ours, theirs, strict=True)):

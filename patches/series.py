@@ -18,7 +18,7 @@ from core.store import hash_file, home
 FOLDER = Path(__file__).parent
 FILE = FOLDER / "series.yaml"
 # Callback generations that compilers speak, and layouts of records (docs/architecture.md).
-GENERATIONS = ("L0", "L1", "L2", "L3")
+GENERATIONS = ("L0", "L1", "L2", "L3", "G1")
 LAYOUTS = ("kit-1", "kit-2", "K1", "K2", "K3", "K4", "K5")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

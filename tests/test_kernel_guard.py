@@ -54,6 +54,8 @@ void __sanitizer_cov_trace_ret(u32 ret_size, u64 val, u64 *offsets, u32 num_fiel
 DATAFLOW = "CFLAGS_KCOV_DATAFLOW := -fsanitize-coverage=dataflow-args,dataflow-ret\n"
 TRACE = "# dataflow-args was the older name\nkcov-df-$(CONFIG_KCOV_DATAFLOW_ARGS) += -fsanitize-coverage=trace-args\n"
 
+GATED = "CFLAGS_KCOV_DATAFLOW := -fsanitize-coverage=gated-args,gated-ret\n"
+
 
 def tree(root: Path, source: str, makefile: str = DATAFLOW, file: str = "kernel/kcov.c") -> Path:
     for name, text in ((file, source), ("scripts/Makefile.kcov", makefile)):
@@ -82,6 +84,7 @@ def manifest(generation: str | None, **answers: str) -> dict[str, Any]:
         (K5, TRACE, "kernel/kcov_dataflow.c", "L3"),
         (K5, DATAFLOW, "kernel/kcov_dataflow.c", "unknown"),
         (K1, "", "kernel/kcov.c", "L0"),
+        (K1, GATED, "kernel/kcov_dataflow.c", "G1"),
         (K5, TRACE, "kernel/trace/other.c", "L3"),
         (K1.replace("void *arg_ptr", "u64 arg_ptr"), DATAFLOW, "kernel/kcov.c", "unknown"),
         (K1.replace("u32 arg_idx", "enum which arg_idx"), DATAFLOW, "kernel/kcov.c", "unknown"),
@@ -159,6 +162,15 @@ def test_the_same_operands_by_other_flags(tmp_path: Path) -> None:
     guard.check("x", manifest("L0", trace=probe.OBEYED), takes, "user", "L1")
 
 
+def test_gates_and_calls_do_not_meet(tmp_path: Path) -> None:
+    """The operands are the same; a kernel that opens gates would wait for records that no object makes."""
+    with pytest.raises(UserError, match=r"obeys -fsanitize-coverage=dataflow-args.*asks for .*gated-args"):
+        guard.check("x", manifest("L0", trace=probe.OBEYED), guard.read(tree(tmp_path, K1, GATED)), "user", "G1")
+    with pytest.raises(UserError, match=r"obeys -fsanitize-coverage=gated-args.*asks for .*dataflow-args"):
+        guard.check("x", manifest("G1"), guard.read(tree(tmp_path, K1)), "user", "L0")
+    guard.check("x", manifest("G1"), guard.read(tree(tmp_path, K1, GATED)), "user", "G1")
+
+
 def test_a_wrong_label(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"says that it takes generation L1, and the callbacks in .*generation L0"):
         guard.check("x", manifest("L0"), guard.read(tree(tmp_path, K1)), "user", "L1")
@@ -181,11 +193,17 @@ _CALLS = (
 @pytest.mark.parametrize(
     ("spelling", "then", "otherwise", "answers", "generation"),
     [
-        ("nothing", "", "exit 1", {"dataflow": "unknown", "trace": "unknown"}, None),
-        ("dataflow", 'echo "ret void" > "$2"; exit 0', "exit 1", {"dataflow": "ignored", "trace": "unknown"}, None),
-        ("trace", _CALLS, "exit 1", {"dataflow": "unknown", "trace": "obeyed"}, "L3"),
-        ("trace", _CALLS, 'echo > "$2"', {"dataflow": "ignored", "trace": "obeyed"}, "L3"),
-        ("dataflow", _CALLS, "exit 1", {"dataflow": "obeyed", "trace": "unknown"}, "unknown"),
+        ("nothing", "", "exit 1", {"dataflow": "unknown", "trace": "unknown", "gated": "unknown"}, None),
+        (
+            "dataflow",
+            'echo "ret void" > "$2"; exit 0',
+            "exit 1",
+            {"dataflow": "ignored", "trace": "unknown", "gated": "unknown"},
+            None,
+        ),
+        ("trace", _CALLS, "exit 1", {"dataflow": "unknown", "trace": "obeyed", "gated": "unknown"}, "L3"),
+        ("trace", _CALLS, 'echo > "$2"', {"dataflow": "ignored", "trace": "obeyed", "gated": "ignored"}, "L3"),
+        ("dataflow", _CALLS, "exit 1", {"dataflow": "obeyed", "trace": "unknown", "gated": "unknown"}, "unknown"),
     ],
 )
 def test_what_the_probe_finds(

@@ -53,7 +53,7 @@ def test_manifest(plugin_19_l3: Path) -> None:
     assert manifest["generation"] == "L3"
     assert manifest["callbacks"]["args"] == "i32,i32,i64,ptr,i32"
     assert manifest["callbacks"]["ret"] == "i32,i64,ptr,i32"
-    assert manifest["probe"] == {"dataflow": "unknown", "trace": "obeyed"}
+    assert manifest["probe"] == {"dataflow": "unknown", "trace": "obeyed", "gated": "unknown"}
 
 
 def test_tables_have_no_hash_and_the_stack_no_copy(plugin_19_l3: Path, tmp_path: Path) -> None:

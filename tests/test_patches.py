@@ -379,7 +379,7 @@ def test_series_by_name() -> None:
     assert [p.name[:4] for p in kit.patches] == [f"{i:04}" for i in range(1, len(kit.patches) + 1)]
     with pytest.raises(UserError, match=r"there is no series kitt \(did you mean kit\?\)"):
         names.load("kitt")
-    assert {"kit", "kit-l3", "none", "rfc-v1", "rfc-v2"} == set(names.load_all())
+    assert {"kit", "kit-l3", "kit-g1", "none", "rfc-v1", "rfc-v2"} == set(names.load_all())
 
 
 def test_our_own_patches_are_welcome() -> None:

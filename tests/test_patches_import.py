@@ -363,7 +363,7 @@ def test_an_altered_patch_is_noticed_and_a_killed_import_is_repeated(tmp_path: P
     beside = names.imported_place(".mine.new")
     beside.mkdir(parents=True)
     (beside / "0001-half.patch").write_text("half")
-    assert set(names.load_all()) == {"kit", "kit-l3", "none", "rfc-v1", "rfc-v2"}
+    assert set(names.load_all()) == {"kit", "kit-l3", "kit-g1", "none", "rfc-v1", "rfc-v2"}
     mine = incoming.write("mine", read(tmp_path, good()))
     assert not beside.exists()
     assert len(mine.patches) == 3

@@ -16,7 +16,7 @@ from core.errors import UnderTest, UserError
 
 # include/linux/compiler_types.h (noinstr), include/linux/cpu.h (__cpuidle), arch/*/include/asm (entry code).
 SECTIONS = (".noinstr.text", ".cpuidle.text", ".entry.text")
-CALLBACKS = ("__sanitizer_cov_trace_args", "__sanitizer_cov_trace_ret")
+CALLBACKS = ("__sanitizer_cov_trace_args", "__sanitizer_cov_trace_ret", "__sanitizer_cov_trace_gated")
 
 
 @dataclass(frozen=True)

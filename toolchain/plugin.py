@@ -21,9 +21,9 @@ MANIFEST = "manifest.json"
 
 # Bit 0 arguments, bit 1 return values: variant.c and front.c count the same way.
 VARIANTS: Mapping[str, int] = {"dataflow-args": 1, "dataflow-ret": 2, "dataflow-args-ret": 3}
-_BY_VALUE = 4  # bit 2 of variant.c
+_BITS = {"L0": 0, "L3": 4, "G1": 8}  # by value, gated: bits 2 and 3 of variant.c
 # Generations that the pass can emit; L1 has the same callbacks as L0 under other flags, and its front knows both.
-GENERATIONS = ("L0", "L3")
+GENERATIONS = tuple(_BITS)
 
 # What the kernel's Makefile takes from LLVM= (7.1: Makefile, tools/scripts), and what our tests and readers use.
 TOOLS = (
@@ -111,7 +111,7 @@ def _build_pass(
         if fault is not None and number != 3:
             continue
         own = session.path(objects / f"{variant}.o")
-        bits = number | (_BY_VALUE if generation == "L3" else 0)
+        bits = number | _BITS[generation]
         define = [f"-DKCOV_DATAFLOW_VARIANT={bits}", f"-DKCOV_DATAFLOW_FAULT={fault or 0}"]
         source = session.path(sources / "variant.c")
         _compile(session, [f"{llvm.bindir}/clang", "-O2", "-fPIC", "-fvisibility=hidden", *define, "-c", source,
@@ -258,8 +258,7 @@ def _build_front(
     identity = store.key_of({"clang": version, "plugins": plugins, "rustc": rustc})
     real = {"CLANG": f"{llvm.bindir}/clang", "CLANGXX": f"{llvm.bindir}/clang++", "RUSTC": rustc or "rustc-is-missing"}
     defines = [f'-DKDF_{name}="{value}"' for name, value in (*real.items(), ("IDENTITY", identity))]
-    if generation == "L3":
-        defines.append("-DKDF_BY_VALUE")
+    defines += {"L3": ["-DKDF_BY_VALUE"], "G1": ["-DKDF_GATED"]}.get(generation, [])
     front = root / "bin" / "clang"
     _compile(session, [f"{llvm.bindir}/clang", "-O2", "-static", "-Wall", "-Wextra", *defines,
                        session.path(sources / "front.c"), "-o", session.path(front)], "front.c", log)  # fmt: skip

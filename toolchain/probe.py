@@ -15,10 +15,11 @@ from core.runtime import Session
 
 ARGS, RET = "__sanitizer_cov_trace_args", "__sanitizer_cov_trace_ret"
 
-# The flags of the RFC: the first posting's, then those of the later ones (spec/kcov-dataflow.md, 5.1).
+# The flags of the RFC: the first posting's, then those of the later ones (spec/kcov-dataflow.md, 5.1); and ours.
 FLAGS: Mapping[str, str] = {
     "dataflow": "-fsanitize-coverage=dataflow-args,dataflow-ret",
     "trace": "-fsanitize-coverage=trace-args,trace-ret",
+    "gated": "-fsanitize-coverage=gated-args,gated-ret",
 }
 # What a compiler does with them.
 UNKNOWN, IGNORED, OBEYED = "unknown", "ignored", "obeyed"
@@ -29,6 +30,8 @@ GENERATIONS: Mapping[str, tuple[str, str, str]] = {
     "L1": ("i64,i32,i32,ptr,ptr,i32", "i64,i32,ptr,ptr,i32", "trace"),
     "L2": ("i64,i32,i32,i64,ptr,i32", "i64,i32,i64,ptr,i32", "trace"),
     "L3": ("i32,i32,i64,ptr,i32", "i32,i64,ptr,i32", "trace"),
+    # What has no gate, as the probe has none, is reported as in L0 (docs/pass.md, "Behind gates").
+    "G1": ("i64,i32,i32,ptr,ptr,i32", "i64,i32,ptr,ptr,i32", "gated"),
 }
 
 _PROBE = """
@@ -42,7 +45,7 @@ class Generation:
     """What a compiler's callbacks look like.
 
     Attributes:
-        name: `L0` .. `L3`, or `unknown`.
+        name: `L0` .. `L3`, `G1`, or `unknown`.
         flags: the option that asks for them.
         args: LLVM types of the operands of `__sanitizer_cov_trace_args`, comma-separated.
         ret: the same of `__sanitizer_cov_trace_ret`.

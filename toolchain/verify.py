@@ -25,6 +25,12 @@ from toolchain.observe import Observed, Report, Symbols, read_reports, read_symb
 
 CORPUS = Path(__file__).parent / "corpus"
 FLAGS = ("-fsanitize-coverage=dataflow-args,dataflow-ret",)
+# Generation -> what turns dataflow on, of those whose reports the corpus can be compared with. Gates call, so there is
+# no red zone, and corpus/gates.h is what the kernel has behind them.
+FLAGS_OF = {
+    "L0": FLAGS,
+    "G1": ("-fsanitize-coverage=gated-args,gated-ret", "-mno-red-zone", "-include", "../gates.h"),
+}
 LEVELS = ("-O1", "-O2", "-Os")
 _HELPERS = ("callbacks.c",)
 _MASK = (1 << 64) - 1
@@ -240,7 +246,7 @@ def require_addresses(spec: ToolchainSpec) -> None:
     Raises:
         UserError: those of this toolchain take values.
     """
-    if spec.generation != "L0":
+    if spec.generation not in FLAGS_OF:
         raise UserError(
             f"the corpus is for callbacks that take addresses, and {spec.name} passes values ({spec.generation})",
             "tests/test_pass_by_value.py verifies those; or verify plugin-19",
@@ -333,15 +339,20 @@ def compare(case: str, mode: str, debug: bool, folder: Path, lines: Sequence[Lin
     return comparison.tally, comparison.problems
 
 
-def check(session: Session, toolchain: Path, work: Path, *, log: Path | None = None) -> Verification:
+def check(
+    session: Session, toolchain: Path, work: Path, *, generation: str = "L0", log: Path | None = None
+) -> Verification:
     """Verify a toolchain of the store, its rustc included if it has one, and write `verify.json` into `work`.
+
+    Args:
+        generation: of its callbacks, one of `FLAGS_OF`. Rust has no gates: with G1 its rustc is left out.
 
     Raises:
         UnderTest: a value was wrong.
     """
-    result = verify(session, [session.path(toolchain / "bin" / "clang")], work, log=log)
+    result = verify(session, [session.path(toolchain / "bin" / "clang")], work, flags=FLAGS_OF[generation], log=log)
     # A plugin's is a link that only the session can follow.
-    if os.path.lexists(toolchain / "bin" / "rustc"):
+    if generation == "L0" and os.path.lexists(toolchain / "bin" / "rustc"):
         from toolchain import verify_rust
 
         result = result.joined(verify_rust.run(session, toolchain, work, log=log))

@@ -50,6 +50,9 @@ struct KcovDataflowOptions {
   bool TraceRet = false;
   /// Values instead of addresses of values: generation L3.
   bool ByValue = false;
+
+  /// Behind a gate, in modules that bring the text of one: generation G1.
+  bool Gated = false;
   /// Which functions to report, of those that can be; all if it is empty.
   std::function<bool(const Function &)> IsWanted = {};
 };

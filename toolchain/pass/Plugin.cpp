@@ -21,7 +21,8 @@
 
 using namespace llvm;
 
-// Bit 0: arguments, bit 1: return values, bit 2: by value. Defined in variant.c.
+// Bit 0: arguments, bit 1: return values, bit 2: by value, bit 3: gated. Defined
+// in variant.c.
 extern "C" const unsigned KcovDataflowVariant;
 
 static KcovDataflowOptions optionsOfVariant() {
@@ -29,6 +30,7 @@ static KcovDataflowOptions optionsOfVariant() {
   Options.TraceArgs = KcovDataflowVariant & 1;
   Options.TraceRet = KcovDataflowVariant & 2;
   Options.ByValue = KcovDataflowVariant & 4;
+  Options.Gated = KcovDataflowVariant & 8;
   return Options;
 }
 
@@ -54,6 +56,8 @@ static bool parsePipelineName(StringRef Name, ModulePassManager &MPM) {
         Options.TraceRet = true;
       else if (Word == "by-value")
         Options.ByValue = true;
+      else if (Word == "gated")
+        Options.Gated = true;
       else
         return false;
     }

@@ -10,6 +10,7 @@
  *
  * The later postings say trace-args and trace-ret instead, first with the same callbacks (generation L1), then with others
  * (L3). A toolchain of generation L3 knows these words only: who says dataflow-args takes addresses, not values.
+ * One of generation G1 knows gated-args and gated-ret only: its calls need gates in the kernel.
  *
  * The real compilers are settled when this is compiled: KDF_CLANG, KDF_CLANGXX, KDF_RUSTC. KDF_IDENTITY is only there
  * to make the program of two toolchains differ, because compiler caches look at the compiler's file.
@@ -43,10 +44,14 @@ __attribute__((used)) static const char identity[] = "kcov-dataflow-kit front " 
 enum { ARGS = 1, RET = 2 };
 static const char *const variants[] = { NULL, "dataflow-args.so", "dataflow-ret.so", "dataflow-args-ret.so" };
 static const char *const words_of[][2] = {
+#ifdef KDF_GATED
+	{ "gated-args", "gated-ret" },
+#else
 #ifndef KDF_BY_VALUE
 	{ "dataflow-args", "dataflow-ret" },
 #endif
 	{ "trace-args", "trace-ret" },
+#endif
 };
 enum { SPELLINGS = sizeof(words_of) / sizeof(*words_of) };
 
