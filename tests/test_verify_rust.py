@@ -67,3 +67,16 @@ def test_both_languages_count_together() -> None:
     assert (both.total.functions, both.total.equal, both.total.wrong) == (2, 6, 1)
     assert both.failed == ("rust/ints",)
     assert both.modes == ["-O2", "rust"]
+
+
+@pytest.mark.e2e
+def test_the_stock_rustc_with_the_plugin(tmp_path: Path) -> None:
+    from core.runtime import Mount
+    from toolchain import build
+
+    made = build.ensure("plugin-19", "docker")
+    with build.open_session(made, [Mount(tmp_path, "/kdf/run", writable=True)]) as session:
+        found = verify_rust.run(session, made.product.path, tmp_path, log=tmp_path / "log")
+    assert found.problems == []
+    assert found.total.functions == 26 * len(verify_rust.LEVELS)
+    assert found.total.removed == 0
