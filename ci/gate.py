@@ -19,7 +19,7 @@ from core import store
 from core.data import load_yaml
 from core.errors import UnderTest, UserError
 from core.store import Product
-from guest import plan, qemu
+from guest import agent, plan, qemu
 from guest import run as guests
 from kernel import build as kernels
 from kernel.cell import Cell
@@ -227,8 +227,17 @@ def _surroundings(cell: Cell, kernel: Product, where: str) -> dict[str, str]:
         "base": cell.base,
         "linux": cell.linux,
         "toolchain": toolchain.product.key,
+        "guest": _guest(cell.arch),
         "qemu": said[0] if said else "unknown",
     }
+
+
+def _guest(arch: str) -> str:
+    """Identity of what runs in the guest besides the kernel: unpacking the agent is part of the boot."""
+    machine = qemu.Machine(arch, "tcg", "", "", "", "", exact=True)
+    parts = [*qemu.command(machine), repr(sorted(plan.LOOPS.items()))]
+    parts += [store.hash_file(source) for source in agent.source_files()]
+    return store.key_of({"parts": parts})
 
 
 def write(baseline: Baseline, file: Path) -> None:

@@ -11,7 +11,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,26 @@ def figures() -> list[Figure]:
     return found
 
 
+def beside(words: str, like: Cell) -> dict[str, Cell]:
+    """The cells of `PROFILE:SERIES:TOOLCHAIN`, commas between, by `PROFILE@SERIES`: another generation of callbacks.
+
+    Raises:
+        UserError: a word is not made so.
+    """
+    found = {}
+    for word in filter(None, words.split(",")):
+        if word.count(":") != 2:
+            raise UserError(f"--beside {word}: wanted PROFILE:SERIES:TOOLCHAIN", "--beside all:kit-l3:plugin-19-l3")
+        profile, series, toolchain = word.split(":")
+        found[f"{profile}@{series}"] = replace(like, profile=profile, series=series, toolchain=toolchain)
+    return found
+
+
+def baseline(profile: str) -> str:
+    """The profile that a profile's figures are divided by."""
+    return _BASELINE.get(profile.partition("@")[0], "none")
+
+
 def run(
     cells_of: Mapping[str, Cell],
     where: str,
@@ -110,7 +130,8 @@ def run(
     """Build, boot and measure some profiles.
 
     Args:
-        cells_of: profile -> its cell; `none` must be there.
+        cells_of: profile -> its cell; `none` must be there. `PROFILE@SERIES` stands beside the profile, with the same
+            baseline.
         rounds: of wall times; 0 for none.
         told: gets a line for each step.
 
@@ -172,7 +193,7 @@ def rows(
         ratios = {
             profile: value / values[base]
             for profile, value in values.items()
-            if profile != (base := _BASELINE.get(profile, "none")) and values.get(base)
+            if profile != (base := baseline(profile)) and values.get(base)
         }
         return Row(name, unit, values, ratios, spread or {}, tuple(one for one in known if one.row == name))
 
@@ -187,8 +208,9 @@ def rows(
         idle = {"none": exact["none"].idle[loop].each} if "none" in exact else {}
         made.append(row(f"{loop}, recording", "instructions", {**idle, **values}))
     per_record = {
-        p: _one_record(m, exact[_BASELINE.get(p, "none")].idle["getpid"].each, lambda loop: loop.each)
+        p: _one_record(m, exact[baseline(p)].idle["getpid"].each, lambda loop: loop.each)
         for p, m in recording.items()
+        if m.recording["getpid"].words
     }
     made.append(row("one record", "instructions", per_record))
     for name in ("getpid", "open-close"):
@@ -202,7 +224,7 @@ def rows(
         row("boot image" if name == "image" else name, "bytes", {p: float(one[name]) for p, one in sizes.items()})
         for name in next(iter(sizes.values()))
     ]
-    made.append(row("compiling", "s of CPU", {p: float(k.metadata.get("cpu_seconds", 0.0)) for p, k in built.items()}))
+    made.append(row("compiling", "s of CPU", {p: k.metadata["cpu_seconds"] for p, k in built.items() if _whole(k)}))
     for limit in ("2048", "4096"):
         framed = {p: k.metadata["frames"] for p, k in built.items() if limit in k.metadata.get("frames", {})}
         if framed:
@@ -233,7 +255,10 @@ def _wall_rows(wall: Mapping[str, Sequence[Measured]], row: Callable[..., Row]) 
         *(of(f"{loop}, not recording, time", "us", us("idle", loop), wall) for loop in plan.LOOPS),
         *(of(f"{loop}, recording, time", "us", us("recording", loop), recording) for loop in plan.LOOPS),
         of(
-            "ns for one record", "ns", lambda one: _one_record(one, base, lambda loop: loop.ns / loop.rounds), recording
+            "ns for one record",
+            "ns",
+            lambda one: _one_record(one, base, lambda loop: loop.ns / loop.rounds),
+            {profile: many for profile, many in recording.items() if many[0].recording["getpid"].words},
         ),
     ]
 
@@ -257,6 +282,11 @@ def _one_record(one: Measured, base: float, cost: Callable[[measure.Loop], float
     if not loop.words or not capture.words:
         return 0.0
     return (cost(loop) - base) / (loop.words / loop.rounds * capture.records / capture.words)
+
+
+def _whole(kernel: Product) -> bool:
+    """Whether all of a kernel was compiled when it was built: what came out of the cache cost nothing."""
+    return "cpu_seconds" in kernel.metadata and kernel.metadata["ccache"]["hits"] == 0
 
 
 def _records(kernel: Product) -> bool:
@@ -297,6 +327,6 @@ def cell_text(row: Row, profile: str) -> str:
     if profile in row.spread:
         text += f" ± {row.spread[profile]:.3f}"
     if profile in row.ratios:
-        base = _BASELINE.get(profile, "")
+        base = _BASELINE.get(profile.partition("@")[0], "")
         text += f" ({row.ratios[profile]:.3f}{f' of {base}' if base else ''})"
     return text

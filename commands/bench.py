@@ -76,8 +76,11 @@ def toolchain(_c: Any, parts: str = "", unpatched: str = "") -> None:
     defaults={"profile": "all", "base": "tiny"},
     profiles="profiles with commas between; none must be among them",
     rounds="how many times wall times are taken of each; 0 for none",
+    beside="other generations in columns of their own: PROFILE:SERIES:TOOLCHAIN with commas between",
 )
-def rfc(_c: Any, asked: Asked, profiles: str = "none,dataflow,all,kasan,kasan-all", rounds: int = 7) -> None:
+def rfc(
+    _c: Any, asked: Asked, profiles: str = "none,dataflow,all,kasan,kasan-all", rounds: int = 7, beside: str = ""
+) -> None:
     """Measure what the RFC's table says. Example: ./invoke bench.rfc --base tiny --profiles none,all"""
     from dataclasses import replace
 
@@ -86,6 +89,7 @@ def rfc(_c: Any, asked: Asked, profiles: str = "none,dataflow,all,kasan,kasan-al
     from core.errors import UnderTest
 
     wanted = {name: replace(asked.cell, profile=name) for name in profiles.split(",")}
+    wanted |= table.beside(beside, asked.cell)
     quiet = (lambda _line: None) if asked.json else (lambda line: print(line, file=sys.stderr, flush=True))
     found = table.run(wanted, asked.where, rounds=rounds, install=asked.install, told=quiet)
     if asked.json:

@@ -104,6 +104,18 @@ def section_sizes(path: Path) -> dict[str, int]:
     return _opened(path, lambda elf: {s.name: int(s["sh_size"]) for s in elf.iter_sections() if s["sh_flags"] & _ALLOC})
 
 
+def executable_size(path: Path) -> int:
+    """Bytes of all sections of a file that are code, cold and init code too.
+
+    Raises:
+        UserError: it is not there, or is for no known architecture.
+    """
+    code = _ALLOC | _EXECUTE
+    return _opened(
+        path, lambda elf: sum(int(s["sh_size"]) for s in elf.iter_sections() if s["sh_flags"] & code == code)
+    )
+
+
 def module(path: Path, loaded: Mapping[str, int], resolve: Callable[[str], int | None]) -> Image:
     """A module as it was loaded, relocated.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import gzip
 import hashlib
 import os
@@ -223,3 +224,13 @@ READ_RIGHT: dict[str, Callable[[], bytes]] = {
     "deep thread": lambda: mbox([mail(0), *(mail(n, answers=f"t-{n - 1}@example.org") for n in (3, 1, 2))]),
     "no Message-IDs": lambda: mbox([mail(n, answers=None, message_id=None) for n in (2, 3, 1)]),
 }
+
+
+def patch_to(tree: Path, path: str, text: str, title: str) -> str:
+    """A patch that gives a file another text, and that text's file."""
+    before = (tree / path).read_text()
+    diff = difflib.unified_diff(before.splitlines(True), text.splitlines(True), f"a/{path}", f"b/{path}")
+    head = "From: Kit <kit@example.invalid>\nDate: Mon, 23 Nov 2026 10:00:00 +0000\n"
+    head += f"Subject: [PATCH] {title}\n\n{title}.\n---\n"
+    (tree / path).write_text(text)
+    return head + f"diff --git a/{path} b/{path}\n" + "".join(diff)

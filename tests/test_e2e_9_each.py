@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,20 +10,11 @@ import pytest
 
 from core import sources, store
 from tests.e2e import invoke
+from tests.mails import patch_to
 
 pytestmark = pytest.mark.e2e
 
 NAME = "e2e-each"
-
-
-def _patch(tree: Path, path: str, text: str, title: str) -> str:
-    """A patch that gives a file another text, and that text's file."""
-    before = (tree / path).read_text()
-    diff = difflib.unified_diff(before.splitlines(True), text.splitlines(True), f"a/{path}", f"b/{path}")
-    head = "From: Kit <kit@example.invalid>\nDate: Mon, 23 Nov 2026 10:00:00 +0000\n"
-    head += f"Subject: [PATCH] {title}\n\n{title}.\n---\n"
-    (tree / path).write_text(text)
-    return head + f"diff --git a/{path} b/{path}\n" + "".join(diff)
 
 
 @pytest.fixture
@@ -38,7 +28,7 @@ def series(tmp_path: Path) -> Iterator[str]:
     (tree / path).write_text(good)
     texts = [f"/* one */\n{good}", f"/* one */\nbroken\n{good}", f"/* one */\n\n{good}"]
     for number, text in enumerate(texts, 1):
-        (folder / f"{number:04}-step.patch").write_text(_patch(tree, path, text, f"step {number}"))
+        (folder / f"{number:04}-step.patch").write_text(patch_to(tree, path, text, f"step {number}"))
     place = store.home() / "series" / NAME
     store.remove_tree(place)
     said = invoke("patches.import", NAME, "--from", str(folder))

@@ -13,6 +13,7 @@ from ci.measure import Loop, Measured, Recorded
 from core.errors import UserError
 from core.store import Product
 from guest import plan
+from kernel.cell import Cell
 
 
 def measured(boot_us: int, instructions: float, *, words: int = 0, ns: int = 1000) -> Measured:
@@ -29,7 +30,15 @@ EXACT = {"none": measured(400_000, 500), "all": measured(540_000, 1000, words=40
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Product]:
     monkeypatch.setattr(measure, "sizes", lambda kernel: {".text": len(kernel.key) * 100, "image": 1})
-    return {name: Product("kernel", name, Path(), {"cpu_seconds": 5.0, "frames": {"2048": 1}}) for name in EXACT}
+    return {
+        name: Product(
+            "kernel",
+            name,
+            Path(),
+            {"cpu_seconds": 5.0, "ccache": {"hits": 0 if name == "none" else 9}, "frames": {"2048": 1}},
+        )
+        for name in EXACT
+    }
 
 
 def found(built: dict[str, Product], wall: dict[str, Any] | None = None) -> dict[str, rfc.Row]:
@@ -52,6 +61,16 @@ def test_one_record(built: dict[str, Product]) -> None:
 def test_what_a_kernel_does_not_have_is_not_zero(built: dict[str, Product]) -> None:
     assert set(found(built)["records of getpid"].values) == {"all", "kasan-all"}
     assert rfc.cell_text(found(built)["records of getpid"], "none") == "-"
+
+
+def test_what_came_from_the_cache_has_no_compile_time(built: dict[str, Product]) -> None:
+    assert found(built)["compiling"].values == {"none": 5.0}
+
+
+def test_a_kernel_that_recorded_nothing_has_no_cost_of_a_record(built: dict[str, Product]) -> None:
+    exact = {**EXACT, "all": replace(EXACT["all"], recording={n: Loop(10, 1, 1) for n in plan.LOOPS})}
+    (row,) = (one for one in rfc.rows(exact, {}, built) if one.name == "one record")
+    assert set(row.values) == {"kasan-all"}
 
 
 def test_times_have_median_and_spread(built: dict[str, Product]) -> None:
@@ -78,6 +97,17 @@ def test_every_figure_of_the_rfc_has_its_row(built: dict[str, Product]) -> None:
 def test_without_a_baseline_there_are_no_ratios() -> None:
     with pytest.raises(UserError, match="must be among"):
         rfc.run({}, "docker")
+
+
+def test_another_generation_beside() -> None:
+    cell = Cell("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8")
+    found = rfc.beside("all:kit-l3:plugin-19-l3,kasan-all:kit-l3:plugin-19-l3", cell)
+    assert list(found) == ["all@kit-l3", "kasan-all@kit-l3"]
+    assert found["kasan-all@kit-l3"] == Cell("plugin-19-l3", "kit-l3", "kasan-all", "tiny", "x86_64", "7.1.8")
+    assert [rfc.baseline(name) for name in found] == ["none", "kasan"]
+    assert rfc.beside("", cell) == {}
+    with pytest.raises(UserError, match="PROFILE:SERIES:TOOLCHAIN"):
+        rfc.beside("all:kit-l3", cell)
 
 
 def test_markdown(built: dict[str, Product]) -> None:

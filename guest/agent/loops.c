@@ -53,6 +53,17 @@ static s64 now_ns(void)
 	return t.sec * 1000000000 + t.nsec;
 }
 
+/* When the kernel's clock moves next; it may do so in steps of a tick. */
+static s64 edge(void)
+{
+	s64 first = now_ns(), now;
+
+	do
+		now = now_ns();
+	while (now == first);
+	return now;
+}
+
 static long do_getpid(const struct place *p)
 {
 	(void)p;
@@ -151,13 +162,25 @@ static void fact(struct text *facts, const char *name, const char *what, s64 val
 	text_line_decimal(facts, what, value);
 }
 
+/* How fast the counter runs, from one step of the clock to another. */
+static void calibrate(struct text *facts)
+{
+	s64 began_ns = edge(), now;
+	u64 began = ticks();
+
+	do
+		now = edge();
+	while (now - began_ns < 100000000);
+	fact(facts, "clock", "_ticks", (s64)(ticks() - began));
+	fact(facts, "clock", "_ns", now - began_ns);
+}
+
 /* One loop; while recording if there is a recorder. */
 static long measure(struct run *run, const struct place *p, u32 which, struct recorder *r)
 {
 	struct text *facts = &run->report->facts;
 	const char *name = loops[which].name;
 	u64 rounds = (u64)plan_number(run->plan, name, 0), began, took;
-	s64 began_ns, took_ns;
 	struct info info;
 	long ret = 0;
 
@@ -171,17 +194,14 @@ static long measure(struct run *run, const struct place *p, u32 which, struct re
 		if (ret)
 			return ret;
 	}
-	began_ns = now_ns();
 	began = ticks();
 	for (u64 i = 0; i < rounds && ret >= 0; i++)
 		ret = loops[which].once(p);
 	took = ticks() - began;
-	took_ns = now_ns() - began_ns;
 	if (r)
 		record_off(r);
 	fact(facts, name, "_rounds", (s64)rounds);
 	fact(facts, name, "_ticks", (s64)took);
-	fact(facts, name, "_ns", took_ns);
 	if (r) {
 		fact(facts, name, "_words", (s64)r->words[0]);
 		if (record_info(r, &info) == 0)
@@ -204,6 +224,7 @@ static long all(struct run *run, struct recorder *r)
 	if (child < 0)
 		return child;
 	text_line_decimal(&run->report->facts, "ticks_per_second", (s64)ticks_per_second());
+	calibrate(&run->report->facts);
 	for (u32 i = 0; i < sizeof(loops) / sizeof(loops[0]) && !ret; i++)
 		ret = measure(run, &p, i, r);
 	sys_close(p.there[1]);
