@@ -1547,7 +1547,7 @@ private:
     for (Instruction &I : make_early_inc_range(F.getEntryBlock()))
       if (auto *A = dyn_cast<AllocaInst>(&I);
           A && isa<ConstantInt>(A->getArraySize()) && At->comesBefore(A))
-        A->moveBefore(&*At);
+        A->moveBefore(*At->getParent(), At);
     AllocaInst *Slot = slot(F, SlotSize);
     for (unsigned I = 0; I < Exit.size(); ++I) {
       DebugLoc At2 = Returns[I]->getDebugLoc() ? Returns[I]->getDebugLoc() : Loc;
