@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from core.data import load_yaml
 from core.errors import UserError, nearest
 
 PORT = "kdf.channel"
@@ -38,12 +40,7 @@ _EXACT_KERNEL = ("nokaslr", "norandmaps", "random.trust_cpu=off", "random.trust_
 _NO_WAITING = {"x86_64": ("no_timer_check", "nolapic_timer"), "arm64": ()}
 NS_PER_INSTRUCTION = 2
 
-# Wall seconds that a run may take, by accelerator: `base` for boot and end, then so much for each workload.
-# Measured under TCG on a busy machine: tiny 2.5 s, tiny with all instrumented about 5 s, defconfig 8 s (docs/guest.md).
-_BOOT_SECONDS = {"tcg": 90.0, "kvm": 30.0}
-_WORK_SECONDS = {"tcg": 30.0, "kvm": 10.0}
-# How much longer an instrumented guest may take; KASAN's shadow checks are the dearest (docs/guest.md).
-_SLOWER = {"none": 1.0, "ubsan": 1.5, "kasan": 4.0}
+TIMEOUTS = Path(__file__).parent / "timeouts.yaml"
 
 
 @dataclass(frozen=True)
@@ -166,11 +163,14 @@ def timeout(accelerator: str, sanitizer: str = "none", works: int = 1) -> float:
         works: how many workloads it runs.
 
     Raises:
-        UserError: there is no such sanitizer.
+        UserError: there is no such sanitizer, or the table is wrong.
     """
-    if sanitizer not in _SLOWER:
-        raise UserError(f"there is no sanitizer {sanitizer}{nearest(sanitizer, _SLOWER)}")
-    return _SLOWER[sanitizer] * (_BOOT_SECONDS[accelerator] + works * _WORK_SECONDS[accelerator])
+    table = load_yaml(TIMEOUTS).get(accelerator)
+    if not table.has(sanitizer):
+        raise UserError(f"there is no sanitizer {sanitizer}{nearest(sanitizer, [name for name, _ in table.items()])}")
+    row = table.get(sanitizer)
+    row.only("boot", "work", "measured", "works", "run")
+    return float(row.integer("boot") + works * row.integer("work"))
 
 
 def sanitizer_of(config: str) -> str:

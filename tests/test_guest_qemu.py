@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core.data import load_yaml
 from core.errors import UserError
 from guest import qemu
 from guest.qemu import Machine
@@ -112,6 +113,14 @@ def test_timeouts_grow_with_what_makes_a_guest_slow() -> None:
     assert qemu.timeout("tcg", works=1) < qemu.timeout("tcg", works=4)
     with pytest.raises(UserError, match="did you mean kasan"):
         qemu.timeout("tcg", "kasna")
+
+
+@pytest.mark.parametrize("accelerator", ["tcg", "kvm"])
+@pytest.mark.parametrize("sanitizer", ["none", "ubsan", "kasan"])
+def test_limits_are_at_least_twice_what_was_measured(accelerator: str, sanitizer: str) -> None:
+    row = load_yaml(qemu.TIMEOUTS).get(accelerator).get(sanitizer)
+    assert qemu.timeout(accelerator, sanitizer, row.integer("works")) >= 2 * row.integer("measured")
+    assert bool(row.integer("measured")) == bool(row.string("run"))
 
 
 def test_the_slowest_sanitizer_of_a_config() -> None:
