@@ -80,6 +80,17 @@ def test_kunit_on_a_console_that_ends_too_early() -> None:
     assert suites.of_console(b"[    0.1] Linux version 7.1.8\n").counts()[LOST] == 1
 
 
+def test_kunit_of_a_real_boot() -> None:
+    """kernel/kunit.config on profile none and base tiny, Linux 7.1.8."""
+    log = (Path(__file__).parent / "golden" / "kunit" / "none-tiny.log").read_bytes()
+    made = suites.of_console(log)
+    assert made.counts() == {PASSED: 143, FAILED: 0, SKIPPED: 8, TODO: 0, LOST: 0}
+    assert "kunit/example/example_params_test/example value 3" in {name for name, _ in made.leaves()}
+    # Cut anywhere behind the first suite, what did not report is lost.
+    cut = suites.of_console(log[: log.index(b"ok 3 ")])
+    assert cut.counts()[LOST] > 0
+
+
 def suite(*statuses: str, name: str = "timers", built: bool = True) -> Suite:
     tests = tuple(Test(f"t{i}", status, "because") for i, status in enumerate(statuses))
     return Suite(name, "kselftest", tests, built, "" if built else "no header x.h")
