@@ -25,7 +25,7 @@ ARCHIVE = "linux-7.1.8"
 
 
 def copy_archive(home: Path) -> None:
-    """The kernel's archive alone: what else the machine's downloads hold must not decide what a small disk has room for."""
+    """The kernel's archive alone: what else was downloaded must not decide what a small disk has room for."""
     for file in (store.home() / "downloads").glob("linux*7.1.8*"):
         shutil.copy2(file, home / "downloads")
 
