@@ -208,7 +208,7 @@ def judge(
 def _home(ready: Ready, kind: str) -> Path:
     """The directory in which all prefixes of a series are built; the patches themselves do not decide which."""
     cell = replace(ready.cell, series=ready.cell.series.partition("@")[0])
-    inputs = {"cell": asdict(cell), "toolchain": ready.toolchain.product.key, "kind": kind}
+    inputs = {"cell": asdict(cell), "toolchain": ready.toolchain.key, "kind": kind}
     return store.home() / "build" / f"{kind}-{store.key_of(inputs)[:16]}"
 
 

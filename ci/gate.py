@@ -226,7 +226,7 @@ def _surroundings(cell: Cell, kernel: Product, where: str) -> dict[str, str]:
         "arch": cell.arch,
         "base": cell.base,
         "linux": cell.linux,
-        "toolchain": toolchain.product.key,
+        "toolchain": toolchain.key,
         "guest": _guest(cell.arch),
         "qemu": said[0] if said else "unknown",
     }

@@ -84,7 +84,7 @@ def prepare(cell: Cell, where: str, *, install: bool = True, guard: bool = True)
         "arch": cell.arch,
         "instrument": sorted(cell.instrument),
         "request": request.identity(),
-        "toolchain": toolchain.product.key,
+        "toolchain": toolchain.key,
         "tree": tree.key,
     }
     if wanted.imported:
@@ -209,7 +209,7 @@ class Workplace:
             InfraError: Rust is asked for, and the tree says that it is not available.
         """
         rust.require(self.session, self.command, self.ready.request, self.log, self.env)
-        inputs = {"arch": self.ready.cell.arch, "toolchain": self.ready.toolchain.product.key}
+        inputs = {"arch": self.ready.cell.arch, "toolchain": self.ready.toolchain.key}
         return config.make_config(
             self.session,
             self.linux,
@@ -277,7 +277,7 @@ def workplace(
                 session.path(ccache_dir),
                 session.path(build_dir / "ccache.log"),
                 str(store.home()) if session.name == "host" else "",
-                ready.toolchain.product.key,
+                ready.toolchain.key,
             )
             command = make_command(ready, session, linux, build_dir, jobs)
             yield Workplace(ready, session, linux, build_dir, command, env, jobs)

@@ -113,7 +113,7 @@ def _target(ready: Ready, kernel: Product, source: Path, name: str) -> Target:
         "target": name,
         "arch": ready.cell.arch,
         "tree": ready.tree.key,
-        "toolchain": ready.toolchain.product.key,
+        "toolchain": ready.toolchain.key,
         # Only a module is bound to one kernel.
         "kernel": kernel.key if modules else "",
     }

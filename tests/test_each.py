@@ -156,7 +156,7 @@ def test_two_runs_do_not_wait_for_one_another(tmp_path: Path, monkeypatch: pytes
     def session(*_: object) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(name="docker", path=str)
 
-    product = Product("toolchain", "2" * 64, tmp_path, {})
+    product = Product("toolchain", "2" * 64, tmp_path, {"inputs": {}})
     (tmp_path / "manifest.json").write_text("{}")
     ready = Ready(
         CELL,
@@ -203,7 +203,7 @@ def test_objects_that_no_patch_instruments_yet(tmp_path: Path, monkeypatch: pyte
         yield SimpleNamespace(build_dir=build_dir, log=build_dir / "build.log", session=session)
 
     cell = replace(CELL, instrument=("fs/open.o",))
-    toolchain = SimpleNamespace(product=SimpleNamespace(key="2"))
+    toolchain = SimpleNamespace(key="2")
     ready = cast(Ready, SimpleNamespace(cell=cell, toolchain=toolchain, inputs={"tree": "1"}))
     monkeypatch.setattr(each, "source_of", lambda *_: tmp_path)
     monkeypatch.setattr(each, "_configure", lambda *_, **__: ())

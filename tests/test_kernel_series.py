@@ -27,7 +27,7 @@ def test_what_is_said_of_an_imported_series_is_part_of_the_kernel(
 ) -> None:
     source = Product("source", "1" * 64, tmp_path / "source", {})
     mails.make_tree(source.path / "src")
-    toolchain = SimpleNamespace(product=Product("toolchain", "2" * 64, tmp_path, {}), manifest={})
+    toolchain = SimpleNamespace(key="2" * 64, manifest={})
     monkeypatch.setattr(sources, "source_tree", lambda _name: source)
     monkeypatch.setattr(toolchains, "ensure", lambda *_, **__: toolchain)
     monkeypatch.setattr(profile, "compose", lambda *_, **__: SimpleNamespace(asked=(), identity=lambda: "request"))

@@ -10,13 +10,14 @@ import contextlib
 import hashlib
 import json
 import platform
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core import process, runtime, store
-from core.errors import InfraError, UserError
+from core.errors import InfraError, UnderTest, UserError
 from core.host import ensure_packages
 from core.runtime import Image, Mount, Session
 from core.store import Product
@@ -56,6 +57,14 @@ class Toolchain:
         """The callback generation that a probe found, or None if it has no pass."""
         found = self.manifest.get("generation")
         return str(found) if found else None
+
+    @property
+    def key(self) -> str:
+        """What decides the things that are made with it: itself, and the packages around it where they are not those
+        that it was made for."""
+        if self.product.metadata["inputs"].get("packages", self.packages) == self.packages:
+            return self.product.key
+        return store.key_of({"toolchain": self.product.key, "packages": self.packages})
 
 
 def default_name(where: str, arch: str = "") -> str:
@@ -212,6 +221,9 @@ def _ensure_patched(
     plans = [llvm.read_plan(own, choices, own_recipe) for choices in recipe.at_least(own_recipe, wanted)]
     build_packages = rust_packages = ""
     rust = llvm.rustc_inputs(own)
+    compiled = own.rustc not in ("", borrowed.STOCK)
+    if compiled:
+        rust["rustc_packages"] = ""
 
     def inputs(plan: llvm.Plan, source: str) -> dict[str, Any]:
         return {
@@ -226,22 +238,17 @@ def _ensure_patched(
             **rust,
         }
 
-    compiled = own.rustc not in ("", borrowed.STOCK)
-    if compiled:
-        rust["rustc_packages"] = ""
-    if found := _imported([inputs(plan, source) for plan in plans for source in llvm.known_sources(own)]):
+    will_do = [inputs(plan, source) for plan in plans for source in llvm.known_sources(own)]
+    found = _fitting(will_do, where, made, packages)
+    if not found and _obtain(shared, will_do):
+        found = _fitting(will_do, where, made, packages)
+    if found:
         return Toolchain(own.name, found, where, made, packages)
     builder, build_packages = _surroundings(own_recipe.image, where, install=install)
     if compiled:
         wanted_rustc = rust_recipe.find(own.rustc)
         rust_image, rust_packages = _surroundings(wanted_rustc.image, where, install=install)
         rust["rustc_packages"] = rust_packages
-    will_do = [inputs(plan, source) for plan in plans for source in llvm.known_sources(own)]
-    for one in will_do:
-        if found := store.find("toolchain", one):
-            return Toolchain(own.name, found, where, made, packages)
-    if found := _obtain(shared, will_do):
-        return Toolchain(own.name, found, where, made, packages)
     plan = plans[0]
     source = llvm.source_hash(own)
     if not own.rustc:
@@ -250,7 +257,9 @@ def _ensure_patched(
     # The LLVM is a product of its own: neither it nor rustc is built again because of the other.
     bare = replace(plan, spec=replace(own, rustc=""))
     without = {key: value for key, value in inputs(plan, source).items() if key not in ("rustc", "rustc_packages")}
-    below = _make_patched(without, bare, where, made, builder, build_packages)
+    below = _fitting([without], where, made, packages) or _make_patched(
+        without, bare, where, made, builder, build_packages
+    )
 
     def work(tmp: Path) -> dict[str, Any]:
         _link_tree(below.path, tmp)
@@ -308,30 +317,61 @@ def _surroundings(name: str, where: str, *, install: bool) -> tuple[Image | None
     return None, _host_identity(listed)
 
 
-def _imported(will_do: Sequence[Mapping[str, Any]]) -> Product | None:
-    """A toolchain that was compiled elsewhere: there is no need for the image here that it was compiled in."""
-    for product in reversed(store.products()):
-        if product.kind == "toolchain" and "imported" in product.metadata:
-            theirs = {**product.metadata["inputs"], "build_packages": ""}
-            if "rustc_packages" in theirs:
-                theirs["rustc_packages"] = ""
-            if theirs in will_do:
-                return product
+def _fitting(will_do: Sequence[Mapping[str, Any]], where: str, made: Image | None, packages: str) -> Product | None:
+    """A compiled toolchain of the store, made with whatever packages around it, that runs here; None without one.
+
+    Args:
+        packages: the identity of those of `made`, or of the host.
+    """
+    from toolchain import content
+
+    for product in content.candidates(will_do):
+        if product.metadata["inputs"].get("packages") == packages:
+            return product
+        try:
+            check_fit(product.path, product.key, where, made, packages)
+        except UnderTest as error:
+            print(f"{error.message}; looking for another one", file=sys.stderr, flush=True)
+            continue
+        return product
     return None
+
+
+def check_fit(root: Path, key: str, where: str, made: Image | None, packages: str) -> None:
+    """Let a compiled toolchain run among the packages of this machine; what was seen to fit is not asked again.
+
+    Args:
+        root: the toolchain; `key`: of it.
+        packages: the identity of those around it here.
+
+    Raises:
+        UnderTest: it does not run, or does not call what its manifest says.
+    """
+    from toolchain import content
+
+    def work(tmp: Path) -> dict[str, Any]:
+        scratch = tmp / "scratch"
+        scratch.mkdir()
+        mounts = [Mount(root, INSIDE), Mount(scratch, "/kdf/scratch", writable=True)]
+        with runtime.open_session(where, image=made, mounts=mounts) as session:
+            why = content.why_not(session, root, scratch)
+        store.remove_tree(scratch)
+        if why:
+            raise UnderTest(f"the toolchain {key[:12]} was compiled with other packages and does not fit here: {why}")
+        return {}
+
+    store.make("fit", {"toolchain": key, "packages": packages, "runtime": where}, work)
 
 
 def _obtain(shared: str, will_do: Sequence[Mapping[str, Any]]) -> Product | None:
     """The first of some toolchains that a shared store has, taken from there; None without one."""
     if not shared or any(store.find("toolchain", inputs) for inputs in will_do):
         return None
-    from toolchain import share
+    from toolchain import content, share
 
-    by_key = {store.key_of(inputs): inputs for inputs in will_do}
-    with share.found(shared, list(by_key)) as there:
-        if there is None:
-            return None
-        key, path = there
-        return store.make("toolchain", by_key[key], lambda tmp: share.unpack(path, tmp, key))
+    by_name = {content.key(inputs): inputs for inputs in will_do}
+    with share.found(shared, list(by_name)) as there:
+        return share.take(there[1], by_name[there[0]]) if there else None
 
 
 @contextlib.contextmanager

@@ -17,9 +17,9 @@ from typing import Any
 
 from core import archive, store
 from core.archive import SUFFIX, Index
-from core.errors import InfraError, UserError, nearest
+from core.errors import InfraError, UnderTest, UserError, nearest
 from core.store import Product
-from toolchain import build, names, plugin
+from toolchain import build, content, names, plugin
 
 _SHOWN_PACKAGES = 8
 # What `toolchain.build` prints of a patched compiler; nothing else of a foreign build's facts is kept.
@@ -96,14 +96,14 @@ def export(product: Product, out: Path) -> Exported:
     """Write a toolchain to a file.
 
     Args:
-        out: the file; a directory is a shared store, in which the file is named by the key.
+        out: the file; a directory is a shared store, in which the file is named by what it holds (`content.key`).
 
     Raises:
         UserError: the file's name does not say what it is.
         InfraError: the disk is full.
     """
     if out.is_dir():
-        out = out / f"{product.key}{SUFFIX}"
+        out = out / f"{content.key(product.metadata['inputs'])}{SUFFIX}"
     elif not out.name.endswith(SUFFIX):
         raise UserError(f"{out} is no directory and does not end in {SUFFIX}", f"name it {out}{SUFFIX}")
     inputs = product.metadata["inputs"]
@@ -121,13 +121,26 @@ def load(path: Path, *, install: bool = True) -> Imported:
 
     Raises:
         UserError: it is no toolchain that is known here.
-        InfraError: it is damaged, or was made for an image with other packages than this machine's.
+        InfraError: it is damaged, or does not fit to the packages of this machine.
     """
     index = archive.read_index(path)
     name, where = _identify(index, path)
-    _check_place(index, name, where, path, install=install)
+    made, packages = build.place(name, where, install=install)
+    same = packages == index.inputs.get("packages")
+    if not same and index.inputs.get("kind") != "patched":
+        raise _other_packages(index, name, where, path, packages)
     there = store.find("toolchain", index.inputs)
-    product = store.make("toolchain", index.inputs, lambda tmp: unpack(path, tmp, index.key))
+
+    def work(tmp: Path) -> dict[str, Any]:
+        kept = unpack(path, tmp, index.key)
+        if not same:
+            try:
+                build.check_fit(tmp, index.key, where, made, packages)
+            except UnderTest as error:
+                raise _other_packages(index, name, where, path, packages, error.message) from error
+        return kept
+
+    product = store.make("toolchain", index.inputs, work)
     return Imported(name, where, product, there is None, _stale(names.spec(name), index.inputs))
 
 
@@ -147,17 +160,30 @@ def _identify(index: Index, path: Path) -> tuple[str, str]:
     return name, str(where)
 
 
-def _check_place(index: Index, name: str, where: str, path: Path, *, install: bool) -> None:
-    """Refuse a toolchain whose surroundings are not those of this machine: it would never be found under its key."""
-    _image, packages = build.place(name, where, install=install)
-    if packages == index.inputs.get("packages"):
-        return
+def take(path: Path, wanted: Mapping[str, Any]) -> Product:
+    """Take a toolchain out of a shared store's archive.
+
+    Args:
+        wanted: its inputs; of one that was compiled, with whatever packages around it.
+
+    Raises:
+        InfraError: it is damaged, or another one.
+    """
+    index = archive.read_index(path)
+    if content.key(index.inputs) != content.key(wanted):
+        other = f"the toolchain {index.key[:12]}, not {store.key_of(wanted)[:12]}"
+        raise InfraError(f"{path} holds {other}", "remove it from that place")
+    return store.make("toolchain", index.inputs, lambda tmp: unpack(path, tmp, index.key))
+
+
+def _other_packages(index: Index, name: str, where: str, path: Path, packages: str, why: str = "") -> InfraError:
+    """What is said of a toolchain whose surroundings are not those of this machine, and that does not fit to these."""
     theirs = index.notes.get("package_list", [])
     theirs = {str(line) for line in theirs} if isinstance(theirs, list) else set()
     different = differing(theirs, set(build.package_list(name, where, packages)))
     around = f"the image {names.spec(name).image}" if where == "docker" else "this host"
-    raise InfraError(
-        f"{path} was made with other packages than those of {around} here: {different}",
+    return InfraError(
+        f"{path} was made with other packages than those of {around} here: {different}{why and f' ({why})'}",
         f"bring the packages to one state (one KDF_BASE_IMAGE or one apt origin on both machines), "
         f"or build it here: ./invoke toolchain.build --name {name}",
     )
@@ -200,7 +226,7 @@ def unpack(path: Path, tmp: Path, key: str) -> dict[str, Any]:
     """
     index = archive.read_index(path)
     if index.key != key:
-        raise InfraError(f"{path} holds the toolchain {index.key[:12]}, not {key[:12]}", "remove it from that place")
+        raise InfraError(f"{path} holds the toolchain {index.key[:12]}, not {key[:12]}", "ask for it again")
     name, _where = _identify(index, path)
     archive.extract(path, tmp, lambda goal: is_stock(goal, names.spec(name)))
     try:
