@@ -56,13 +56,16 @@ class Ready:
     inputs: Mapping[str, Any]
 
 
-def prepare(cell: Cell, where: str, *, install: bool = True, guard: bool = True) -> Ready:
+def prepare(
+    cell: Cell, where: str, *, install: bool = True, guard: bool = True, toolchain: Toolchain | None = None
+) -> Ready:
     """Resolve the names of a cell, making toolchain and tree if need be.
 
     Args:
         where: `docker` or `host`.
         install: whether missing host packages may be installed.
         guard: refuse a toolchain whose callbacks are not those of the tree.
+        toolchain: the one to take, if it is not that of the cell's name.
 
     Raises:
         UserError: an unknown name, or compiler and series speak different generations.
@@ -73,7 +76,7 @@ def prepare(cell: Cell, where: str, *, install: bool = True, guard: bool = True)
     tree = apply.tree(sources.source_tree(cell.linux), wanted)
     # Read before the toolchain is made: a tree that nothing fits is known without compiling a compiler.
     takes = callbacks.read(tree.path / "linux") if guard else None
-    toolchain = toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
+    toolchain = toolchain or toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
     if guard:
         callbacks.check(cell.toolchain, toolchain.manifest, takes, cell.series, wanted.generation)
     version = apply.stated_version(tree.path / "linux")

@@ -61,6 +61,30 @@ def test_wrong_choices(targets: list[str], lto: str, said: str) -> None:
         recipe.choose(recipe.load("llvm"), "x86_64", targets, lto)
 
 
+def test_the_compiler_that_is_trained_counts_and_has_no_way_to_be_trained_itself() -> None:
+    own = recipe.load("llvm")
+    trained = recipe.trained(own)
+    assert trained.variables["LLVM_BUILD_INSTRUMENTED"] == "IR"
+    assert trained.variables["LLVM_BUILD_LLVM_DYLIB"] is False
+    assert {"clang", "lld"} <= set(trained.components) < set(own.components)
+    # The runtime library that writes profiles, and what reads them, are of the host compiler's version.
+    assert "libclang-rt-19-dev" in image.host_packages(trained.image)
+    assert own.training is not None and own.training.merge == f"llvm-profdata-{own.variables['CMAKE_C_COMPILER'][-2:]}"
+    with pytest.raises(UserError, match="no way"):
+        recipe.trained(trained)
+
+
+def test_a_profile_decides_the_compiler_and_its_build_directory(tmp_path: Path) -> None:
+    own, spec = recipe.load("llvm"), names.spec("llvm-23")
+    plain = llvm.read_plan(spec, recipe.choose(own, "x86_64"), own)
+    file = tmp_path / "profile.profdata"
+    first, second = (llvm.read_plan(spec, recipe.choose(own, "x86_64", profile=text), own, file) for text in ("1", "2"))
+    assert "profile" not in plain.inputs("s")
+    assert first.variables()["LLVM_PROFDATA_FILE"] == recipe.PROFILE
+    assert len({str(plan.inputs("s")) for plan in (plain, first, second)}) == 3
+    assert len({llvm.build_directory(plan, "p", "docker") for plan in (plain, first, second)}) == 3
+
+
 def test_there_is_no_such_recipe() -> None:
     with pytest.raises(UserError, match="did you mean llvm"):
         recipe.load("lvm")

@@ -120,3 +120,16 @@ def test_an_archive_of_other_packages(
     assert taken is not None and taken.key == made.key
     with pytest.raises(InfraError, match="holds the toolchain"):
         share.take(out, {**wanted, "patches": ["2"]})
+
+
+def test_one_that_is_only_faster_does_but_plain_is_no_answer_to_who_wants_it_fast() -> None:
+    plain = {**PATCHED, "variables": {"A": "1"}}
+    fast = {**PATCHED, "variables": {"A": "1", "LLVM_ENABLE_LTO": "Thin"}}
+    profiled = {**PATCHED, "variables": {"A": "1", "LLVM_PROFDATA_FILE": "/p"}, "profile": "5" * 64}
+    made = store.make("toolchain", profiled, fill)
+    assert [one.key for one in content.candidates([plain])] == [made.key]
+    assert content.candidates([fast]) == []
+    assert content.candidates([{**profiled, "profile": "6" * 64}]) == []
+    first = store.make("toolchain", plain, fill)
+    assert [one.key for one in content.candidates([plain])] == [first.key, made.key]
+    assert content.key(plain) != content.key(profiled)

@@ -24,7 +24,7 @@ from core.store import Product
 from toolchain import image, names
 
 if TYPE_CHECKING:
-    from toolchain import llvm
+    from toolchain import llvm, recipe
 
 PASS_FOLDER = Path(__file__).parent / "pass"
 INSIDE = "/kdf/toolchain"
@@ -137,7 +137,7 @@ def place(name: str, where: str, *, install: bool = True) -> tuple[Image | None,
     Returns:
         The image (None on the host) and the identity of the packages.
     """
-    return _surroundings(names.spec(name).image, where, install=install)
+    return surroundings(names.spec(name).image, where, install=install)
 
 
 def _pass_hash() -> str:
@@ -156,6 +156,7 @@ def ensure(
     install: bool = True,
     targets: Sequence[str] = (),
     lto: str = "",
+    profile: Path | None = None,
     shared: str = "",
 ) -> Toolchain:
     """A toolchain by name, made now if the store does not have it.
@@ -165,6 +166,7 @@ def ensure(
         install: whether missing host packages may be installed.
         targets: architectures that it must compile for, besides the host's.
         lto: kind of link-time optimization of a patched one.
+        profile: of a patched one, what it is optimized by (`kernel.train`).
         shared: a shared store to look in before building (`toolchain.share`), or empty.
 
     Raises:
@@ -175,9 +177,14 @@ def ensure(
     own = names.spec(name)
     made, packages = place(name, where, install=install)
     if own.kind == "patched":
-        return _ensure_patched(own, where, made, packages, install=install, targets=targets, lto=lto, shared=shared)
-    if lto:
-        raise UserError(f"the toolchain {name} is not compiled from source: it has no --lto")
+        from toolchain import llvm, recipe
+
+        chosen = recipe.choose(
+            recipe.load(llvm.RECIPE), llvm.host_arch(), targets, lto, store.hash_file(profile) if profile else ""
+        )
+        return _ensure_patched(own, where, made, packages, chosen, profile, install=install, shared=shared)
+    if lto or profile:
+        raise UserError(f"the toolchain {name} is not compiled from source: it has no --lto and no --pgo")
     inputs = {
         "name": name,
         "kind": own.kind,
@@ -207,18 +214,17 @@ def _ensure_patched(
     where: str,
     made: Image | None,
     packages: str,
+    wanted: recipe.Choices,
+    profile: Path | None,
     *,
     install: bool,
-    targets: Sequence[str],
-    lto: str,
     shared: str,
 ) -> Toolchain:
     """A compiler from source, out of the store if one there compiles for all that is wanted."""
     from toolchain import borrowed, llvm, recipe, rust_recipe, rustc
 
     own_recipe = recipe.load(llvm.RECIPE)
-    wanted = recipe.choose(own_recipe, llvm.host_arch(), targets, lto)
-    plans = [llvm.read_plan(own, choices, own_recipe) for choices in recipe.at_least(own_recipe, wanted)]
+    plans = [llvm.read_plan(own, choices, own_recipe, profile) for choices in recipe.at_least(own_recipe, wanted)]
     build_packages = rust_packages = ""
     rust = llvm.rustc_inputs(own)
     compiled = own.rustc not in ("", borrowed.STOCK)
@@ -244,10 +250,10 @@ def _ensure_patched(
         found = _fitting(will_do, where, made, packages)
     if found:
         return Toolchain(own.name, found, where, made, packages)
-    builder, build_packages = _surroundings(own_recipe.image, where, install=install)
+    builder, build_packages = surroundings(own_recipe.image, where, install=install)
     if compiled:
         wanted_rustc = rust_recipe.find(own.rustc)
-        rust_image, rust_packages = _surroundings(wanted_rustc.image, where, install=install)
+        rust_image, rust_packages = surroundings(wanted_rustc.image, where, install=install)
         rust["rustc_packages"] = rust_packages
     plan = plans[0]
     source = llvm.source_hash(own)
@@ -307,7 +313,7 @@ def _link_tree(source: Path, target: Path) -> None:
             raise InfraError(f"copying {source} failed: {(done.tail or ('',))[-1]}", "look at the disk")
 
 
-def _surroundings(name: str, where: str, *, install: bool) -> tuple[Image | None, str]:
+def surroundings(name: str, where: str, *, install: bool) -> tuple[Image | None, str]:
     """Make ready an image, or the packages that it would have on the host; returns it and the packages' identity."""
     if where == "docker":
         made = image.ensure(name, install=install)

@@ -20,6 +20,7 @@ from core.store import Product
 from toolchain import plugin, probe
 
 # Which packages were around it when it was made, and are where it runs.
+_SPEED = ("LLVM_ENABLE_LTO", "LLVM_PROFDATA_FILE")
 AROUND = ("packages", "build_packages", "rustc_packages")
 
 
@@ -28,26 +29,40 @@ def bare(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: "" if name in AROUND else value for name, value in inputs.items()}
 
 
+def plain(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The bare inputs without what only makes the compiler itself faster: it emits the same code with and without."""
+    kept = {name: value for name, value in bare(inputs).items() if name != "profile"}
+    if isinstance(variables := kept.get("variables"), Mapping):
+        kept["variables"] = {name: value for name, value in variables.items() if name not in _SPEED}
+    return kept
+
+
 def key(inputs: Mapping[str, Any]) -> str:
     """What names a toolchain in a shared store: its content key if it was compiled from source, else its own."""
     return store.key_of(bare(inputs) if inputs.get("kind") == "patched" else inputs)
 
 
 def candidates(will_do: Sequence[Mapping[str, Any]]) -> list[Product]:
-    """The toolchains of the store that have the content of one of some inputs.
+    """The toolchains of the store that do for one of some inputs.
 
     Returns:
-        Those that were made for the very packages that are wanted first, then in the order of `will_do`, then the
-        newest first.
+        Those of the very content first, then those that were only compiled to be faster; of these those that were made
+        for the very packages; then in the order of `will_do`, the newest first.
     """
-    order = [bare(inputs) for inputs in will_do]
+    exact, faster = [bare(inputs) for inputs in will_do], [plain(inputs) for inputs in will_do]
     packages = {inputs["packages"] for inputs in will_do}
-    found = [
-        (product.metadata["inputs"].get("packages") not in packages, order.index(content), -age, product)
-        for age, product in enumerate(store.products())
-        if product.kind == "toolchain" and (content := bare(product.metadata["inputs"])) in order
-    ]
-    return [product for *_rank, product in sorted(found, key=lambda one: one[:3])]
+    found: list[tuple[bool, bool, int, int, Product]] = []
+    for age, product in enumerate(store.products()):
+        if product.kind != "toolchain":
+            continue
+        theirs = product.metadata["inputs"]
+        other = theirs.get("packages") not in packages
+        if (content := bare(theirs)) in exact:
+            found.append((False, other, exact.index(content), -age, product))
+        # Who asks for a profile or for link-time optimization gets no compiler without: `exact` differs from `faster`.
+        elif (content := plain(theirs)) in faster and content in exact:
+            found.append((True, other, faster.index(content), -age, product))
+    return [rank[4] for rank in sorted(found, key=lambda rank: rank[:4])]
 
 
 def why_not(session: Session, root: Path, scratch: Path) -> str:

@@ -47,6 +47,7 @@ class Plan:
     Attributes:
         patches: those of the LLVM major, in order.
         copies: file of the pass -> where it goes in LLVM's source.
+        profile: what it is optimized by, if its choices say so.
     """
 
     spec: ToolchainSpec
@@ -54,6 +55,7 @@ class Plan:
     choices: Choices
     patches: tuple[PatchFile, ...]
     copies: Mapping[str, str]
+    profile: Path | None = None
 
     def inputs(self, source: str) -> dict[str, Any]:
         """What of it is part of the toolchain's key.
@@ -67,6 +69,7 @@ class Plan:
             "copies": {place: store.hash_file(PASS_FOLDER / name) for name, place in self.copies.items()},
             "variables": {k: list(v) if isinstance(v, tuple) else v for k, v in self.variables().items()},
             "targets": list(self.choices.targets),
+            **({"profile": self.choices.profile} if self.choices.profile else {}),
         }
 
     def variables(self) -> dict[str, Variable]:
@@ -74,8 +77,11 @@ class Plan:
         return recipe.variables(self.recipe, self.choices, self.spec.variables)
 
 
-def read_plan(spec: ToolchainSpec, choices: Choices, own: Recipe) -> Plan:
+def read_plan(spec: ToolchainSpec, choices: Choices, own: Recipe, profile: Path | None = None) -> Plan:
     """Read what decides a patched compiler.
+
+    Args:
+        profile: the file of `choices.profile`.
 
     Raises:
         UserError: there are no patches for this LLVM, or copies.yaml is malformed.
@@ -94,7 +100,7 @@ def read_plan(spec: ToolchainSpec, choices: Choices, own: Recipe) -> Plan:
         if place.startswith("/") or ".." in place.split("/"):
             raise node.get("to").error(f"{place} leaves the source")
         copies[name] = place
-    return Plan(spec, own, choices, read_directory(folder), copies)
+    return Plan(spec, own, choices, read_directory(folder), copies, profile)
 
 
 def current(spec: ToolchainSpec) -> dict[str, Any]:
@@ -134,6 +140,7 @@ def build_directory(plan: Plan, packages: str, where: str) -> Path:
         "variables": inputs["variables"],
         "packages": packages,
         "runtime": where,
+        **({"profile": inputs["profile"]} if "profile" in inputs else {}),
     }
     return store.home() / "build" / f"{plan.spec.name}-{store.key_of(key)[:16]}"
 
@@ -172,6 +179,8 @@ def build(plan: Plan, where: str, image: Image | None, packages: str, root: Path
             Mount(root, _INSTALL, writable=True),
             Mount(ccache, _CCACHE, writable=True),
         ]
+        if plan.profile:
+            mounts.append(Mount(plan.profile.parent, str(Path(recipe.PROFILE).parent)))
         with runtime.open_session(where, image=image, mounts=mounts) as session:
             facts = _compile(plan, session, place, ccache, packages, root)
         _install_tests(plan, place / "source", root)
@@ -232,6 +241,8 @@ def _configure(plan: Plan, session: Session, place: Path, env: Mapping[str, str]
     found = plan.variables()
     links = max(1, min(runtime.jobs(_MEMORY_EACH), runtime.available_memory() // _MEMORY_LINK[plan.choices.lto]))
     found["LLVM_PARALLEL_LINK_JOBS"] = str(links)
+    if plan.profile:
+        found["LLVM_PROFDATA_FILE"] = session.path(plan.profile)
     errors: list[str] = []
     with Progress(f"configuring {plan.spec.source}", None, "lines") as progress:
 

@@ -15,6 +15,8 @@ from core.data import Node, load_yaml
 from core.errors import UserError, nearest
 
 FOLDER = Path(__file__).parent / "recipes"
+# Where the build sees the profile that it optimizes by.
+PROFILE = "/kdf/profile/profile.profdata"
 
 Variable = bool | str | tuple[str, ...]
 
@@ -26,10 +28,29 @@ class Choices:
     Attributes:
         targets: architectures by the kernel's names, sorted, the host's among them.
         lto: a kind of link-time optimization of the recipe, or empty.
+        profile: sha256 of the profile that it is optimized by, or empty.
     """
 
     targets: tuple[str, ...]
     lto: str = ""
+    profile: str = ""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the compiler is made that a profile is taken of.
+
+    Attributes:
+        image: the image that it is compiled in: the recipe's, and the runtime library that writes profiles.
+        variables: further CMake variables.
+        components: what is built and installed in place of the recipe's.
+        merge: the program that merges what the runs wrote, of the host compiler's version.
+    """
+
+    image: str
+    variables: Mapping[str, Variable]
+    components: tuple[str, ...]
+    merge: str
 
 
 @dataclass(frozen=True)
@@ -43,6 +64,7 @@ class Recipe:
         variables: CMake variables.
         components: what is built and installed.
         lto: kind -> further variables.
+        training: how a profile of it is taken; None if there is no way.
     """
 
     name: str
@@ -52,6 +74,7 @@ class Recipe:
     variables: Mapping[str, Variable]
     components: tuple[str, ...]
     lto: Mapping[str, Mapping[str, Variable]]
+    training: Training | None = None
 
 
 def read_variables(node: Node, key: str) -> dict[str, Variable]:
@@ -81,7 +104,7 @@ def load(name: str) -> Recipe:
     if name not in there:
         raise UserError(f"there is no recipe {name}{nearest(name, there)}")
     root = load_yaml(FOLDER / f"{name}.yaml")
-    root.only("image", "folders", "targets", "variables", "components", "lto")
+    root.only("image", "folders", "targets", "variables", "components", "lto", "pgo")
     return Recipe(
         name,
         root.string("image"),
@@ -90,14 +113,39 @@ def load(name: str) -> Recipe:
         read_variables(root, "variables"),
         tuple(root.strings("components")),
         {kind: read_variables(root.get("lto"), kind) for kind in root.mapping("lto")},
+        _read_training(root.get("pgo")),
     )
 
 
-def choose(recipe: Recipe, host: str, targets: Sequence[str] = (), lto: str = "") -> Choices:
+def _read_training(node: Node) -> Training:
+    node.only("image", "variables", "components", "merge")
+    return Training(
+        node.string("image"),
+        read_variables(node, "variables"),
+        tuple(node.strings("components")),
+        node.string("merge"),
+    )
+
+
+def trained(recipe: Recipe) -> Recipe:
+    """The recipe of the compiler that a profile is taken of.
+
+    Raises:
+        UserError: the recipe has none.
+    """
+    how = recipe.training
+    if how is None:
+        raise UserError(f"the recipe {recipe.name} has no way to take a profile")
+    variables = {**recipe.variables, **how.variables}
+    return replace(recipe, image=how.image, variables=variables, components=how.components, lto={}, training=None)
+
+
+def choose(recipe: Recipe, host: str, targets: Sequence[str] = (), lto: str = "", profile: str = "") -> Choices:
     """What a user chose, checked against the recipe.
 
     Args:
         host: the host's architecture, which is always among the targets.
+        profile: sha256 of the profile to optimize by, or empty.
 
     Raises:
         UserError: the recipe does not know a target or the kind of link-time optimization.
@@ -109,7 +157,7 @@ def choose(recipe: Recipe, host: str, targets: Sequence[str] = (), lto: str = ""
         raise UserError(
             f"the recipe {recipe.name} has no kind {lto} of link-time optimization{nearest(lto, recipe.lto)}"
         )
-    return Choices(tuple(sorted({host, *targets})), lto)
+    return Choices(tuple(sorted({host, *targets})), lto, profile)
 
 
 def at_least(recipe: Recipe, wanted: Choices) -> list[Choices]:
@@ -132,6 +180,8 @@ def variables(recipe: Recipe, choices: Choices, own: Mapping[str, Variable] | No
     targets = tuple(dict.fromkeys((*(recipe.targets[arch] for arch in choices.targets), *more)))
     found: dict[str, Variable] = {**recipe.variables, **own, "LLVM_TARGETS_TO_BUILD": targets}
     found.update(recipe.lto.get(choices.lto, {}))
+    if choices.profile:
+        found["LLVM_PROFDATA_FILE"] = PROFILE
     library = found.get("LLVM_DYLIB_COMPONENTS")
     if isinstance(library, tuple):
         found["LLVM_DYLIB_COMPONENTS"] = (*library, *targets)

@@ -1,0 +1,62 @@
+"""Train: let a counting compiler compile a kernel, and keep the profile that comes of it.
+
+What comes in is the name of a toolchain that is compiled from source; what goes out is a product with the profile
+that `toolchain.build.ensure` optimizes it by. The kernel itself is thrown away: nothing ever boots it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from core import store
+from core.runtime import Mount
+from core.store import Product
+from kernel import build, cell
+from kernel.cell import Cell
+from toolchain import training
+
+_RAW = "/kdf/raw"
+
+
+def cell_of(toolchain: str) -> Cell:
+    """What a compiler is trained with: the tiny kernel, all of it instrumented, so that our pass is trained too."""
+    return Cell(toolchain, "kit", "all", "tiny", cell.host_arch(), "7.1.8")
+
+
+def profile(name: str, where: str, *, install: bool = True) -> Product:
+    """The profile of a toolchain's compiler; made now if the store does not have it.
+
+    Args:
+        name: a toolchain of kind patched.
+        where: `docker` or `host`.
+        install: whether missing host packages may be installed.
+
+    Returns:
+        A product with `profile.profdata`; its metadata says how many functions it counts and what the training took.
+
+    Raises:
+        UserError: the toolchain is not compiled from source.
+        UnderTest: LLVM or the kernel does not compile.
+        InfraError: the machine failed.
+    """
+    counting = training.counting(name, where, install=install)
+    ready = build.prepare(cell_of(name), where, install=install, toolchain=counting)
+
+    def work(tmp: Path) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(dir=store.home() / "build", prefix="training-") as folder:
+            raw, objects = Path(folder) / "raw", Path(folder) / "objects"
+            raw.mkdir()
+            mounts = [Mount(raw, _RAW, writable=True), Mount(tmp, "/kdf/profile", writable=True)]
+            with build.workplace(ready, mounts, build_dir=objects) as place:
+                counts = {"LLVM_PROFILE_FILE": f"{place.session.path(raw)}/{training.RAW}", "CCACHE_DISABLE": "1"}
+                counted = replace(place, env={**place.env, **counts})
+                counted.configure()
+                done = build.compile_all(counted)
+                functions = training.merge(place.session, raw, tmp / training.FILE, place.log)
+        return {"functions": functions, "objects": done.objects, "cpu_seconds": round(done.cpu_seconds, 1)}
+
+    inputs = {"training": counting.product.key, "kernel": ready.inputs}
+    return store.make("profile", inputs, work)

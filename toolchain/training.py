@@ -1,0 +1,91 @@
+"""Training: a compiler that writes down how it is used, so that the next one can be built for that use.
+
+What comes in is a patched toolchain's name; what goes out is the same compiler, built to count (LLVM's IR profiles),
+and later the merged profile of its runs. What it compiles to be trained is a kernel, and so not this package's
+business: `kernel.train`. A counting compiler is a product of a kind of its own: nothing takes it for a toolchain.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from core import process, runtime, store
+from core.errors import UnderTest, UserError
+from core.runtime import Mount, Session
+from toolchain import build, llvm, names, recipe
+from toolchain.build import Toolchain
+
+FILE = "profile.profdata"
+# Names of raw profiles: the runs of one program share four files, and add to them (LLVM's clang manual, %Nm).
+RAW = "%4m.profraw"
+
+
+def counting(name: str, where: str, *, install: bool = True) -> Toolchain:
+    """The compiler of a toolchain, built to count; made now if the store does not have it.
+
+    Args:
+        where: `docker` or `host`.
+        install: whether missing host packages may be installed.
+
+    Raises:
+        UserError: the toolchain is not compiled from source.
+        UnderTest: LLVM with our pass does not compile.
+        InfraError: the machine failed.
+    """
+    own = names.spec(name)
+    if own.kind != "patched":
+        raise UserError(f"the toolchain {name} is not compiled from source: it has no --lto and no --pgo")
+    own_recipe = recipe.trained(recipe.load(llvm.RECIPE))
+    plan = llvm.read_plan(replace(own, rustc=""), recipe.choose(own_recipe, llvm.host_arch()), own_recipe)
+    made, packages = build.place(name, where, install=install)
+    builder, build_packages = build.surroundings(own_recipe.image, where, install=install)
+    inputs: dict[str, Any] = {
+        "name": own.name,
+        "packages": packages,
+        "build_packages": build_packages,
+        "runtime": where,
+        "machine": platform.machine(),
+        **plan.inputs(llvm.source_hash(own)),
+    }
+
+    def work(tmp: Path) -> dict[str, Any]:
+        facts = llvm.build(plan, where, builder, build_packages, tmp)
+        with runtime.open_session(where, image=made, mounts=[Mount(tmp, build.INSIDE, writable=True)]) as session:
+            llvm.finish(plan, session, tmp)
+        return {"build": facts}
+
+    return Toolchain(name, store.make("training", inputs, work), where, made, packages)
+
+
+def merge(session: Session, raw: Path, out: Path, log: Path) -> int:
+    """Merge what the runs of a counting compiler wrote.
+
+    Args:
+        raw: the directory that they wrote to; `out`: the file to write. The session sees both.
+
+    Returns:
+        How many functions the profile counts.
+
+    Raises:
+        UnderTest: nothing was written.
+        InfraError: the merging program failed.
+    """
+    how = recipe.load(llvm.RECIPE).training
+    written: Sequence[Path] = sorted(raw.glob("*.profraw"))
+    if not written or how is None:
+        raise UnderTest("the counting compiler wrote no profile", "read the log", log)
+    files = [session.path(file) for file in written]
+    process.require(
+        session.run([how.merge, "merge", "-o", session.path(out), *files], log=log), "merging profiles", log
+    )
+    lines: list[str] = []
+    shown = session.run([how.merge, "show", session.path(out)], log=log, on_line=lines.append)
+    process.require(shown, "reading the merged profile", log)
+    total = next((line.rpartition(":")[2].strip() for line in lines if line.startswith("Total functions:")), "")
+    if not total.isdigit() or not int(total):
+        raise UnderTest("the merged profile counts no function", "read the log", log)
+    return int(total)
