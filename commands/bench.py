@@ -62,7 +62,7 @@ def front(_c: Any) -> None:
 
 @command(
     help={
-        "parts": "of same, steps, rebuild, warm, kernel, cold; the first four if none is named",
+        "parts": "of same, steps, rebuild, warm, kernel, faster, cold; the first four if none is named",
         "unpatched": "directory with bin/clang of the same LLVM without our patches, for the part kernel",
     }
 )

@@ -7,6 +7,7 @@ Targets of the issue "Patched LLVM". The toolchain must be built already (`./inv
     rebuild  after a changed pass; two to three minutes
     warm     an empty build directory, the cache warm; two minutes
     kernel   compiling objects of the tiny kernel; needs --unpatched, a compiler of the same recipe without our patches
+    faster   what --lto and --pgo cost and win: compiling the same with those of the store
     cold     the RFC's later recipe from nothing: an hour, so only if it is named
 
 Prints JSON; ends with 1 if a target is missed.
@@ -32,14 +33,15 @@ from typing import Any
 
 from core import runtime, sources, store
 from core.runtime import Image, Mount, Session
+from core.store import Product
 from kconfig import config
 from kernel import build as kernels
 from kernel.cell import Cell, host_arch
 from toolchain import build as toolchains
-from toolchain import image, llvm, names, recipe, share
+from toolchain import content, image, llvm, names, recipe, share
 
 ROOT = Path(__file__).parent.parent.parent
-PARTS = ("same", "steps", "rebuild", "warm", "kernel", "cold")
+PARTS = ("same", "steps", "rebuild", "warm", "kernel", "faster", "cold")
 TARGETS = {
     "same_seconds": 1.0,
     "cpu_of_rfc": 0.75,
@@ -260,47 +262,92 @@ def warm(built: Built) -> dict[str, Any]:
     }
 
 
-def kernel(built: Built, unpatched: Path, rounds: int) -> dict[str, Any]:
-    """CPU time of compiling objects of the tiny kernel: unpatched, patched with the feature off, patched with `all`.
+@dataclass(frozen=True)
+class Variant:
+    """A compiler and what it compiles.
+
+    Attributes:
+        profile: of the kernel.
+        root: directory with `bin/clang`.
+    """
+
+    profile: str
+    root: Path
+
+
+def compile_times(built: Built, variants: Mapping[str, Variant], rounds: int) -> dict[str, float]:
+    """CPU seconds of compiling OBJECTS of the tiny kernel, by variant.
 
     One compiler at a time, the variants in turn for each object, the best round of each: whole builds scatter by
     more than what is to be seen.
     """
     cell = Cell(built.plan.spec.name, "kit", "none", "tiny", host_arch(), "7.1.8")
-    variants = {"unpatched": "none", "off": "none", "all": "all"}
-    ready = {name: kernels.prepare(replace(cell, profile=profile), "docker") for name, profile in variants.items()}
+    ready = {name: kernels.prepare(replace(cell, profile=one.profile), "docker") for name, one in variants.items()}
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
-    tree = ready["off"].tree.path / "linux"
+    first = next(iter(ready.values()))
+    tree = first.tree.path / "linux"
     with tempfile.TemporaryDirectory(dir=store.home()) as folder:
         root = Path(folder)
-        mounts = [Mount(tree, "/kdf/tree"), Mount(root, _BUILD, writable=True), Mount(unpatched, "/kdf/unpatched")]
-        with toolchains.open_session(ready["off"].toolchain, mounts) as session:
+        mounts = [Mount(tree, "/kdf/tree"), Mount(root, _BUILD, writable=True)]
+        mounts += [Mount(one.root, f"/kdf/of/{name}") for name, one in variants.items()]
+        with toolchains.open_session(first.toolchain, mounts) as session:
             commands = {}
             for name, one in ready.items():
                 build = root / name
                 build.mkdir()
                 words = kernels.make_command(one, session, tree, build, len(os.sched_getaffinity(0)))
                 words = [word.replace("CC=ccache ", "CC=") for word in words]
-                if name == "unpatched":
-                    words = [word.replace(toolchains.INSIDE, "/kdf/unpatched") for word in words]
-                commands[name] = words
-                config.configure(session, tree, build, words, one.request, cell.base, root / "configure.log")
-                timed(session, [*words, "prepare"], build, {})
-                timed(session, [*words, *OBJECTS], build, {})
+                commands[name] = [word.replace(toolchains.INSIDE, f"/kdf/of/{name}") for word in words]
+                config.configure(session, tree, build, commands[name], one.request, cell.base, root / "configure.log")
+                timed(session, [*commands[name], "prepare"], build, {})
+                timed(session, [*commands[name], *OBJECTS], build, {})
             for number in range(rounds):
                 # There and back, so that a machine that grows slower or faster does so for all.
                 order = list(commands) if number % 2 == 0 else list(reversed(commands))
                 for file in OBJECTS:
                     for name in order:
-                        compile_ = saved(root / name, file)
-                        _wall, cpu, _lines = timed(session, ["sh", "-c", compile_], root / name, {})
+                        _wall, cpu, _lines = timed(session, ["sh", "-c", saved(root / name, file)], root / name, {})
                         seconds[name, file].append(cpu)
-    best = {name: sum(min(seconds[name, file]) for file in OBJECTS) for name in variants}
+    return {name: sum(min(seconds[name, file]) for file in OBJECTS) for name in variants}
+
+
+def kernel(built: Built, unpatched: Path, rounds: int) -> dict[str, Any]:
+    """CPU time of compiling the kernel: unpatched, patched with the feature off, patched with `all`."""
+    mine = share.built(built.plan.spec.name, "docker").path
+    variants = {"unpatched": Variant("none", unpatched), "off": Variant("none", mine), "all": Variant("all", mine)}
+    best = compile_times(built, variants, rounds)
     return {
         "kernel_objects": len(OBJECTS),
         "kernel_cpu_seconds": {name: round(value, 2) for name, value in best.items()},
         "kernel_off_cpu_of_unpatched": round(best["off"] / best["unpatched"], 4),
         "kernel_all_cpu_of_unpatched": round(best["all"] / best["unpatched"], 4),
+    }
+
+
+def faster(built: Built, rounds: int) -> dict[str, Any]:
+    """What --lto and --pgo cost and win: CPU time of the builds, and of the kernel that they compile."""
+    by_key = {product.key: product for product in store.products()}
+    usual = share.built(built.plan.spec.name, "docker")
+    wanted = content.plain(usual.metadata["inputs"])
+    names_of: dict[str, Product] = {}
+    for product in by_key.values():
+        inputs = product.metadata["inputs"]
+        if product.kind == "toolchain" and "build" in product.metadata and content.plain(inputs) == wanted:
+            words = [inputs["variables"].get("LLVM_ENABLE_LTO", "").lower(), "pgo" if "profile" in inputs else ""]
+            names_of["-".join(word for word in words if word) or "plain"] = product
+    if len(names_of) < 2 or "plain" not in names_of:
+        raise SystemExit(f"the store has {', '.join(names_of) or 'nothing'}: build plain, --lto thin or --pgo first")
+    best = compile_times(built, {name: Variant("all", one.path) for name, one in names_of.items()}, rounds)
+    cost = {name: one.metadata["build"]["cpu_seconds"] for name, one in names_of.items()}
+    trained = [one for one in by_key.values() if one.kind == "profile"]
+    for one in trained[-1:]:
+        counting = by_key[one.metadata["inputs"]["training"]]
+        cost["counting"], cost["training"] = counting.metadata["build"]["cpu_seconds"], one.metadata["cpu_seconds"]
+    return {
+        "faster_build_cpu_seconds": cost,
+        "faster_bytes": {name: store.size_of(one.path) for name, one in names_of.items()},
+        "faster_kernel_cpu_seconds": {name: round(value, 2) for name, value in best.items()},
+        "faster_kernel_cpu_of_plain": {name: round(value / best["plain"], 3) for name, value in best.items()},
     }
 
 
@@ -329,9 +376,9 @@ def cold(built: Built) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", default="llvm-23")
-    parser.add_argument("--parts", default=",".join(PARTS[:-2]), help=f"of {','.join(PARTS)}")
+    parser.add_argument("--parts", default=",".join(PARTS[:4]), help=f"of {','.join(PARTS)}")
     parser.add_argument("--unpatched", type=Path, help="directory with bin/clang, for the part kernel")
-    parser.add_argument("--rounds", type=int, default=6, help="of the part kernel")
+    parser.add_argument("--rounds", type=int, default=6, help="of the parts kernel and faster")
     asked = parser.parse_args()
     parts = asked.parts.split(",")
     if unknown := set(parts) - set(PARTS):
@@ -346,6 +393,7 @@ def main() -> int:
         "rebuild": lambda: rebuild(built),
         "warm": lambda: warm(built),
         "kernel": lambda: kernel(built, asked.unpatched, asked.rounds),
+        "faster": lambda: faster(built, asked.rounds),
         "cold": lambda: cold(built),
     }
     for part in parts:
