@@ -30,6 +30,8 @@ from toolchain import worktree
 
 FILE = "each.json"
 _PLACE = re.compile(r":\d+(:\d+)?:")
+# A line that a patch adds to a Kconfig file (Documentation/kbuild/kconfig-language.rst).
+_CONFIG = re.compile(r"^\+\s*(?:menu)?config\s+(\w+)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Row:
         prefix: how many patches are applied.
         patch: the last of them; empty for the bare source.
         status: `passed` or `failed`.
-        not_yet: symbols that the profile asks for and no patch so far defines.
+        not_yet: symbols that the profile asks for and no patch so far defines, and those that wait for them.
         objects: how many were compiled for this step.
         seconds: of make, wall time; of a prefix that failed, of all its work up to then.
         cpu_seconds: of make and all that it started.
@@ -256,7 +258,7 @@ def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -
         linux = source_of(ready, place)
         with kernels.workplace(ready, linux=linux, build_dir=place / "out") as work:
             work = _without_cache(work) if fresh else work
-            not_yet = _configure(work, last=last)
+            not_yet = _configure(work, brought(ready.cell), last=last)
             compiled = kernels.compile_all(work)
             new = sorted({one for one in compiled.warnings if _PLACE.sub(":", one) not in seen})
             seen |= {_PLACE.sub(":", one) for one in new}
@@ -287,8 +289,18 @@ def _without_cache(work: Workplace) -> Workplace:
     return replace(work, env={**work.env, "CCACHE_RECACHE": "1"})
 
 
-def _configure(work: Workplace, *, last: bool) -> tuple[str, ...]:
-    """Configure; returns the symbols that this prefix does not define yet.
+def brought(cell: Cell) -> frozenset[str]:
+    """The configuration symbols that the patches of a cell's series, or of a prefix of it, add."""
+    patches = patch_series.load(cell.series).patches
+    return frozenset(name for patch in patches for name in _CONFIG.findall(patch.path.read_text(errors="replace")))
+
+
+def _configure(work: Workplace, added: frozenset[str], *, last: bool) -> tuple[str, ...]:
+    """Configure; returns the symbols that this prefix does not define yet, and those of its own that wait for them.
+
+    Args:
+        added: symbols that the patches so far brought. A patch may bring a symbol before the one that it depends on;
+            one of the bare source has no such excuse.
 
     Raises:
         UnderTest: a symbol that the tree defines was lost.
@@ -299,9 +311,10 @@ def _configure(work: Workplace, *, last: bool) -> tuple[str, ...]:
         return ()
     graph = symbols.load(work.session, work.build_dir, work.command, work.log, work.env)
     undefined = {one.symbol for one in lost if not graph.defines(one.symbol)}
-    wrong = lost if last else [one for one in lost if one.symbol not in undefined]
+    waiting = {one.symbol for one in lost if one.symbol in added} if undefined else set()
+    wrong = lost if last else [one for one in lost if one.symbol not in undefined | waiting]
     survival.require_none(work.explained(wrong, graph)[0], work.log)
-    return tuple(sorted(undefined))
+    return tuple(sorted(undefined | waiting))
 
 
 def boot_row(cell: Cell, kernel: Product, where: str, row: Row, folder: Path, *, install: bool) -> Row:

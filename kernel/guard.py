@@ -21,7 +21,8 @@ _CALLBACKS = (probe.ARGS, probe.RET)
 _PLACES = ("kernel/kcov*.c", "include/linux/kcov*.h", "lib/kcov*.c", "mm/kcov*.c")
 _ELSEWHERE = ("kernel/**/*.c", "lib/*.c", "mm/*.c")
 # Who asks the compiler for the calls.
-_MAKEFILES = ("scripts/Makefile.kcov", "scripts/Makefile.lib", "lib/Kconfig.debug")
+_KCONFIG = "lib/Kconfig.debug"
+_MAKEFILES = ("scripts/Makefile.kcov", "scripts/Makefile.lib", _KCONFIG)
 _SPELLING = re.compile(r"\b(dataflow|trace|gated)-(?:args|ret)\b")
 # The first LLVM that any pass of this feature was made for.
 _OLDEST = 19
@@ -72,7 +73,8 @@ def read(tree: Path) -> Takes | None:
         tree: the directory with `kernel/` and `scripts/`.
 
     Raises:
-        UserError: it asks the compiler for calls that nothing in it takes, or defines a callback in several ways.
+        UserError: it asks the compiler for calls that nothing in it takes, and can be configured so; or it defines a
+            callback in several ways.
     """
     spelling = _spelling(tree)
     for places in (_PLACES, _ELSEWHERE if spelling else ()):
@@ -81,7 +83,7 @@ def read(tree: Path) -> Takes | None:
         if there:
             args, ret = (found[name][0] if found[name] else None for name in _CALLBACKS)  # type: ignore[index]
             return Takes(args, ret, spelling, there[0][1])
-    if spelling:
+    if spelling and _can_be_chosen(tree):
         raise UserError(
             f"the tree {tree} asks the compiler for {spelling}-args, and defines no {probe.ARGS} and no {probe.RET}",
             "apply the whole series, or say --no-guard",
@@ -100,6 +102,24 @@ def _spelling(tree: Path) -> str:
             if found := _SPELLING.search("\n".join(line for line in lines if "-args" in line or "-ret" in line)):
                 return found[1]
     return ""
+
+
+def _can_be_chosen(tree: Path) -> bool:
+    """Whether a configuration can turn the flags on: a series may bring them before the symbol that they wait for."""
+    lines = [
+        line
+        for name in _MAKEFILES
+        if name != _KCONFIG and (tree / name).is_file()
+        for line in (tree / name).read_text(errors="replace").splitlines()
+        if _SPELLING.search(line) and not line.lstrip().startswith("#")
+    ]
+    kconfig = tree / _KCONFIG
+    if not kconfig.is_file():
+        return True
+    text = kconfig.read_text(errors="replace")
+    defined = set(re.findall(r"^\s*(?:menu)?config\s+(\w+)", text, re.MULTILINE))
+    waits_for = [set(re.findall(r"\bCONFIG_(\w+)", line)) for line in lines]
+    return not waits_for or any(not symbols or symbols & defined for symbols in waits_for)
 
 
 def _one(tree: Path, places: tuple[str, ...], name: str) -> tuple[str, str] | None:

@@ -196,6 +196,45 @@ def test_a_kernel_that_is_there_is_not_compiled_again(tmp_path: Path, monkeypatc
     assert compiled == [0, 2, 1], "a row that tells what make did needs make"
 
 
+@pytest.mark.parametrize(
+    ("defined", "last", "waits"),
+    [
+        ((), False, ("ALL", "ARGS", "HIDDEN")),
+        (("ALL", "HIDDEN"), False, ("ALL", "ARGS", "HIDDEN")),  # their dependency has yet to come
+        (("ALL", "ARGS", "HIDDEN"), False, None),  # all there, and still lost
+        (("ALL", "HIDDEN"), True, None),
+    ],
+)
+def test_symbols_of_the_series_that_wait_for_one_that_is_to_come(
+    defined: tuple[str, ...], last: bool, waits: tuple[str, ...] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(wrong: list[object]) -> None:
+        if wrong:
+            raise UnderTest("lost")
+
+    (tmp_path / "config").write_text("")
+    lost = [SimpleNamespace(symbol=name) for name in ("ALL", "ARGS", "HIDDEN")]
+    work = SimpleNamespace(
+        configure=lambda: SimpleNamespace(config=tmp_path / "config"),
+        ready=SimpleNamespace(request=None), session=None, build_dir=tmp_path, command=[], log=tmp_path / "log", env={},
+        explained=lambda lost, _graph: (lost, []),
+    )  # fmt: skip
+    monkeypatch.setattr(each.survival, "compare", lambda *_: lost)
+    monkeypatch.setattr(each.symbols, "load", lambda *_: SimpleNamespace(defines=lambda name: name in defined))
+    monkeypatch.setattr(each.survival, "require_none", lambda wrong, _log: refuse(wrong))
+    with pytest.raises(UnderTest) if waits is None else contextlib.nullcontext():
+        assert each._configure(cast(build.Workplace, work), frozenset(defined), last=last) == waits
+
+
+def test_what_a_patch_brings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patch = tmp_path / "p1"
+    patch.write_text(
+        "+config MINE_ALL\n+\tdepends on MINE\n+menuconfig MENU\n config OLD\n+  config DEEP\n-config GONE\n"
+    )
+    monkeypatch.setattr(each.patch_series, "load", lambda _name: SimpleNamespace(patches=[SimpleNamespace(path=patch)]))
+    assert each.brought(CELL) == {"MINE_ALL", "MENU", "DEEP"}
+
+
 def test_objects_that_no_patch_instruments_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextlib.contextmanager
     def workplace(*_: object, build_dir: Path, **__: object) -> Iterator[SimpleNamespace]:
@@ -207,6 +246,7 @@ def test_objects_that_no_patch_instruments_yet(tmp_path: Path, monkeypatch: pyte
     ready = cast(Ready, SimpleNamespace(cell=cell, toolchain=toolchain, inputs={"tree": "1"}))
     monkeypatch.setattr(each, "source_of", lambda *_: tmp_path)
     monkeypatch.setattr(each, "_configure", lambda *_, **__: ())
+    monkeypatch.setattr(each, "brought", lambda _cell: frozenset())
     monkeypatch.setattr(each.kernels, "workplace", workplace)
     monkeypatch.setattr(each.kernels, "compile_all", lambda _work: build.Compiled(1.0, frozenset(), 1))
     monkeypatch.setattr(each.kernels, "keep", lambda *_: {"files": {"image": {"size": 7}}})

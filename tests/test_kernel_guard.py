@@ -126,6 +126,23 @@ def test_flags_without_callbacks(tmp_path: Path) -> None:
         guard.read(tree(tmp_path, "int x;", TRACE))
 
 
+def test_flags_that_no_configuration_turns_on_yet(tmp_path: Path) -> None:
+    """A series may bring its build rules before the symbols that they wait for, with the code that is called."""
+    makefile = "kcov-df-flags-$(CONFIG_MINE_ARGS) += -fsanitize-coverage=trace-args\n"
+    root = tree(tmp_path, "int x;", makefile)
+    kconfig = root / "lib/Kconfig.debug"
+    kconfig.parent.mkdir()
+    kconfig.write_text("config MINE_ALL\n\tbool\n\tdepends on $(cc-option,-fsanitize-coverage=trace-args)\n")
+    assert guard.read(root) is None
+    kconfig.write_text(kconfig.read_text() + 'config MINE_ARGS\n\tbool "x"\n')
+    with pytest.raises(UserError, match="asks the compiler for trace-args, and defines no"):
+        guard.read(root)
+    kconfig.unlink()
+    (root / "scripts/Makefile.kcov").write_text(makefile + "kcov-flags-y += -fsanitize-coverage=trace-ret\n")
+    with pytest.raises(UserError, match="asks the compiler"):
+        guard.read(root)
+
+
 def test_trees_without_callbacks_take_any_compiler(tmp_path: Path) -> None:
     source = 'static const char *known[] = { "__sanitizer_cov_trace_args" };\nint f(void) { return 1; }\n'
     assert guard.read(tree(tmp_path, source, "")) is None
