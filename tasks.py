@@ -11,6 +11,7 @@ from commands import (
     kconfig_why,
     kernel,
     patches,
+    report,
     sources,
     store,
     test,
@@ -19,7 +20,7 @@ from commands import (
 )
 
 ns = Collection()
-for _module in (doctor, sources, toolchain, patches, kconfig, kernel, guest, dataflow, store, test, bench):
+for _module in (doctor, sources, toolchain, patches, kconfig, kernel, guest, dataflow, store, test, bench, report):
     ns.add_collection(Collection.from_module(_module), name=_module.__name__.rpartition(".")[2])
 ns.collections["kconfig"].add_task(kconfig_why.why)
 ns.collections["test"].add_task(test_run.run)

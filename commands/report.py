@@ -1,0 +1,104 @@
+"""invoke report.*: runs for people: one page, and what changed between two of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from commands.common import print_json, print_table
+from core.program import command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ci.compare import Comparison
+
+
+@command(
+    help={
+        "output": "where the page is written; report.html in $KDF_HOME if it is not named",
+        "runs": "so many of the newest runs",
+    }
+)
+def html(_c: Any, output: str = "", runs: int = 60) -> None:
+    """All runs as one page that needs no network. Example: ./invoke report.html -o report.html"""
+    from ci import history, page
+    from core import store
+    from core.errors import UserError, printable
+
+    if runs < 1:
+        raise UserError("a page of no runs is none", "say --runs 60")
+    history.home().mkdir(parents=True, exist_ok=True)
+    found = history.load(history.home(), runs)
+    path = Path(output) if output else store.home() / "report.html"
+    page.write(found, path)
+    broken = [run for run in found.runs if run.problem]
+    print(f"{len(found.runs)} runs, {len(broken)} of them cannot be read; {found.left} older ones left out")
+    for run in broken:
+        print(printable(f"unreadable: {run.folder}: {run.problem}"), file=sys.stderr)
+    print(path.resolve())
+
+
+@command(help={"before": "a run, or a directory of runs", "after": "the same, later", "json": "print it as JSON"})
+def compare(_c: Any, before: str, after: str, json: bool = False) -> None:
+    """What changed between two runs, or two directories of runs. Example: ./invoke report.compare RUN-A RUN-B"""
+    from ci import compare as comparing
+    from ci import history, page
+    from core.errors import UnderTest
+
+    first, second = history.named(before), history.named(after)
+    kernels = page.measure_kernels((*first, *second))
+    found = comparing.compare(first, second, lambda run: kernels.sizes.get(page.kernel_of(run), {}))
+    if json:
+        print_json(found.as_json())
+    else:
+        _print(found)
+    if found.broke:
+        count = sum(one.broke for one in found.changes)
+        raise UnderTest(f"{count} of what was well is not any more", "read what is broken or never reported above")
+
+
+def _print(found: Comparison) -> None:
+    from core.errors import printable
+
+    for note in (*found.notes, *(f"unreadable: {one}" for one in found.unreadable)):
+        print(printable(note))
+    for name, keys in (("before", found.only_before), ("after", found.only_after)):
+        for key in keys:
+            print(printable(f"only {name}: {key}"))
+    if found.changes:
+        rows = [
+            {
+                "change": one.kind,
+                "before": "/".join(one.before),
+                "after": "/".join(one.after),
+                "test": one.name,
+                "why": " ".join(one.why.split()),
+                "cell": one.key,
+            }
+            for one in found.changes
+        ]
+        print_table(rows, ("change", "before", "after", "test", "cell", "why"))
+    told = [one for one in found.metrics if one.changed or (one.note and one.before != one.after)]
+    if told:
+        rows = [
+            {
+                "figure": one.name,
+                "unit": one.unit,
+                "before": _range(one.before),
+                "after": _range(one.after),
+                "grew": f"{one.percent:+.2f}%" if one.changed else "?",
+                "cell": one.key,
+                "note": one.note,
+            }
+            for one in told
+        ]
+        print_table(rows, ("figure", "unit", "before", "after", "grew", "cell", "note"))
+    print(f"{found.compared} cells compared, {len(found.changes)} changes")
+
+
+def _range(values: Sequence[float]) -> str:
+    """The lowest and highest value, or the only one."""
+    low, high = min(values), max(values)
+    return f"{low:g}" if low == high else f"{low:g}..{high:g}"
