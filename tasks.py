@@ -4,6 +4,8 @@ from invoke.collection import Collection
 
 from commands import (
     bench,
+    cell,
+    ci,
     dataflow,
     doctor,
     guest,
@@ -20,7 +22,9 @@ from commands import (
 )
 
 ns = Collection()
-for _module in (doctor, sources, toolchain, patches, kconfig, kernel, guest, dataflow, store, test, bench, report):
+for _module in (
+    doctor, sources, toolchain, patches, kconfig, kernel, guest, dataflow, store, test, bench, report, ci, cell,
+):  # fmt: skip
     ns.add_collection(Collection.from_module(_module), name=_module.__name__.rpartition(".")[2])
 ns.collections["kconfig"].add_task(kconfig_why.why)
 ns.collections["test"].add_task(test_run.run)

@@ -19,6 +19,7 @@ from core import store
 from core.errors import UnderTest
 
 FORMAT = 1
+FILE = "result.json"
 STATUSES = ("running", "passed", "failed", "lost")
 
 
@@ -74,6 +75,7 @@ class Result:
         facts: versions, keys, draws: what else a reader wants to know.
         suites: what the tests in the guest said.
         splats: what went wrong in the kernel.
+        copy: a second place for result.json, or None.
     """
 
     folder: Path
@@ -87,10 +89,12 @@ class Result:
     started: int = field(default_factory=lambda: int(time.time()))
     suites: Sequence[Suite] = ()
     splats: Sequence[Splat] = ()
+    copy: Path | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The value as published in docs/result.schema.json."""
         value = asdict(self)
+        del value["copy"]
         value["folder"] = str(self.folder)
         value["format"] = FORMAT
         return value
@@ -108,8 +112,10 @@ class Result:
         return "\n".join(lines)
 
     def save(self) -> Result:
-        """Replace result.json in the folder; returns the value itself."""
-        store.write_json(self.folder / "result.json", self.as_json())
+        """Replace result.json in the folder, and its copy; returns the value itself."""
+        value = self.as_json()
+        for place in filter(None, (self.folder / FILE, self.copy)):
+            store.write_json(place, value)
         return self
 
     def require(self) -> None:

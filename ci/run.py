@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ci import result
 from ci.result import Check, Result, finish
@@ -24,8 +25,9 @@ from guest.initramfs import Entry
 from guest.plan import Plan
 from guest.run import Capture, Outcome
 from guest.verdict import Verdict
+from kconfig import survival
 from kernel import build as kernels
-from kernel import samples
+from kernel import pool, samples
 from kernel.cell import Cell
 from toolchain import build as toolchains
 
@@ -105,18 +107,19 @@ def boot(
     with toolchains.open_session(toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
         proved = kvm.prove(kernel.path, cell.arch, session, folder) if not exact else None
         loaded = [path for path in samples_of(kernel) if f"/{initramfs.MODULES_PATH}/{path.name}" in todo.modules]
-        outcome = guests.boot(
-            kernel.path,
-            cell.arch,
-            todo,
-            session,
-            folder,
-            files,
-            modules=[*loaded, *modules],
-            program=program,
-            accelerator=proved.name if proved else "tcg",
-            exact=exact,
-        )
+        with pool.slot():
+            outcome = guests.boot(
+                kernel.path,
+                cell.arch,
+                todo,
+                session,
+                folder,
+                files,
+                modules=[*loaded, *modules],
+                program=program,
+                accelerator=proved.name if proved else "tcg",
+                exact=exact,
+            )
         made = outcome.judge()
         symbolizer = session.path(toolchain.product.path / "bin" / "llvm-symbolizer")
         found = frames.resolve(made.splats, kernel.path, session, symbolizer)
@@ -129,11 +132,24 @@ def samples_of(kernel: Product) -> list[Path]:
     return sorted((kernel.path / samples.MODULES).glob("*.ko"))
 
 
-def run(cell: Cell, where: str, *, seed: str = "", install: bool = True, guard: bool = True) -> Result:
+def run(
+    cell: Cell,
+    where: str,
+    *,
+    seed: str = "",
+    install: bool = True,
+    guard: bool = True,
+    facts: Mapping[str, Any] | None = None,
+    copy: Path | None = None,
+    control: bool = False,
+) -> Result:
     """Take a cell all the way: build, boot, the standard workloads, their checks.
 
     Args:
         seed: of an earlier run, to repeat its draws.
+        facts: what else the result is to tell.
+        copy: a second place for result.json.
+        control: of a kernel whose configuration has no dataflow, one to compare with, ask only that it boots.
 
     Returns:
         The result, whatever its status; `Result.require` turns it into an exit code.
@@ -141,7 +157,8 @@ def run(cell: Cell, where: str, *, seed: str = "", install: bool = True, guard: 
     Raises:
         KitError: it could not be carried through; result.json then holds the reason.
     """
-    result = Result(new_folder(f"{cell.profile}-{cell.base}-{cell.arch}"), asdict(cell), where).save()
+    folder = new_folder(f"{cell.profile}-{cell.base}-{cell.arch}")
+    result = Result(folder, asdict(cell), where, facts=facts or {}, copy=copy).save()
     stages: dict[str, float] = {}
     clock = time.monotonic()
 
@@ -162,6 +179,7 @@ def run(cell: Cell, where: str, *, seed: str = "", install: bool = True, guard: 
         result = replace(
             result,
             facts={
+                **result.facts,
                 "linux": booted.outcome.said.hello.get("release", ""),
                 "kernel": str(kernel.path),
                 "toolchain": cell.toolchain,
@@ -171,7 +189,12 @@ def run(cell: Cell, where: str, *, seed: str = "", install: bool = True, guard: 
             },
         )
         booted.verdict.require(booted.outcome.console)
-        checks = check(booted)
+        values = survival.values((kernel.path / "config").read_text())
+        if control and values.get("KCOV_DATAFLOW") != "y":
+            token = booted.outcome.said.token
+            checks = [Check("the guest said its token at the end", token == todo.token, todo.token, str(token))]
+        else:
+            checks = check(booted)
         stage("check")
         wrong = [c for c in checks if not c.ok]
         return finish(

@@ -8,6 +8,7 @@ for name, item in node.mapping("profiles").items():
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,7 @@ def load_yaml(path: Path) -> Node:
     return parse_yaml(text, path)
 
 
+@functools.lru_cache(maxsize=64)
 def parse_yaml(text: str, path: Path) -> Node:
     """Read YAML text; `path` is what errors name."""
     try:

@@ -102,6 +102,24 @@ def _started(
                     pipe.close()
 
 
+@contextlib.contextmanager
+def background(
+    argv: Sequence[str], *, log: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that goes on while the block does other things, with all that it says in a log; killed at its end.
+
+    Raises:
+        InfraError: it is not on this machine.
+    """
+    if _find(argv[0], env, cwd) is None:
+        raise _missing(argv)
+    with log.open("ab") as sink:
+        sink.write(f"$ {shown(argv, env, cwd)}\n".encode())
+        sink.flush()
+        with _started(argv, cwd, env, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT) as process:
+            yield process
+
+
 def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
     return {**os.environ, **(env or {})}
 

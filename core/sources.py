@@ -167,6 +167,7 @@ def fetch(name: str, sha256: str | None = None) -> Path:
         there = _present(candidates)
         if there is not None:
             return there
+        store.may_make(f"a download of {source.name}")
         failed: list[str] = []
         for origin in candidates:
             path = _from(source, origin, failed, by_user=origin.place in {o.place for o in source.unpinned})

@@ -7,6 +7,7 @@ place: what stands in the store is complete. Two runs that want the same product
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import errno
 import hashlib
 import json
@@ -26,6 +27,7 @@ import platformdirs
 from core.errors import InfraError, KitError, UserError
 
 METADATA = "metadata.json"
+_looking: contextvars.ContextVar[bool] = contextvars.ContextVar("looking", default=False)
 _WORK_PREFIX = ".making-"
 
 
@@ -156,6 +158,26 @@ def _read(kind: str, key: str) -> Product | None:
     return Product(kind, key, path, metadata)
 
 
+class Absent(Exception):  # noqa: N818  (no error: an answer)
+    """Something would have to be made, while we only look (`looking`)."""
+
+
+@contextlib.contextmanager
+def looking() -> Iterator[None]:
+    """A block in which nothing is made or fetched: what is not there raises `Absent`."""
+    before = _looking.set(True)
+    try:
+        yield
+    finally:
+        _looking.reset(before)
+
+
+def may_make(what: str) -> None:
+    """Raises Absent if we only look."""
+    if _looking.get():
+        raise Absent(what)
+
+
 def find(kind: str, inputs: Mapping[str, Any]) -> Product | None:
     """The product of some inputs, if it is there."""
     return _read(kind, key_of(inputs))
@@ -178,6 +200,7 @@ def make(
     key = key_of(inputs)
     if not renew and (there := _read(kind, key)):
         return there
+    may_make(f"{kind} {key[:12]}")
     with lock(f"{kind}-{key[:16]}"):
         if not renew and (there := _read(kind, key)):
             return there

@@ -69,6 +69,14 @@ def _choose(session: Session, arch: str) -> tuple[str, str]:
     )
 
 
+def identity() -> str:
+    """sha256 over the names and bytes of the agent's sources."""
+    text = hashlib.sha256()
+    for source in source_files():
+        text.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return text.hexdigest()
+
+
 def ensure(session: Session, arch: str, workdir: Path) -> Path:
     """The agent for an architecture, compiled now if the store does not have it.
 
@@ -84,11 +92,8 @@ def ensure(session: Session, arch: str, workdir: Path) -> Path:
     if arch not in _TARGETS:
         raise UserError(f"there is no agent for {arch}{nearest(arch, _TARGETS)}")
     sources = source_files()
-    text = hashlib.sha256()
-    for source in sources:
-        text.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     compiler, version = _choose(session, arch)
-    inputs = {"sources": text.hexdigest(), "arch": arch, "compiler": version, "flags": list(_FLAGS)}
+    inputs = {"sources": identity(), "arch": arch, "compiler": version, "flags": list(_FLAGS)}
 
     def work(tmp: Path) -> dict[str, str]:
         place = workdir / "agent-build"

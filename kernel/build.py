@@ -22,7 +22,7 @@ from core.runtime import Mount, Session
 from core.store import Product
 from kconfig import annotate, config, profile, reason, survival, symbols
 from kconfig.profile import Request
-from kernel import cache, instrument, rust, samples
+from kernel import cache, instrument, pool, rust, samples
 from kernel import guard as callbacks
 from kernel.cell import Cell
 from patches import apply
@@ -36,7 +36,7 @@ _MEMORY_EACH = 1 << 30
 _COMPILED = re.compile(r"^\s+(?:CC|AS|RUSTC|LD|AR|HOSTCC)\b.*\s(\S+)$")
 _FRAME = re.compile(r"stack frame size \((\d+)\) exceeds limit")
 FRAME_LIMITS = (1024, 2048, 4096)  # bytes: what kernels ask of CONFIG_FRAME_WARN
-_TREE, _BUILD, _CCACHE = "/kdf/tree", "/kdf/build", "/kdf/ccache"
+_TREE, _BUILD, _CCACHE, _POOL = "/kdf/tree", "/kdf/build", "/kdf/ccache", "/kdf/pool"
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,15 @@ def build_directory(inputs: Mapping[str, Any]) -> Path:
 
 
 def make_command(ready: Ready, session: Session, tree: Path, build_dir: Path, jobs: int) -> list[str]:
-    """The make command line of a cell, without a target: the same for configuration and compilation."""
+    """The make command line of a cell, without a target: the same for configuration and compilation.
+
+    Args:
+        jobs: how many at once; 0 if the environment says where to get slots.
+    """
     tools = session.path(ready.toolchain.product.path)
     command = [
         "make",
-        f"-j{jobs}",
+        *([f"-j{jobs}"] if jobs else []),
         "-C",
         session.path(tree),
         f"O={session.path(build_dir)}",
@@ -274,15 +278,21 @@ def workplace(
             Mount(ccache_dir, _CCACHE, writable=True),
             *more,
         ]
+        # A host's make may be older than 4.4, which is the first that takes slots from a pipe with a name.
+        shared = pool.current() if ready.toolchain.runtime == "docker" else None
+        if shared:
+            mounts.append(Mount(shared.folder, _POOL, writable=True))
         with toolchains.open_session(ready.toolchain, mounts) as session:
-            jobs = runtime.jobs(_MEMORY_EACH)
+            jobs = shared.slots if shared else runtime.jobs(_MEMORY_EACH)
             env = cache.environment(
                 session.path(ccache_dir),
                 session.path(build_dir / "ccache.log"),
                 str(store.home()) if session.name == "host" else "",
                 ready.toolchain.key,
             )
-            command = make_command(ready, session, linux, build_dir, jobs)
+            command = make_command(ready, session, linux, build_dir, 0 if shared else jobs)
+            if shared:
+                env["MAKEFLAGS"] = f"--jobserver-auth=fifo:{session.path(shared.pipe)}"
             yield Workplace(ready, session, linux, build_dir, command, env, jobs)
 
 
@@ -376,10 +386,11 @@ def compile_all(place: Workplace) -> Compiled:
             ):
                 errors.append(line)
 
-        before = place.session.cpu_seconds()
-        done = place.session.run(
-            [*place.command, image, "vmlinux"], env=place.env, log=log, on_line=listen, timeout=6 * 3600
-        )
+        with pool.slot():
+            before = place.session.cpu_seconds()
+            done = place.session.run(
+                [*place.command, image, "vmlinux"], env=place.env, log=log, on_line=listen, timeout=6 * 3600
+            )
         objects = progress.done
     process.require(done, "compiling the kernel", log, errors)
     return Compiled(done.seconds, frozenset(warnings), objects, place.session.cpu_seconds() - before)

@@ -1,0 +1,318 @@
+"""Schedule: the cells of a matrix on this machine, several at a time.
+
+What comes in is a plan; what goes out is what became of each cell, in `matrix.json` of the run's folder from the first
+moment. Each cell is a process of its own (`cell.run ID`) with its own log; they share one pool of job slots, and a
+budget of memory. One that fails stops no other. Nothing that was started outlives the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ci import cell as cells
+from ci import result
+from ci.matrix import MatrixCell
+from ci.plan import Planned
+from core import process, runtime, store
+from core.errors import InfraError, KitError, UnderTest
+from kernel import pool
+from kernel.pool import Pool
+
+FILE = "matrix.json"
+_ROOT = Path(__file__).parent.parent
+# How long cells may take to end after they were asked to: their containers go away meanwhile.
+_GRACE_SECONDS = 20.0
+_POLL_SECONDS = 0.2
+_TICK_SECONDS = 1.0
+# What is never given to cells: the engine, the desktop, the page cache of sources.
+_MEMORY_KEPT_MB = 1000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell.
+
+    Attributes:
+        status: `waiting`, `running`, `passed`, `failed`, `lost`, or `up to date` followed by what it was.
+        code: exit code of its process; None while there is none.
+        reason: why it is not passed, one line.
+        note: the last line of its log while it runs.
+        seconds: of wall time in this run.
+    """
+
+    cell: MatrixCell
+    status: str
+    code: int | None = None
+    reason: str = ""
+    note: str = ""
+    seconds: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        return self.status in ("passed", "up to date: passed")
+
+    @property
+    def left(self) -> bool:
+        """Whether it has not come to its end."""
+        return self.status in ("waiting", "running")
+
+    def as_row(self) -> dict[str, Any]:
+        """As JSON values, and as a row of a table."""
+        return {
+            "id": self.cell.id,
+            "required": self.cell.required,
+            "status": self.status,
+            "code": self.code,
+            "seconds": round(self.seconds, 1),
+            "reason": self.reason,
+            "result": str(cells.place(self.cell.id) / result.FILE),
+        }
+
+
+@dataclass(frozen=True)
+class MatrixRun:
+    """What became of a matrix.
+
+    Attributes:
+        idle: share of the processors' time that was idle while cells were left, 0 to 1; None if none were.
+        slots: job slots that the cells shared.
+    """
+
+    name: str
+    folder: Path
+    outcomes: tuple[Outcome, ...]
+    seconds: float = 0.0
+    idle: float | None = None
+    slots: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "matrix": self.name,
+            "folder": str(self.folder),
+            "seconds": round(self.seconds, 1),
+            "idle": None if self.idle is None else round(self.idle, 3),
+            "slots": self.slots,
+            "cells": [outcome.as_row() for outcome in self.outcomes],
+        }
+
+    def save(self) -> MatrixRun:
+        """Replace matrix.json; returns the value itself."""
+        store.write_json(self.folder / FILE, self.as_json())
+        return self
+
+    def require(self) -> None:
+        """Raise unless each required cell passed.
+
+        Raises:
+            UnderTest: one failed.
+            InfraError: none failed, and one was lost to the machine or never came to its end.
+        """
+        bad = [one for one in self.outcomes if one.cell.required and not one.good]
+        if not bad:
+            return
+        names = ", ".join(one.cell.id for one in bad)
+        failed = [one for one in bad if not one.left and one.code in (None, 1)]
+        kind: type[KitError] = UnderTest if failed else InfraError
+        hint = "read the logs beside it" if failed else "run the same command again: what was finished is kept"
+        raise kind(f"{len(bad)} of {len(self.outcomes)} cells did not pass: {names}", hint, self.folder / FILE)
+
+
+@dataclass
+class _Job:
+    """A cell that runs."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    started: float
+    close: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+
+def run(
+    name: str,
+    planned: Sequence[Planned],
+    where: str,
+    folder: Path,
+    *,
+    told: Callable[[MatrixRun], None] = lambda _run: None,
+) -> MatrixRun:
+    """Do the cells of a plan that are not up to date.
+
+    Args:
+        folder: of this run.
+        told: gets the state of all cells when one changes, and about once a second.
+
+    Returns:
+        What became of them; `MatrixRun.require` turns it into an exit code.
+
+    Raises:
+        InfraError: the machine failed.
+        KeyboardInterrupt: somebody stopped it; matrix.json says what is left.
+    """
+    slots = len(os.sched_getaffinity(0))
+    outcomes = {
+        one.cell.id: Outcome(one.cell, one.state.words if one.state.up_to_date else "waiting") for one in planned
+    }
+    found = MatrixRun(name, folder, tuple(outcomes.values()), slots=slots).save()
+    # The longest first: what is short fills the end.
+    waiting = sorted(
+        (one for one in planned if not one.state.up_to_date), key=lambda one: -(one.seconds or float("inf"))
+    )
+    began, before = time.monotonic(), _times()
+    tick = began
+
+    def state() -> MatrixRun:
+        idle = _idle(before, _times()) if work else None
+        return replace(found, outcomes=tuple(outcomes.values()), seconds=time.monotonic() - began, idle=idle)
+
+    running: dict[str, _Job] = {}
+    work = bool(waiting)
+    budget = runtime.available_memory() // (1 << 20) - _MEMORY_KEPT_MB
+    try:
+        with _pool(folder, slots) as shared:
+            while waiting or running:
+                changed = _reap(running, outcomes)
+                if not running and changed:
+                    pool.refill(shared)
+                while waiting and _fits(waiting[0].cell, running, outcomes, budget, slots, where):
+                    one = waiting.pop(0)
+                    running[one.cell.id] = _start(one.cell, where, folder, shared)
+                    outcomes[one.cell.id] = replace(outcomes[one.cell.id], status="running")
+                    changed = True
+                if changed or time.monotonic() >= tick:
+                    tick = time.monotonic() + _TICK_SECONDS
+                    _look(running, outcomes)
+                    told(state().save() if changed else state())
+                time.sleep(_POLL_SECONDS)
+    except BaseException:
+        _stop(running)
+        state().save()
+        raise
+    done = state().save()
+    told(done)
+    return done
+
+
+@contextlib.contextmanager
+def _pool(folder: Path, slots: int) -> Iterator[Pool]:
+    place = folder / "pool"
+    place.mkdir()
+    with pool.opened(place, slots) as shared:
+        yield shared
+
+
+def _fits(
+    one: MatrixCell, running: Mapping[str, _Job], outcomes: Mapping[str, Outcome], budget: int, slots: int, where: str
+) -> bool:
+    """Whether a cell may start beside those that run; alone it always may."""
+    if not running:
+        return True
+    taken = sum(outcomes[identity].cell.time.memory_mb for identity in running)
+    # A host's make may not know the pool: then each cell has all cores, and is alone.
+    return where == "docker" and len(running) < slots and taken + one.time.memory_mb <= budget
+
+
+def _start(one: MatrixCell, where: str, folder: Path, shared: Pool) -> _Job:
+    close = contextlib.ExitStack()
+    log = folder / f"{one.id}.log"
+    argv = [sys.executable, "-m", "core.program", "cell.run", one.id, "--runtime", where]
+    started = close.enter_context(process.background(argv, log=log, cwd=_ROOT, env=shared.variables()))
+    return _Job(started, log, time.monotonic(), close)
+
+
+def _reap(running: dict[str, _Job], outcomes: dict[str, Outcome]) -> bool:
+    """Take note of cells that ended, and end those whose time is over; whether there was one."""
+    changed = False
+    for identity, job in list(running.items()):
+        one = outcomes[identity]
+        spent = time.monotonic() - job.started
+        late = spent > one.cell.time.minutes * 60
+        if job.process.poll() is None and not late:
+            continue
+        if late:
+            _ask_to_end([job])
+        job.close.close()
+        del running[identity]
+        code = job.process.returncode
+        outcomes[identity] = _ended(one, code, spent, job.log, late=late)
+        changed = True
+    return changed
+
+
+def _ended(one: Outcome, code: int, spent: float, log: Path, *, late: bool) -> Outcome:
+    """What became of a cell, by its exit code and its result; both must agree that it passed."""
+    told = _result(one.cell.id)
+    status = {0: "passed", 1: "failed"}.get(code, "lost")
+    reasons = told.get("reasons") or [last_line(log)]
+    reason = "" if code == 0 else str(reasons[0]).splitlines()[0] if reasons else ""
+    if late:
+        status, reason = "lost", f"given up after {one.cell.time.minutes} minutes"
+    elif code == 0 and told.get("status") != "passed":
+        status, reason = "lost", f"it ended with 0, and its result says {told.get('status', 'nothing')}"
+    return replace(one, status=status, code=code, reason=reason, note="", seconds=spent)
+
+
+def _result(identity: str) -> Mapping[str, Any]:
+    try:
+        told = json.loads((cells.place(identity) / result.FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _look(running: Mapping[str, _Job], outcomes: dict[str, Outcome]) -> None:
+    """Read how far the running cells are."""
+    for identity, job in running.items():
+        spent = time.monotonic() - job.started
+        outcomes[identity] = replace(outcomes[identity], note=last_line(job.log), seconds=spent)
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something; empty without one."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 2000))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _ask_to_end(jobs: Sequence[_Job]) -> None:
+    """Ask cells to end, as Ctrl-C does, and wait for it."""
+    for job in jobs:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(job.process.pid, signal.SIGINT)
+    until = time.monotonic() + _GRACE_SECONDS
+    for job in jobs:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            job.process.wait(max(0.0, until - time.monotonic()))
+
+
+def _stop(running: dict[str, _Job]) -> None:
+    """End all that runs."""
+    _ask_to_end(list(running.values()))
+    for job in running.values():
+        job.close.close()
+
+
+def _times() -> tuple[int, int]:
+    """Ticks that all processors were idle, and all their ticks (proc(5), /proc/stat)."""
+    fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return fields[3], sum(fields)
+
+
+def _idle(before: tuple[int, int], after: tuple[int, int]) -> float | None:
+    """Share of idle time between two moments; waiting for the disk is not idle."""
+    spent = after[1] - before[1]
+    return (after[0] - before[0]) / spent if spent else None

@@ -1,0 +1,41 @@
+"""invoke cell.*: one cell of the matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from commands.common import CELL_HELP, RUNTIME_HELP, print_json
+from core.program import command
+
+
+@command(
+    positional=["id"],
+    help={
+        "id": "a cell of ci/matrix.yaml, as ci.plan names it",
+        "runtime": RUNTIME_HELP,
+        "again": "do it even if its result is up to date",
+        "no_install": CELL_HELP["no_install"],
+        "json": CELL_HELP["json"],
+    },
+)
+def run(
+    _c: Any,
+    id: str,  # noqa: A002  (the word of the option)
+    runtime: str = "auto",
+    again: bool = False,
+    no_install: bool = False,
+    json: bool = False,
+) -> None:
+    """Build, boot and check a cell, if that is not done. Example: ./invoke cell.run CELL"""
+    from ci import cell as cells
+    from ci import matrix, result
+    from core.runtime import choose
+
+    found = cells.do(matrix.find_cell(id), choose(runtime), again=again, install=not no_install)
+    if json:
+        print_json(found)
+    else:
+        held = sum(check["ok"] for check in found["checks"])
+        print(f"{id}: {found['status']}, {held} of {len(found['checks'])} checks hold")
+        print(cells.place(id) / result.FILE)
+    cells.require(found)

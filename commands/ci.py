@@ -1,0 +1,107 @@
+"""invoke ci.*: what a matrix would do, and doing it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from commands.common import CELL_HELP, RUNTIME_HELP, print_json, print_table
+from core.program import command
+
+if TYPE_CHECKING:
+    from ci.schedule import MatrixRun, Outcome
+
+_HELP = {
+    "matrix": "a matrix of ci/matrix.yaml",
+    "runtime": RUNTIME_HELP,
+    "json": CELL_HELP["json"],
+    "since": "a revision of this repository: only cells whose inputs it does not share",
+}
+_COLUMNS = ("id", "required", "time", "state", "seconds", "command")
+
+
+@command(help={name: _HELP[name] for name in ("matrix", "runtime", "json")})
+def plan(_c: Any, matrix: str = "tiny", runtime: str = "auto", json: bool = False) -> None:
+    """Show the cells of a matrix, what they cost, and what is there already. Example: ./invoke ci.plan --matrix tiny"""
+    from ci import matrix as matrices
+    from ci import plan as plans
+    from core.runtime import choose
+
+    rows = [one.as_row() for one in plans.plan(matrices.find(matrix), choose(runtime))]
+    if json:
+        print_json({"matrix": matrix, "cells": rows})
+        return
+    print_table([{**row, "seconds": "?" if row["seconds"] is None else row["seconds"]} for row in rows], _COLUMNS)
+    known = [row["seconds"] for row in rows if row["seconds"] is not None]
+    more = f", and {len(rows) - len(known)} that were never done here" if len(known) < len(rows) else ""
+    print(f"{len(rows)} cells, about {sum(known):.0f} s one after the other{more}")
+
+
+@command(help=_HELP)
+def run(_c: Any, matrix: str = "tiny", runtime: str = "auto", since: str = "", json: bool = False) -> None:
+    """Do the cells of a matrix that are not up to date. Example: ./invoke ci.run --matrix tiny"""
+    from ci import matrix as matrices
+    from ci import plan as plans
+    from ci import run as runs
+    from ci import schedule
+    from ci import since as earlier
+    from core.runtime import choose
+
+    where = choose(runtime)
+    planned = plans.plan(matrices.find(matrix), where)
+    if since:
+        planned, same = earlier.changed(planned, matrix, since, where)
+        for one in same:
+            print(f"{one.cell.id}: the same as in {since}", file=sys.stderr)
+    folder = runs.new_folder(f"matrix-{matrix}")
+    found = _watched(lambda told: schedule.run(matrix, planned, where, folder, told=told), json=json)
+    if json:
+        print_json(found.as_json())
+    else:
+        print_table([_row(one) for one in found.outcomes], ("id", "required", "status", "seconds", "reason"))
+        idle = "" if found.idle is None else f", processors idle {100 * found.idle:.0f}% of it"
+        print(f"{found.seconds:.0f} s{idle}, {found.slots} job slots")
+        print(found.folder / schedule.FILE)
+    found.require()
+
+
+def _row(one: Outcome) -> dict[str, Any]:
+    return {**one.as_row(), "required": "yes" if one.cell.required else "no"}
+
+
+def _watched(work: Callable[[Callable[[MatrixRun], None]], MatrixRun], *, json: bool) -> MatrixRun:
+    """Do the work and show how far it is: a table that is redrawn on a terminal, else a line for each change.
+
+    Args:
+        work: gets what to call with the state.
+    """
+    from core.progress import on_terminal
+
+    said: dict[str, str] = {}
+
+    def line(state: MatrixRun) -> None:
+        for one in state.outcomes:
+            if said.get(one.cell.id) != one.status:
+                said[one.cell.id] = one.status
+                why = f": {one.reason}" if one.reason else ""
+                print(f"{one.cell.id}: {one.status}{why}", file=sys.stderr if json else sys.stdout, flush=True)
+
+    if not on_terminal():
+        return work(line)
+    from rich.live import Live
+
+    with Live(refresh_per_second=4, transient=True) as live:
+        return work(lambda state: live.update(_table(state)))
+
+
+def _table(state: MatrixRun) -> Any:
+    """The state for a terminal."""
+    from rich.table import Table
+
+    from core.errors import printable
+
+    table = Table("cell", "status", "seconds", "what it says", title=f"matrix {state.name}")
+    for one in state.outcomes:
+        table.add_row(one.cell.id, one.status, f"{one.seconds:.0f}", printable(one.reason or one.note)[:80])
+    return table
