@@ -12,14 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ci.history import Run
+from ci.history import WHOLE, Run
 from guest.ktap import FAILED, LOST, PASSED, SKIPPED, TODO
 
 FIXED, BROKEN, FLAKY = "fixed", "broken", "flaky"
 NEWLY_SKIPPED, NEVER_REPORTED = "newly skipped", "never reported"
 ABSENT = "absent"
-# The outcome of a run as a whole, beside its tests.
-WHOLE = "(the run)"
 # So many runs on each side before a spread of times says anything.
 _ENOUGH = 3
 # The order of a table: what needs a person first.
@@ -148,15 +146,8 @@ def _grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return found
 
 
-def _whole(run: Run) -> str:
-    """A run's own status in the words of tests: one that was killed or cannot be read never reported."""
-    return {PASSED: PASSED, FAILED: FAILED}.get(run.status, LOST)
-
-
 def _changes(key: str, before: Sequence[Run], after: Sequence[Run]) -> list[Change]:
-    sides = [
-        [{WHOLE: (_whole(run), "; ".join(run.reasons)), **run.outcomes()} for run in runs] for runs in (before, after)
-    ]
+    sides = [[{WHOLE: run.whole(), **run.outcomes()} for run in runs] for runs in (before, after)]
     names = dict.fromkeys(name for side in sides for outcomes in side for name in outcomes)
     changes = []
     for name in names:

@@ -27,6 +27,8 @@ from guest.ktap import Test
 RESULT, CONSOLE = "result.json", "console.log"
 # The status of a run whose result.json cannot be read; all others are ci.result.STATUSES.
 UNREADABLE = "unreadable"
+# The name of a run among its checks or tests, where it stands beside them.
+WHOLE = "(the run)"
 # What is read of one file at most, bytes: a guest that prints without end must not fill the memory.
 _MOST = 64 << 20
 # Directories of runs may hold directories of runs: a matrix has its cells there.
@@ -86,7 +88,7 @@ class Run:
         return bool(self.result and self.result.suites) or self.label.startswith("test-")
 
     def outcomes(self) -> dict[str, tuple[str, str]]:
-        """Check or test -> its status (guest.ktap.STATUSES) and reason. A suite that did not build is failed."""
+        """Check or test -> its status (guest.ktap.STATUSES) and reason. A suite that did not build never reported."""
         found: dict[str, tuple[str, str]] = {}
         if self.result is None:
             return found
@@ -97,10 +99,16 @@ class Run:
             _put(found, check.name, ktap.PASSED if check.ok else ktap.FAILED, why)
         for suite in suites:
             if not suite.built:
-                _put(found, suite.name, ktap.FAILED, f"did not build: {suite.reason}")
+                _put(found, suite.name, ktap.LOST, f"did not build: {suite.reason}")
             for name, test in suite.leaves():
                 _put(found, name, test.status, test.reason)
         return found
+
+    def whole(self) -> tuple[str, str]:
+        """The run itself as if it were a test: one that was killed or cannot be read never reported."""
+        status = self.status if self.status in (ktap.PASSED, ktap.FAILED) else ktap.LOST
+        reason = "; ".join(self.reasons) or ("it still runs, or was killed" if self.status == "running" else "")
+        return status, reason
 
     def console(self) -> bytes:
         """What the guest printed; empty if there is no console, 64 MB of it at most."""

@@ -7,9 +7,10 @@ XML or markdown would take for its own is escaped.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from xml.etree import ElementTree
 
+from ci.history import WHOLE, Run
 from ci.result import Result
 from ci.suites import Suite
 from guest.ktap import FAILED, LOST, SKIPPED, TODO, Test
@@ -50,8 +51,7 @@ def junit(result: Result) -> str:
             _case(element, suite, name, test)
     for key, value in totals.items():
         root.set(key, str(value))
-    ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    return _document(root)
 
 
 def junit_counts(suite: Suite) -> dict[str, int]:
@@ -70,14 +70,52 @@ def _case(element: ElementTree.Element, suite: Suite, name: str, test: Test) -> 
     case = ElementTree.SubElement(
         element, "testcase", {"classname": _xml(suite.name), "name": _xml(name.removeprefix(f"{suite.name}/"))}
     )
-    said = _xml("\n".join(test.diagnostics))
-    if test.status == FAILED:
-        ElementTree.SubElement(case, "failure", {"message": _xml(test.reason or "failed")}).text = said
-    elif test.status == LOST:
-        ElementTree.SubElement(case, "error", {"type": "lost", "message": _xml(test.reason)}).text = said
-    elif test.status in (SKIPPED, TODO):
-        why = test.reason if test.status == SKIPPED else f"todo: {test.reason}"
+    _end(case, test.status, test.reason, "\n".join(test.diagnostics))
+
+
+def _end(case: ElementTree.Element, status: str, reason: str, said: str) -> None:
+    """How a test case ended; nothing is there of one that passed."""
+    if status == FAILED:
+        ElementTree.SubElement(case, "failure", {"message": _xml(reason or "failed")}).text = _xml(said)
+    elif status == LOST:
+        ElementTree.SubElement(case, "error", {"type": "lost", "message": _xml(reason)}).text = _xml(said)
+    elif status in (SKIPPED, TODO):
+        why = reason if status == SKIPPED else f"todo: {reason}"
         ElementTree.SubElement(case, "skipped", {"message": _xml(why)})
+
+
+def junit_of(runs: Sequence[Run]) -> str:
+    """Many runs as JUnit's XML, one suite for each: its checks or tests, and the run itself.
+
+    A run that ended before its first check, or whose result cannot be read, is an error: it is never left out.
+    """
+    root = ElementTree.Element("testsuites")
+    totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+    for run in runs:
+        label = f"{run.key()} ({run.name})"
+        element = ElementTree.SubElement(root, "testsuite", {"name": _xml(label)})
+        outcomes = {WHOLE: run.whole(), **run.outcomes()}
+        for name, (status, reason) in outcomes.items():
+            case = ElementTree.SubElement(element, "testcase", {"classname": _xml(run.key()), "name": _xml(name)})
+            _end(case, status, reason, "")
+        given = [status for status, _ in outcomes.values()]
+        counted = {
+            "tests": len(given),
+            "failures": given.count(FAILED),
+            "errors": given.count(LOST),
+            "skipped": given.count(SKIPPED) + given.count(TODO),
+        }
+        for key, value in counted.items():
+            element.set(key, str(value))
+            totals[key] += value
+    for key, value in totals.items():
+        root.set(key, str(value))
+    return _document(root)
+
+
+def _document(root: ElementTree.Element) -> str:
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def _xml(text: str) -> str:

@@ -59,6 +59,17 @@ def compare(_c: Any, before: str, after: str, json: bool = False) -> None:
         raise UnderTest(f"{count} of what was well is not any more", "read what is broken or never reported above")
 
 
+@command(help={"runs": "a run, or a directory of runs", "output": "the file that is written"})
+def junit(_c: Any, runs: str, output: str = "junit.xml") -> None:
+    """Runs of any kind as JUnit's XML for a CI system. Example: ./invoke report.junit RUN -o junit.xml"""
+    from ci import history, render
+    from core import store
+
+    found = history.named(runs)
+    store.write_text(Path(output), render.junit_of(found))
+    print(f"{len(found)} runs in {Path(output).resolve()}")
+
+
 def _print(found: Comparison) -> None:
     from core.errors import printable
 
@@ -100,5 +111,5 @@ def _print(found: Comparison) -> None:
 
 def _range(values: Sequence[float]) -> str:
     """The lowest and highest value, or the only one."""
-    low, high = min(values), max(values)
-    return f"{low:g}" if low == high else f"{low:g}..{high:g}"
+    low, high = (f"{one:,.0f}" if one >= 1000 else f"{one:.2f}" for one in (min(values), max(values)))
+    return low if low == high else f"{low}..{high}"

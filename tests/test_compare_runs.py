@@ -9,8 +9,8 @@ import pytest
 from invoke.exceptions import Exit
 
 from ci import compare as comparing
-from ci.compare import BROKEN, FIXED, FLAKY, NEVER_REPORTED, NEWLY_SKIPPED, WHOLE, compare
-from ci.history import Run, read
+from ci.compare import BROKEN, FIXED, FLAKY, NEVER_REPORTED, NEWLY_SKIPPED, compare
+from ci.history import WHOLE, Run, read
 from commands import report
 from tests import runs
 
