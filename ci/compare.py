@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ci.history import WHOLE, Run
+from ci.history import UNREADABLE, WHOLE, Run
 from guest.ktap import FAILED, LOST, PASSED, SKIPPED, TODO
 
 FIXED, BROKEN, FLAKY = "fixed", "broken", "flaky"
@@ -111,7 +111,11 @@ def compare(
     Args:
         sizes: bytes of a run's kernel by name; empty if they are not known.
     """
-    first, second = _grouped(before), _grouped(after)
+    labels: dict[str, set[str]] = {}
+    for run in (*before, *after):
+        if run.result is not None:
+            labels.setdefault(run.label, set()).add(run.key())
+    first, second = _grouped(before, labels), _grouped(after, labels)
     notes = []
     if len(before) == len(after) == 1 and set(first) != set(second):
         ((key, runs),), ((other, others),) = first.items(), second.items()
@@ -126,18 +130,18 @@ def compare(
         metrics,
         [key for key in first if key not in second],
         [key for key in second if key not in first],
-        [f"{run.folder}: {run.problem}" for run in (*before, *after) if run.problem],
+        [f"{run.folder}: {run.problem}" for run in (*before, *after) if run.status == UNREADABLE],
         notes,
         len(common),
     )
 
 
-def _grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs by what they are runs of. One that cannot be read joins the runs of its folder's label, if there are any."""
-    labels: dict[str, set[str]] = {}
-    for run in runs:
-        if run.result is not None:
-            labels.setdefault(run.label, set()).add(run.key())
+def _grouped(runs: Sequence[Run], labels: Mapping[str, set[str]]) -> dict[str, list[Run]]:
+    """Runs by what they are runs of. One that cannot be read joins the runs of its folder's label, if there are any.
+
+    Args:
+        labels: what the runs of a label are runs of, on either side.
+    """
     found: dict[str, list[Run]] = {}
     for run in runs:
         known = labels.get(run.label, set())

@@ -24,7 +24,7 @@ from core.errors import UnderTest, UserError, nearest
 from guest import ktap
 from guest.ktap import Test
 
-RESULT, CONSOLE = "result.json", "console.log"
+RESULT, CONSOLE, MATRIX = "result.json", "console.log", "matrix.json"
 # The status of a run whose result.json cannot be read; all others are ci.result.STATUSES.
 UNREADABLE = "unreadable"
 # The name of a run among its checks or tests, where it stands beside them.
@@ -34,6 +34,8 @@ _MOST = 64 << 20
 # Directories of runs may hold directories of runs: a matrix has its cells there.
 _DEEPEST = 3
 _TEST_LEVELS = 32
+# ci.matrix makes such names; a path is none.
+_IDENTITY = re.compile(r"[\w+~@,=-][\w.+~@,=-]*")
 _STAMP = re.compile(r"\d{8}-\d{6}-")
 
 
@@ -44,8 +46,8 @@ class Run:
     Attributes:
         folder: where it lies now, whatever its result.json says.
         status: one of ci.result.STATUSES, or UNREADABLE.
-        problem: what is wrong with its result.json; empty if nothing is.
-        result: what result.json says; None if that cannot be read.
+        problem: what is wrong with its result.json, or what a matrix says of a cell without one; else empty.
+        result: what result.json says; None if there is none, or it cannot be read.
     """
 
     folder: Path
@@ -179,17 +181,19 @@ def load(root: Path, most: int | None = None) -> History:
 
 
 def named(words: str) -> list[Run]:
-    """A run, or all runs of a directory.
+    """A run, the cells of a matrix's run, or all runs of a directory.
 
     Args:
         words: the name of a run, or the path of one or of a directory of runs.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the list of a matrix's cells cannot be read.
     """
     for folder in (Path(words), home() / words):
         if os.path.lexists(folder / RESULT):
             return [read(folder)]
+        if os.path.lexists(folder / MATRIX):
+            return of_matrix(folder)
         if folder.is_dir():
             runs = load(folder).runs
             if not runs:
@@ -197,6 +201,32 @@ def named(words: str) -> list[Run]:
             return list(runs)
     known = sorted(path.name for path in home().iterdir()) if home().is_dir() else []
     raise UserError(f"there is no run and no directory {words}{nearest(words, known)}")
+
+
+def of_matrix(folder: Path) -> list[Run]:
+    """The cells of one run of a matrix, with their results as long as no later run replaced them.
+
+    Raises:
+        UserError: its list of cells cannot be read.
+    """
+    path = folder / MATRIX
+    try:
+        cells = Node(json.loads(_bytes(path).decode("utf-8")), path).elements("cells", required=True)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: {error}") from None
+    return [_of_cell(one) for one in cells]
+
+
+def _of_cell(node: Node) -> Run:
+    """A cell that came to no result of its own, or whose result is another one by now, is told by what the run says."""
+    identity, told = node.string("id"), node.string("status").removeprefix("up to date: ")
+    if not _IDENTITY.fullmatch(identity):
+        raise node.get("id").error(f"{identity!r} is no cell")
+    found = read(store.home() / "cells" / identity)
+    if found.result is not None and found.status == told:
+        return found
+    status = told if told in STATUSES else "lost"
+    return Run(found.folder, status, node.string("reason") or f"it is {told}, and its result says {found.status}")
 
 
 def _folders(root: Path, depth: int) -> Iterator[tuple[Path, bool]]:

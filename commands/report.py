@@ -40,7 +40,13 @@ def html(_c: Any, output: str = "", runs: int = 60) -> None:
     print(path.resolve())
 
 
-@command(help={"before": "a run, or a directory of runs", "after": "the same, later", "json": "print it as JSON"})
+@command(
+    help={
+        "before": "a run, a run of a matrix, or a directory of runs",
+        "after": "the same, later",
+        "json": "print it as JSON",
+    }
+)
 def compare(_c: Any, before: str, after: str, json: bool = False) -> None:
     """What changed between two runs, or two directories of runs. Example: ./invoke report.compare RUN-A RUN-B"""
     from ci import compare as comparing
@@ -59,7 +65,7 @@ def compare(_c: Any, before: str, after: str, json: bool = False) -> None:
         raise UnderTest(f"{count} of what was well is not any more", "read what is broken or never reported above")
 
 
-@command(help={"runs": "a run, or a directory of runs", "output": "the file that is written"})
+@command(help={"runs": "a run, a run of a matrix, or a directory of runs", "output": "the file that is written"})
 def junit(_c: Any, runs: str, output: str = "junit.xml") -> None:
     """Runs of any kind as JUnit's XML for a CI system. Example: ./invoke report.junit RUN -o junit.xml"""
     from ci import history, render

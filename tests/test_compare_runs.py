@@ -160,3 +160,13 @@ def test_the_command_ends_with_1_only_when_something_broke(
 
 def test_no_kind_is_without_its_place_in_the_table() -> None:
     assert set(comparing.ORDER) == {FIXED, BROKEN, FLAKY, NEWLY_SKIPPED, NEVER_REPORTED}
+
+
+def test_a_cell_of_a_matrix_without_a_result_is_compared_with_the_one_that_has_it(tmp_path: Path) -> None:
+    good = read(runs.save(tmp_path / "cell", checks={"a": True}).folder)
+    late = Run(tmp_path / "cell", "lost", "given up after 9 minutes")
+    found = compare([good, good], [late, late])
+    assert found.compared == 1
+    assert {one.name: one.kind for one in found.changes} == {WHOLE: NEVER_REPORTED, "a": NEVER_REPORTED}
+    assert found.broke
+    assert found.unreadable == []

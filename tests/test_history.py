@@ -154,3 +154,36 @@ def test_any_value_at_any_place_is_read_or_told(tmp_path_factory: pytest.TempPat
     assert (run.result is None) == bool(run.problem)
     run.key()
     run.outcomes()
+
+
+def matrix(folder: Path, *cells: tuple[str, str, str]) -> None:
+    folder.mkdir(parents=True)
+    rows = [{"id": name, "status": status, "reason": reason} for name, status, reason in cells]
+    (folder / "matrix.json").write_text(json.dumps({"matrix": "tiny", "cells": rows}))
+
+
+def test_a_matrix_is_its_cells(tmp_path: Path) -> None:
+    cells = history.store.home() / "cells"
+    for name, status in (("good", "passed"), ("kept", "failed"), ("replaced", "passed")):
+        runs.save(cells / name, status=status, checks={"a": status == "passed"})
+    matrix(
+        tmp_path / "20261123-100000-matrix-tiny",
+        ("good", "passed", ""),
+        ("kept", "up to date: failed", "a"),
+        ("replaced", "failed", "it did not boot"),
+        ("late", "lost", "given up after 9 minutes"),
+        ("next", "waiting", ""),
+    )
+    found = history.named(str(tmp_path / "20261123-100000-matrix-tiny"))
+    assert [run.status for run in found] == ["passed", "failed", "failed", "lost", "lost"]
+    assert [bool(run.result) for run in found] == [True, True, False, False, False]
+    assert found[2].reasons == ("it did not boot",)
+    assert found[3].reasons == ("given up after 9 minutes",)
+    assert "waiting" in found[4].reasons[0]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"cells": {}}', '{"cells": [{"id": "../../etc", "status": "passed"}]}'])
+def test_a_matrix_that_cannot_be_read_is_a_users_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "matrix.json").write_text(text)
+    with pytest.raises(UserError, match=r"matrix\.json"):
+        history.named(str(tmp_path))
