@@ -21,6 +21,7 @@ def build(_c: Any, asked: Asked) -> None:
     cache = facts["ccache"]
     total = cache["hits"] + cache["misses"]
     rate = f"{100 * cache['hits'] / total:.0f}% of {total} compilations" if total else "nothing compiled"
+    rate += f" ({cache['remote']} out of what machines share)" if cache.get("remote") else ""
     print(
         f"Linux {facts['release']}: image {human_size(facts['files']['image']['size'])}, "
         f"make {facts['make_seconds']} s with {facts['jobs']} jobs, ccache hits {rate}, {facts['warnings']} warnings"

@@ -1,4 +1,4 @@
-"""invoke store.*: what is in the store, and making room."""
+"""invoke store.*: what is in the store, and making room; and a store that many machines share."""
 
 from __future__ import annotations
 
@@ -55,3 +55,69 @@ def check(_c: Any) -> None:
     if damaged:
         raise InfraError(f"{len(damaged)} products are damaged", "remove them; they are made again when needed")
     print(f"{len(store.products())} products, none damaged")
+
+
+_KINDS_HELP = "a kind of products (store.list); may be given several times"
+
+
+@command(
+    positional=["target"],
+    iterable=["key", "kind"],
+    help={
+        "target": "a directory, or the http(s) address of a server that takes PUT",
+        "key": "only products whose key begins so; may be given several times",
+        "kind": _KINDS_HELP + "; kernel and toolchain if none is named",
+    },
+)
+def push(_c: Any, target: str, key: list[str], kind: list[str]) -> None:
+    """Bring products to a shared store. Example: ./invoke store.push /srv/kdf --kind kernel"""
+    from core import store
+    from core.errors import UserError
+    from toolchain import share
+
+    kinds = kind or ["kernel", "toolchain"]
+    chosen = [one for name in kinds for one in store.products(name)]
+    for start in key:
+        if not any(one.key.startswith(start) for one in chosen):
+            raise UserError(f"no product of kind {' or '.join(kinds)} has a key that begins with {start}")
+    if key:
+        chosen = [one for one in chosen if one.key.startswith(tuple(key))]
+    new = 0
+    for one in chosen:
+        fresh = share.push(one, target)
+        new += fresh
+        print(f"{one.kind} {share.name_of(one)} {'pushed' if fresh else 'is there'}", flush=True)
+    print(f"{len(chosen)} products, {new} of them new there")
+
+
+@command(
+    positional=["source"],
+    iterable=["key", "kind"],
+    help={
+        "source": "a directory, or the http(s) address of a server",
+        "key": "keys as store.push printed them; of a directory their first digits will do, and none means all",
+        "kind": _KINDS_HELP + "; all if none is named",
+    },
+)
+def pull(_c: Any, source: str, key: list[str], kind: list[str]) -> None:
+    """Take products out of a shared store. Example: ./invoke store.pull /srv/kdf --kind kernel"""
+    from core import depot
+    from core.errors import UserError
+    from toolchain import share
+
+    whole = key
+    if not key or not all(depot.is_key(one) for one in key):
+        there = depot.names(source)
+        for start in key:
+            if not any(one.startswith(start) for one in there):
+                raise UserError(f"{source} has nothing whose key begins with {start}")
+        whole = [one for one in there if one.startswith(tuple(key) or "")]
+    taken = 0
+    for one in whole:
+        found = share.pull(source, one, kind)
+        if found is None and key:
+            raise UserError(f"the shared store has no {' or '.join(kind) or 'product'} {one}")
+        if found is not None:
+            taken += 1
+            print(f"{found.kind} {found.key} {found.path}", flush=True)
+    print(f"{taken} products taken")

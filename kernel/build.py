@@ -266,6 +266,7 @@ def workplace(
     build_dir = build_dir or build_directory(ready.inputs)
     ccache_dir = store.home() / "ccache"
     linux = linux or ready.tree.path / "linux"
+    remote, remote_dir = cache.shared(ready.toolchain.runtime)
     # The last part alone would not do: a directory in which many kernels are built has it in a directory of its own.
     with store.lock("-".join(build_dir.parts[-2:])), store.disk_errors(build_dir):
         for folder in (build_dir, ccache_dir):
@@ -276,6 +277,7 @@ def workplace(
             Mount(linux, _TREE),
             Mount(build_dir, _BUILD, writable=True),
             Mount(ccache_dir, _CCACHE, writable=True),
+            *([Mount(remote_dir, cache.INSIDE, writable=True)] if remote_dir else []),
             *more,
         ]
         # A host's make may be older than 4.4, which is the first that takes slots from a pipe with a name.
@@ -289,6 +291,7 @@ def workplace(
                 session.path(build_dir / "ccache.log"),
                 str(store.home()) if session.name == "host" else "",
                 ready.toolchain.key,
+                remote,
             )
             command = make_command(ready, session, linux, build_dir, 0 if shared else jobs)
             if shared:

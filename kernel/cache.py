@@ -6,11 +6,21 @@ behind it.
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.errors import UserError
+from core.origins import without_user
+
+# Where machines share results besides their own cache: a directory, or on a host without containers an address that
+# ccache knows (http://..., redis://...). Containers have no network on purpose, so theirs is a directory.
+VARIABLE = "KDF_CCACHE_REMOTE"
+INSIDE = "/kdf/ccache-shared"
 _HITS = {"direct_cache_hit", "preprocessed_cache_hit"}
 _MISSES = {"cache_miss"}
+_REMOTE = {"remote_storage_hit", "secondary_storage_hit"}  # since ccache 4.7, and before
 
 
 @dataclass(frozen=True)
@@ -20,10 +30,12 @@ class CacheUse:
     Attributes:
         hits: results taken from it.
         misses: results compiled and put into it.
+        remote: how many of the hits came out of what machines share.
     """
 
     hits: int
     misses: int
+    remote: int = 0
 
     @property
     def rate(self) -> float | None:
@@ -32,7 +44,41 @@ class CacheUse:
         return self.hits / total if total else None
 
 
-def environment(folder: str, statistics: str, base: str, identity: str) -> dict[str, str]:
+def shared(where: str) -> tuple[str, Path | None]:
+    """What machines share besides their own cache, by `$KDF_CCACHE_REMOTE`.
+
+    Args:
+        where: the runtime, `docker` or `host`.
+
+    Returns:
+        What `environment` is told of it, empty without one; and the directory that a container must see, or None.
+
+    Raises:
+        UserError: it is none that this runtime reaches.
+    """
+    named = os.environ.get(VARIABLE, "")
+    if not named:
+        return "", None
+    if re.match(r"(https?|redis(\+unix)?)://", named):
+        if where == "docker":
+            raise UserError(
+                f"{VARIABLE} names a server, and containers that compile have no network",
+                "name a directory that the machines share, or say --runtime host",
+            )
+        if "@" in named:
+            raise UserError(f"{VARIABLE} holds a name or a password, and logs show it", "let the server ask for none")
+        return named, None
+    folder = Path(named.removeprefix("file:"))
+    # A space or a bar would end the address (ccache manual, "remote_storage").
+    if not folder.is_absolute() or not folder.is_dir() or re.search(r"[\s|]", named):
+        raise UserError(
+            f"{VARIABLE}={without_user(named)} is no directory by its whole path, without spaces",
+            "make it, or name another",
+        )
+    return f"file:{INSIDE if where == 'docker' else folder}", folder
+
+
+def environment(folder: str, statistics: str, base: str, identity: str, remote: str = "") -> dict[str, str]:
     """The variables that ccache reads (ccache manual, "Configuration options").
 
     Args:
@@ -40,6 +86,7 @@ def environment(folder: str, statistics: str, base: str, identity: str) -> dict[
         statistics: file that gets a line for each result.
         base: directory below which absolute paths do not count, or empty.
         identity: the toolchain's key.
+        remote: what machines share, as `shared` said it.
     """
     found = {
         "CCACHE_DIR": folder,
@@ -51,6 +98,9 @@ def environment(folder: str, statistics: str, base: str, identity: str) -> dict[
     }
     if base:
         found["CCACHE_BASEDIR"] = base
+    if remote:
+        # A machine whose own cache is warm fills what machines share, too.
+        found |= {"CCACHE_REMOTE_STORAGE": remote, "CCACHE_RESHARE": "1"}
     return found
 
 
@@ -59,4 +109,5 @@ def read(statistics: Path) -> CacheUse:
     if not statistics.exists():
         return CacheUse(0, 0)
     lines = [line.strip() for line in statistics.read_text(errors="replace").splitlines()]
-    return CacheUse(sum(line in _HITS for line in lines), sum(line in _MISSES for line in lines))
+    hits, misses, remote = (sum(line in words for line in lines) for words in (_HITS, _MISSES, _REMOTE))
+    return CacheUse(hits, misses, remote)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from core import archive, store
+from core import archive, depot, store
 from core.errors import InfraError, UserError
 from core.runtime import Image
 from core.store import Product
@@ -130,16 +130,16 @@ def test_a_shared_address(
 
 def test_a_shared_store_that_has_it_not(server: tuple[str, Path], tmp_path: Path) -> None:
     for place in (server[0], str(tmp_path)):
-        with share.found(place, ["0" * 64]) as there:
+        with depot.found(place, ["0" * 64]) as there:
             assert there is None
 
 
 def test_a_shared_store_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no directory"), share.found(str(tmp_path / "absent"), ["0" * 64]):
+    with pytest.raises(UserError, match="no directory"), depot.found(str(tmp_path / "absent"), ["0" * 64]):
         pass
-    with pytest.raises(InfraError, match="cannot be read"), share.found("http://127.0.0.1:9/", ["0" * 64]):
+    with pytest.raises(InfraError, match="cannot be read"), depot.found("http://127.0.0.1:9/", ["0" * 64]):
         pass
-    with pytest.raises(InfraError, match="cannot be read"), share.found("ftp://127.0.0.1/", ["0" * 64]):
+    with pytest.raises(InfraError, match="cannot be read"), depot.found("ftp://127.0.0.1/", ["0" * 64]):
         pass
 
 

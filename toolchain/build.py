@@ -167,7 +167,7 @@ def ensure(
         targets: architectures that it must compile for, besides the host's.
         lto: kind of link-time optimization of a patched one.
         profile: of a patched one, what it is optimized by (`kernel.train`).
-        shared: a shared store to look in before building (`toolchain.share`), or empty.
+        shared: a shared store to look in before building (`core.depot`), or empty.
 
     Raises:
         UserError: there is none of that name, or it has no such choice.
@@ -373,10 +373,11 @@ def _obtain(shared: str, will_do: Sequence[Mapping[str, Any]]) -> Product | None
     """The first of some toolchains that a shared store has, taken from there; None without one."""
     if not shared or any(store.find("toolchain", inputs) for inputs in will_do):
         return None
+    from core import depot
     from toolchain import content, share
 
     by_name = {content.key(inputs): inputs for inputs in will_do}
-    with share.found(shared, list(by_name)) as there:
+    with depot.found(shared, list(by_name)) as there:
         return share.take(there[1], by_name[there[0]]) if there else None
 
 

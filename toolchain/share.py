@@ -7,15 +7,14 @@ here. An archive holds programs that will be run: its hashes say that it is whol
 
 from __future__ import annotations
 
-import contextlib
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import archive, store
+from core import archive, depot, store
 from core.archive import SUFFIX, Index
 from core.errors import InfraError, UnderTest, UserError, nearest
 from core.store import Product
@@ -251,67 +250,43 @@ def is_stock(goal: str, own: names.ToolchainSpec) -> bool:
     return goal == "/usr/bin/rustc" or (folder == f"/usr/lib/llvm-{own.llvm}/bin" and program not in ("", ".", ".."))
 
 
-@contextlib.contextmanager
-def found(shared: str, keys: Sequence[str]) -> Iterator[tuple[str, Path] | None]:
-    """Look for toolchains in a shared store; an archive that was downloaded is gone after the block.
+def name_of(product: Product) -> str:
+    """The key under which a shared store has a product; a toolchain's is the one that `toolchain.build --from` asks."""
+    return content.key(product.metadata["inputs"]) if product.kind == "toolchain" else product.key
 
-    Args:
-        shared: a directory, or an http or https address of one.
-        keys: which will do, the best first.
 
-    Yields:
-        The key that was found and its archive, or None.
+def push(product: Product, place: str) -> bool:
+    """Bring a product of any kind to a shared store; whether it is new there.
 
     Raises:
-        UserError: there is no such directory.
-        InfraError: the server cannot be asked.
+        UserError: there is no such directory, or the product is of this machine alone.
+        InfraError: the disk is full, or the server refuses or gives back other bytes.
     """
-    if "://" not in shared:
-        folder = Path(shared).expanduser()
-        if not folder.is_dir():
-            raise UserError(f"the shared store {shared} is no directory", "leave --from out, or name another")
-        yield next(((key, folder / f"{key}{SUFFIX}") for key in keys if (folder / f"{key}{SUFFIX}").is_file()), None)
-        return
-    for key in keys:
-        part = store.home() / "downloads" / f"{key}{SUFFIX}.part"
-        with store.lock(f"download-{key[:16]}"), store.disk_errors(part):
-            try:
-                if _download(f"{shared.rstrip('/')}/{key}{SUFFIX}", part):
-                    yield key, part
-                    return
-            finally:
-                part.unlink(missing_ok=True)
-    yield None
+    notes: dict[str, Any] = {}
+    if product.kind == "toolchain":
+        inputs = product.metadata["inputs"]
+        notes["package_list"] = build.package_list(inputs["name"], inputs["runtime"], inputs["packages"])
+    return depot.push(product, place, name_of(product), notes)
 
 
-def _download(url: str, part: Path) -> bool:
-    """Fetch a file; False if the server says that it does not have it."""
-    import requests
-    import urllib3
+def pull(place: str, key: str, kinds: Collection[str]) -> Product | None:
+    """Take what a shared store has under a key; None if it has nothing of these kinds.
 
-    from core.origins import CONNECT_SECONDS, STALL_SECONDS, without_user
-    from core.progress import Progress
+    Args:
+        kinds: which are taken; all if empty.
 
-    part.parent.mkdir(parents=True, exist_ok=True)
-    done = 0
-    try:
-        with requests.get(url, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer:
-            if answer.status_code == 404:
-                return False
-            if answer.status_code != 200:
-                raise InfraError(f"{without_user(url)}: HTTP {answer.status_code}", "leave --from out, or name another")
-            length = answer.headers.get("Content-Length", "")
-            total = int(length) if length.isdigit() else 0
-            with part.open("wb") as out, Progress("downloading the toolchain", total >> 20 or None, "MB") as progress:
-                for chunk in answer.raw.stream(1 << 20, decode_content=False):
-                    out.write(chunk)
-                    done += len(chunk)
-                    progress.at(done >> 20)
-                    if done > archive.LIMIT_BYTES:
-                        raise InfraError(f"{without_user(url)} has no end", "leave --from out, or name another")
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise InfraError(
-            f"the shared store {without_user(url)} cannot be read: {type(error).__name__}",
-            "leave --from out, or name another",
-        ) from error
-    return True
+    Raises:
+        UserError: it is of another machine, or of a kind that is not taken from elsewhere.
+        InfraError: it is damaged, hostile, or another product than its name says.
+    """
+    with depot.found(place, [key]) as there:
+        if there is None:
+            return None
+        index = archive.read_index(there[1])
+        if kinds and index.kind not in kinds:
+            return None
+        if index.kind != "toolchain":
+            return depot.take(there[1], key)
+        if content.key(index.inputs) != key:
+            raise InfraError(f"{there[1]} holds the toolchain {index.key[:12]}, not {key[:12]}", "remove it there")
+        return take(there[1], index.inputs)
