@@ -7,11 +7,11 @@ What comes in is a cell and what is to be run; what goes out is a Result with su
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ci import render, suites
+from ci import live, render, suites
 from ci import run as cells
 from ci.result import Check, Result, finish
 from ci.run import Booted
@@ -60,8 +60,19 @@ class _Job:
     program: Program
 
 
-def run(cell: Cell, where: str, asked: Asked, *, install: bool = True, guard: bool = True) -> Result:
+def run(
+    cell: Cell,
+    where: str,
+    asked: Asked,
+    *,
+    install: bool = True,
+    guard: bool = True,
+    told: Callable[[str], None] | None = None,
+) -> Result:
     """Build a kernel and its tests, boot, run them, and judge.
+
+    Args:
+        told: gets a line for each test that finished, while the guest runs.
 
     Returns:
         The result, whatever its status; `Result.require` turns it into an exit code.
@@ -100,7 +111,8 @@ def run(cell: Cell, where: str, asked: Asked, *, install: bool = True, guard: bo
             files += own[1]
         modules = [path for target in targets for path in target.modules()]
         todo = plan.tests([job.program for job in jobs], modules=[path.name for path in modules])
-        booted = cells.boot(cell, kernel, where, todo, result.folder, install=install, modules=modules, files=files)
+        with live.watching(result.folder, [job.program.title for job in jobs], told, kunit=asked.kunit):
+            booted = cells.boot(cell, kernel, where, todo, result.folder, install=install, modules=modules, files=files)
         stage("guest")
         found = _suites(targets, jobs, booted, kunit=asked.kunit)
         status, reasons = suites.judge(booted.verdict, found, _required(asked, booted))

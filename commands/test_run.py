@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from commands.cells import Asked, cell_command
@@ -28,7 +29,15 @@ def run(
     from ci import render, tests
 
     wanted = tests.Asked(_words(kselftest), kunit, shlex.split(exec), _words(require))
-    result = tests.run(asked.cell, asked.where, wanted, install=asked.install, guard=asked.guard)
+    screen = sys.stderr if asked.json else sys.stdout
+    result = tests.run(
+        asked.cell,
+        asked.where,
+        wanted,
+        install=asked.install,
+        guard=asked.guard,
+        told=lambda line: print(line, file=screen, flush=True),
+    )
     if asked.json:
         print_json(result.as_json())
     else:

@@ -174,6 +174,35 @@ def frames(data: bytes | mmap.mmap, problems: list[str]) -> Iterator[Frame]:
         at = start + length
 
 
+class Stream:
+    """Frames of a channel that is still being written.
+
+    Garbage is skipped without a word: who judges reads the whole file again, with `read`.
+    """
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def add(self, data: bytes) -> Iterator[Frame]:
+        """The frames that are complete with these bytes."""
+        self._held += data
+        while True:
+            at = self._held.find(MAGIC)
+            # The last bytes may be the beginning of a frame's mark.
+            del self._held[: at if at >= 0 else max(0, len(self._held) - len(MAGIC) + 1)]
+            if at < 0 or len(self._held) < _HEAD.size:
+                return
+            _magic, number, workload, length = _HEAD.unpack_from(self._held)
+            kind = Type(number) if number in Type._value2member_map_ else None
+            if length > (_LIMITS.get(kind, MAX_TEXT) if kind else MAX_PAYLOAD):
+                del self._held[: len(MAGIC)]
+                continue
+            if len(self._held) < _HEAD.size + length:
+                return
+            yield Frame(kind, number, workload, bytes(self._held[_HEAD.size : _HEAD.size + length]))
+            del self._held[: _HEAD.size + length]
+
+
 def _note(problems: list[str], sentence: str) -> None:
     if len(problems) < MAX_PROBLEMS:
         problems.append(sentence)

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from junitparser import JUnitXml
@@ -52,6 +53,21 @@ def test_a_crash_in_the_middle(tmp_path: Path) -> None:
     read = JUnitXml.fromfile(str(Path(result["folder"]) / "junit.xml"))
     assert [(one.name, one.tests, one.failures, one.errors) for one in read] == [("size", 1, 0, 0), ("exec", 2, 0, 1)]
     assert json.loads((Path(result["folder"]) / "result.json").read_text()) == result
+    # Told while the guest ran, beside the result.
+    assert "passed   exec/crash: before" in said.err
+    reported(result, tmp_path)
+
+
+def reported(result: dict[str, Any], tmp_path: Path) -> None:
+    """The run is on the page with its splat, and nothing of it differs from itself."""
+    name = Path(result["folder"]).name
+    said = invoke("report.html", "-o", str(tmp_path / "page" / "report.html"), "--runs", "3")
+    assert said.code == 0, said.err
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert name in page
+    assert "sysrq triggered crash" in page
+    said = invoke("report.compare", name, name)
+    assert (said.code, said.out.splitlines()[-1]) == (0, "1 cells compared, 0 changes")
 
 
 def test_a_target_that_is_not_there() -> None:
