@@ -66,7 +66,7 @@ def prepare(run: str, workload: str) -> Shown:
         raise UserError(f"{folder.parent} has {', '.join(names) or 'no captures'}", "name one with --workload")
     try:
         key = str(json.loads((folder / f"{workload}.json").read_text())["kernel"])
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise UserError(f"{folder / workload}.json does not name its kernel: {error}") from None
     kernel = next((p for p in store.products() if p.kind == "kernel" and p.key == key), None)
     if kernel is None:

@@ -37,7 +37,8 @@ TEMPLATE, STYLE = "report.html.j2", "report.css"
 # What a page tells of one thing at most; the logs, to which it links, have the rest.
 _TAIL, _LETTERS, _COLUMNS, _ROWS, _TREE = 40, 300, 24, 400, 300
 _LOGS = (CONSOLE, "qemu.log", "result.json", "junit.xml", "report.md")
-_LOST_SYMBOL = re.compile(r"CONFIG_(\w+): asked (\S+) \(([^)]*)\), got ([^\s:]+)(?:: (.*))?")
+# As kconfig.survival.Lost says it; a value in quotes may have blanks.
+_LOST_SYMBOL = re.compile(r'CONFIG_(\w+): asked ("[^"\n]*"|\S+) \(([^)\n]*)\), got ("[^"\n]*"|[^\s:]+)(?:: (.*))?')
 _MARKS = {PASSED: "✓", FAILED: "✗", SKIPPED: "s", LOST: "?", "todo": "t", "running": "…", UNREADABLE: "!"}
 
 
@@ -149,7 +150,7 @@ def capture_tree(runs: Sequence[Run]) -> Tree:
 
     why = "no run has captures"
     for run in reversed(runs):
-        names = sorted(path.stem for path in (run.folder / CAPTURES).glob("*.words"))
+        names = sorted(path.stem for path in (run.folder / CAPTURES).glob("*.words") if _both_files(path))
         if not names or not run.result:
             continue
         name = "open-close" if "open-close" in names else names[0]
@@ -162,6 +163,11 @@ def capture_tree(runs: Sequence[Run]) -> Tree:
         lines = [f"{'  ' * min(depth, 40)}{text}"[:_LETTERS] for depth, _, text in calls]
         return Tree(f"{name} of {run.name}", charts.flame(calls), lines[:_TREE], max(0, len(lines) - _TREE))
     return Tree(why=why)
+
+
+def _both_files(words: Path) -> bool:
+    """Whether a capture is two regular files: opening a pipe would wait for its writer."""
+    return all(path.is_file() and not path.is_symlink() for path in (words, words.with_suffix(".json")))
 
 
 def render(history: History, kernels: Kernels, tree: Tree, page: Path, *, now: float | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,9 @@ from ci import charts, history, page
 from ci.page import Kernels, Tree
 from ci.result import Splat
 from commands import report
+from core.errors import UnderTest
+from kconfig.fragment import Asked
+from kconfig.survival import Lost, require_none
 from tests import runs
 
 HOSTILE = [
@@ -210,3 +214,39 @@ def test_the_command_writes_the_page(
     assert (tmp_path / link).is_file()
     with pytest.raises(Exit, match="is a directory"):
         report.html.body(None, str(tmp_path))
+
+
+@pytest.mark.parametrize("facts", ["", "[]", "{}", '{"kernel": {}}', '{"kernel": "00"}', "[" * 100_000])
+def test_a_capture_that_cannot_be_shown_is_told(tmp_path: Path, facts: str) -> None:
+    made = runs.save(tmp_path / "20261123-100000-all")
+    (made.folder / "captures").mkdir()
+    (made.folder / "captures" / "getpid.words").write_bytes(b"x")
+    (made.folder / "captures" / "getpid.json").write_text(facts)
+    tree = page.capture_tree(history.load(tmp_path).runs)
+    assert tree.flame is None
+    assert "20261123-100000-all" in tree.why
+
+
+def test_a_pipe_for_a_capture_is_not_waited_for(tmp_path: Path) -> None:
+    made = runs.save(tmp_path / "20261123-100000-all")
+    (made.folder / "captures").mkdir()
+    os.mkfifo(made.folder / "captures" / "getpid.words")
+    (made.folder / "captures" / "getpid.json").write_text("{}")
+    assert page.capture_tree(history.load(tmp_path).runs).why == "no run has captures"
+
+
+def test_symbols_that_ended_a_build_are_told(tmp_path: Path) -> None:
+    """As kconfig.survival words them."""
+    lost = [
+        Lost(Asked("KASAN", "y", "a.config", 3), "absent", "KASAN needs SLUB (here n)"),
+        Lost(Asked("CMDLINE", '"a b"', "--set", 0), '"c d"'),
+    ]
+    with pytest.raises(UnderTest) as raised:
+        require_none(lost)
+    runs.save(tmp_path / "20261123-100000-all", status="failed", reasons=[str(raised.value)])
+    said = parsed(rendered(tmp_path)).said
+    row = said[said.index("KASAN") :]
+    assert [one for one in row if one.strip()][:6] == [
+        "KASAN", "y", "absent", "all tiny x86_64 7.1.8 kit plugin-19", "a.config:3", "KASAN needs SLUB (here n)",
+    ]  # fmt: skip
+    assert "CMDLINE" in said
