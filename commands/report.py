@@ -49,6 +49,8 @@ def html(_c: Any, output: str = "", runs: int = 60) -> None:
 )
 def compare(_c: Any, before: str, after: str, json: bool = False) -> None:
     """What changed between two runs, or two directories of runs. Example: ./invoke report.compare RUN-A RUN-B"""
+    from dataclasses import replace
+
     from ci import compare as comparing
     from ci import history, page
     from core.errors import UnderTest
@@ -56,6 +58,8 @@ def compare(_c: Any, before: str, after: str, json: bool = False) -> None:
     first, second = history.named(before), history.named(after)
     kernels = page.measure_kernels((*first, *second))
     found = comparing.compare(first, second, lambda run: kernels.sizes.get(page.kernel_of(run), {}))
+    unknown = [f"no sizes of the kernel {path}: {why}" for path, why in kernels.problems.items()]
+    found = replace(found, notes=[*found.notes, *unknown])
     if json:
         print_json(found.as_json())
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,9 +153,12 @@ def test_the_command_ends_with_1_only_when_something_broke(
     said = capsys.readouterr().out
     assert "broken" in said
     assert "fixed" in said
+    made = runs.save(tmp_path / "C" / "20261123-100000-test-all-tiny-x86_64", tests={"a": "passed", "b": "passed"})
+    replace(made, facts={"kernel": "/gone"}).save()
     report.compare.body(None, str(tmp_path / "A"), str(tmp_path / "C"), json=True)
     value = json.loads(capsys.readouterr().out)
     assert value["broke"] is False
+    assert value["notes"] == ["no sizes of the kernel /gone: it is no longer in the store"]
     assert {one["kind"] for one in value["changes"]} == {FIXED}
 
 
