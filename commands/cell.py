@@ -39,3 +39,17 @@ def run(
         print(f"{id}: {found['status']}, {held} of {len(found['checks'])} checks hold")
         print(cells.place(id) / result.FILE)
     cells.require(found)
+
+
+@command(
+    positional=["id", "into"],
+    help={"id": "a cell of ci/matrix.yaml, as ci.plan names it", "into": "a directory, made if it is not there"},
+)
+def keep(_c: Any, id: str, into: str) -> None:  # noqa: A002  (the word of the option)
+    """Copy a cell's result and logs, whatever came of it. Example: ./invoke cell.keep CELL kdf-cells/CELL"""
+    from pathlib import Path
+
+    from ci import kept, matrix
+
+    for path in kept.keep(matrix.find_cell(id).id, Path(into)):
+        print(path)

@@ -66,6 +66,59 @@ def run(_c: Any, matrix: str = "tiny", runtime: str = "auto", since: str = "", j
     found.require()
 
 
+@command(
+    positional=["system"],
+    help={
+        "system": "github or gitlab",
+        "matrix": _HELP["matrix"],
+        "output": "where it is written; where the system looks for it if no file is named",
+        "check": "write nothing, and fail if the file is another one",
+    },
+)
+def generate(_c: Any, system: str, matrix: str = "tiny", output: str = "", check: bool = False) -> None:
+    """Write the matrix as a pipeline of a CI system. Example: ./invoke ci.generate github"""
+    from pathlib import Path
+
+    from ci import matrix as matrices
+    from ci import pipeline
+    from core import store
+
+    chosen = matrices.find(matrix)
+    text = pipeline.generate(system, chosen)
+    file = Path(output) if output else pipeline.FILES[system]
+    if check:
+        pipeline.check(system, chosen, file)
+        print(f"{file} is what ci/matrix.yaml says")
+        return
+    store.write_text(file, text)
+    print(file)
+
+
+@command(
+    positional=["folder"],
+    help={
+        "folder": "what cell.keep left: a directory for each cell",
+        "matrix": _HELP["matrix"],
+        "output": "a file to which the table is added, too",
+    },
+)
+def verdict(_c: Any, folder: str, matrix: str = "tiny", output: str = "") -> None:
+    """The verdict on a matrix whose cells ran in jobs of their own. Example: ./invoke ci.verdict kdf-cells"""
+    from pathlib import Path
+
+    from ci import kept
+    from ci import matrix as matrices
+
+    chosen = matrices.find(matrix)
+    found = kept.verdicts(chosen, Path(folder))
+    text = kept.markdown(chosen, found)
+    if output:
+        with Path(output).open("a") as out:
+            out.write(text)
+    print(text, end="")
+    kept.require(found)
+
+
 def _row(one: Outcome) -> dict[str, Any]:
     return {**one.as_row(), "required": "yes" if one.cell.required else "no"}
 
