@@ -15,12 +15,15 @@ from typing import Any
 
 from ci import result, run
 from ci.matrix import MatrixCell
-from core import store
-from core.errors import InfraError, UnderTest
+from core import sources, store
+from core.errors import InfraError, UnderTest, UserError, nearest
 from core.store import Product
 from guest import agent
 from kernel import build as kernels
+from patches import apply, series
 
+# What `cell.run --until` can end with; after the last only the guest is left.
+STAGES = ("tree", "config", "build")
 FINISHED = ("passed", "failed")
 
 
@@ -98,6 +101,24 @@ def do(cell: MatrixCell, where: str, *, again: bool = False, install: bool = Tru
             state = look(cell, where)
         told = {"cell_id": cell.id, "key": state.key}
         return run.run(cell.cell, where, install=install, facts=told, copy=folder / result.FILE, control=True).as_json()
+
+
+def until(cell: MatrixCell, where: str, stage: str, *, install: bool = True) -> None:
+    """Do a cell up to one of STAGES, so that a later job, perhaps on another machine, finds that in the store.
+
+    Raises:
+        UserError: there is no such stage, or the cell's request is wrong.
+        UnderTest: a patch does not apply, a symbol was lost, or the kernel does not compile.
+        InfraError: the machine failed.
+    """
+    if stage not in STAGES:
+        raise UserError(f"there is no stage {stage}{nearest(stage, STAGES)}")
+    if stage == "tree":
+        apply.tree(sources.source_tree(cell.cell.linux), series.load(cell.cell.series))
+    elif stage == "config":
+        kernels.check_config(cell.cell, where, install=install).require()
+    else:
+        kernels.build(cell.cell, where, install=install)
 
 
 def require(found: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from core.program import command
     help={
         "id": "a cell of ci/matrix.yaml, as ci.plan names it",
         "runtime": RUNTIME_HELP,
+        "until": "only as far as the tree, the config or the build; for clusters, where each is a job",
         "again": "do it even if its result is up to date",
         "no_install": CELL_HELP["no_install"],
         "json": CELL_HELP["json"],
@@ -22,6 +23,7 @@ def run(
     _c: Any,
     id: str,  # noqa: A002  (the word of the option)
     runtime: str = "auto",
+    until: str = "",
     again: bool = False,
     no_install: bool = False,
     json: bool = False,
@@ -31,6 +33,10 @@ def run(
     from ci import matrix, result
     from core.runtime import choose
 
+    if until:
+        cells.until(matrix.find_cell(id), choose(runtime), until, install=not no_install)
+        print(f"{id}: done until {until}")
+        return
     found = cells.do(matrix.find_cell(id), choose(runtime), again=again, install=not no_install)
     if json:
         print_json(found)

@@ -112,3 +112,10 @@ def test_no_such_names() -> None:
         matrix.find("tin")
     with pytest.raises(UserError, match=r"no cell plugin-19_kit_al_tiny_x86_64_7.1.8 \(did you mean"):
         matrix.find_cell("plugin-19_kit_al_tiny_x86_64_7.1.8")
+
+
+def test_stages_have_names() -> None:
+    from ci import cell
+
+    with pytest.raises(UserError, match=r"no stage builds \(did you mean build"):
+        cell.until(matrix.find("small").cells[0], "host", "builds")
