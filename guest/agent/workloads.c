@@ -166,6 +166,19 @@ static void snapshot(struct part *p, const struct recorder *r)
 		p->copy[i] = r->words[i];
 }
 
+/*
+ * Where the processor does not note by itself that a page was used or is dirty (arm64 without AF and DBM), the first read
+ * or write is a fault, in task context: so what is read and written while recording is used once before.
+ */
+static void touch(struct part *p, const struct recorder *r)
+{
+	r->words[0] = 0;
+	for (u64 i = 0; p->copy && i < r->capacity; i += 4096 / sizeof(u64)) {
+		(void)r->words[i];
+		p->copy[i] = 0;
+	}
+}
+
 static long run_overflow(struct run *run)
 {
 	struct recorder *big = &run->recorders[0], *small = &run->recorders[1];
@@ -177,6 +190,8 @@ static long run_overflow(struct run *run)
 	if (fd < 0)
 		return fd;
 	settle();
+	touch(&report->parts[1], small);
+	touch(&report->parts[2], small);
 	/* The same way once without looking, so that caches and pages are as they stay. */
 	calls(8, (int)fd);
 	ret = record_on(big);
