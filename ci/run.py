@@ -23,6 +23,7 @@ from guest import run as guests
 from guest.frames import Frame
 from guest.initramfs import Entry
 from guest.plan import Plan
+from guest.qemu import Size, size_of
 from guest.run import Capture, Outcome
 from guest.verdict import Verdict
 from kconfig import survival
@@ -90,6 +91,7 @@ def boot(
     modules: Sequence[Path] = (),
     files: Sequence[Entry] = (),
     exact: bool = False,
+    size: Size | None = None,
 ) -> Booted:
     """Boot a kernel with a plan and write its captures.
 
@@ -98,11 +100,13 @@ def boot(
         modules: further kernel modules that the plan names.
         files: further files of the guest.
         exact: under TCG, with a clock that counts the guest's instructions.
+        size: of the machine; the RFC's by default.
 
     Raises:
         UnderTest: the guest failed or never reported.
         InfraError: QEMU or the engine failed.
     """
+    size = size or Size()
     toolchain = toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
     with toolchains.open_session(toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
         proved = kvm.prove(kernel.path, cell.arch, session, folder) if not exact else None
@@ -119,6 +123,8 @@ def boot(
                 program=program,
                 accelerator=proved.name if proved else "tcg",
                 exact=exact,
+                memory_mb=size.memory_mb,
+                cpus=size.cpus,
             )
         made = outcome.judge()
         symbolizer = session.path(toolchain.product.path / "bin" / "llvm-symbolizer")
@@ -142,6 +148,8 @@ def run(
     facts: Mapping[str, Any] | None = None,
     copy: Path | None = None,
     control: bool = False,
+    smp: str = "",
+    memory: str = "",
 ) -> Result:
     """Take a cell all the way: build, boot, the standard workloads, their checks.
 
@@ -150,6 +158,7 @@ def run(
         facts: what else the result is to tell.
         copy: a second place for result.json.
         control: of a kernel whose configuration has no dataflow, one to compare with, ask only that it boots.
+        smp, memory: processors of the guest, and its MB, as the user says them; empty for the RFC's.
 
     Returns:
         The result, whatever its status; `Result.require` turns it into an exit code.
@@ -157,6 +166,7 @@ def run(
     Raises:
         KitError: it could not be carried through; result.json then holds the reason.
     """
+    size_of(smp, memory)
     folder = new_folder(f"{cell.profile}-{cell.base}-{cell.arch}")
     result = Result(folder, asdict(cell), where, facts=facts or {}, copy=copy).save()
     stages: dict[str, float] = {}
@@ -174,7 +184,9 @@ def run(
         modules = [path.name for path in samples_of(kernel)]
         works = (*plan.STANDARD, *(plan.SAMPLES if modules else ()))
         todo = plan.draw(works, seed=seed, modules=modules)
-        booted = boot(cell, kernel, where, todo, result.folder, install=install)
+        values = survival.values((kernel.path / "config").read_text())
+        size = size_of(smp, memory, values)
+        booted = boot(cell, kernel, where, todo, result.folder, install=install, size=size)
         stage("boot")
         result = replace(
             result,
@@ -189,7 +201,6 @@ def run(
             },
         )
         booted.verdict.require(booted.outcome.console)
-        values = survival.values((kernel.path / "config").read_text())
         if control and values.get("KCOV_DATAFLOW") != "y":
             token = booted.outcome.said.token
             checks = [Check("the guest said its token at the end", token == todo.token, todo.token, str(token))]

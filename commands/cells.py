@@ -30,6 +30,9 @@ _OPTIONS: dict[str, Any] = {
     "json": False,
 }
 _REPEATED = ["set", "fragment"]
+# Of tasks that boot.
+SMP_HELP = "processors of the guest, 1 by default"
+MEMORY_HELP = "memory of the guest in MB, 1024 by default"
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from commands.cells import Asked, cell_command
+from commands.cells import MEMORY_HELP, SMP_HELP, Asked, cell_command
 from commands.common import print_json
 
 
-@cell_command()
-def boot(_c: Any, asked: Asked) -> None:
+@cell_command(smp=SMP_HELP, memory=MEMORY_HELP)
+def boot(_c: Any, asked: Asked, smp: str = "", memory: str = "") -> None:
     """Build a kernel, boot it, and say whether it came up. Example: ./invoke guest.boot --profile none --base tiny"""
     from ci import run as cells
-    from guest import plan
+    from guest import plan, qemu
+    from kconfig import survival
     from kernel import build as kernels
 
+    qemu.size_of(smp, memory)
     kernel = kernels.build(asked.cell, asked.where, install=asked.install, guard=asked.guard)
     folder = cells.new_folder(f"boot-{asked.cell.profile}-{asked.cell.base}-{asked.cell.arch}")
-    booted = cells.boot(asked.cell, kernel, asked.where, plan.draw([]), folder, install=asked.install)
+    size = qemu.size_of(smp, memory, survival.values((kernel.path / "config").read_text()))
+    booted = cells.boot(asked.cell, kernel, asked.where, plan.draw([]), folder, install=asked.install, size=size)
     verdict, release = booted.verdict, booted.outcome.said.hello.get("release", "")
     if asked.json:
         print_json(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from commands.cells import Asked, cell_command
+from commands.cells import MEMORY_HELP, SMP_HELP, Asked, cell_command
 from commands.common import human_size, print_json, print_table
 
 
@@ -31,12 +31,14 @@ def build(_c: Any, asked: Asked) -> None:
     print(made.path)
 
 
-@cell_command(seed="repeat the draws of an earlier run")
-def run(_c: Any, asked: Asked, seed: str = "") -> None:
+@cell_command(seed="repeat the draws of an earlier run", smp=SMP_HELP, memory=MEMORY_HELP)
+def run(_c: Any, asked: Asked, seed: str = "", smp: str = "", memory: str = "") -> None:
     """Build, boot, capture and verify, in one command. Example: ./invoke kernel.run --profile all --base tiny"""
     from ci import run as cells
 
-    result = cells.run(asked.cell, asked.where, seed=seed, install=asked.install, guard=asked.guard)
+    result = cells.run(
+        asked.cell, asked.where, seed=seed, install=asked.install, guard=asked.guard, smp=smp, memory=memory
+    )
     if asked.json:
         print_json(result.as_json())
     else:

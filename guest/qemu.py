@@ -6,7 +6,8 @@ started here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,39 @@ _NO_WAITING = {"x86_64": ("no_timer_check", "nolapic_timer"), "arm64": ()}
 NS_PER_INSTRUCTION = 2
 
 TIMEOUTS = Path(__file__).parent / "timeouts.yaml"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a guest is; the RFC's by default."""
+
+    cpus: int = CPUS
+    memory_mb: int = MEMORY_MB
+
+
+def size_of(cpus: str, memory: str, config: Mapping[str, str] | None = None) -> Size:
+    """A size as a user names it.
+
+    Args:
+        cpus, memory: numbers, of processors and of MB; empty for the usual.
+        config: of the kernel, if it is known.
+
+    Raises:
+        UserError: it is no number, no machine has it, or the kernel could not use it.
+    """
+    numbers = []
+    for word, text, usual, least, most in (
+        ("--smp", cpus, CPUS, 1, 255),
+        ("--memory", memory, MEMORY_MB, 128, 1 << 20),
+    ):
+        if not re.fullmatch(r"\d{0,7}", text) or not least <= int(text or usual) <= most:
+            raise UserError(f"{word} {text} is no number from {least} to {most}")
+        numbers.append(int(text or usual))
+    if numbers[0] > 1 and config is not None and config.get("SMP") != "y":
+        raise UserError(
+            f"the kernel has no SMP, it would use one of {numbers[0]} processors", "build it with --set SMP=y"
+        )
+    return Size(*numbers)
 
 
 @dataclass(frozen=True)

@@ -141,3 +141,23 @@ def test_a_guest_whose_clock_counts_instructions() -> None:
 def test_what_cannot_count_instructions(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="one CPU"):
         replace(X86, exact=True, **change)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "memory", "config", "said"),
+    [
+        ("0", "", None, r"--smp 0 is no number from 1 to 255"),
+        ("two", "", None, "--smp two"),
+        ("", "64", None, "--memory 64 is no number from 128"),
+        ("", "99999999", None, "--memory 99999999"),
+        ("2", "", {"SMP": "n"}, "the kernel has no SMP"),
+    ],
+)
+def test_sizes_that_no_guest_has(cpus: str, memory: str, config: dict[str, str] | None, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        qemu.size_of(cpus, memory, config)
+
+
+def test_sizes() -> None:
+    assert qemu.size_of("", "") == qemu.Size(1, 1024)
+    assert qemu.size_of("4", "2048", {"SMP": "y"}) == qemu.Size(4, 2048)
