@@ -201,7 +201,7 @@ def names(place: str) -> list[str]:
     if _is_server(place):
         raise UserError(
             f"{without_user(place)} is a server, which cannot be asked what it has",
-            "name the keys: ./invoke store.list --json tells them where they were pushed from",
+            "name the keys with --key: store.push prints them",
         )
     found = [path.name.removesuffix(SUFFIX) for path in _folder(place).glob(f"*{SUFFIX}")]
     return sorted(name for name in found if _KEY.fullmatch(name))

@@ -34,12 +34,14 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield found
 
 
-def essence(told: dict[str, Any]) -> dict[str, Any]:
-    """What of a result two machines must agree on: not the draws, times and places."""
+def essence(told: dict[str, Any], *, verdict: bool) -> dict[str, Any]:
+    """What of a result two machines must agree on: not the draws, times and places.
+
+    A cell that may fail is one whose verdict depends on what was drawn: of it only the kernel counts.
+    """
     files = json.loads((Path(told["facts"]["kernel"]) / "files.json").read_text())
     return {
-        "status": told["status"],
-        "checks": [(check["name"], check["ok"]) for check in told["checks"]],
+        "verdict": (told["status"], [(check["name"], check["ok"]) for check in told["checks"]]) if verdict else "any",
         "image": files["image"]["sha256"],
         "vmlinux": files["vmlinux"]["sha256"],
     }
@@ -101,11 +103,13 @@ def test_a_node_dies_and_nothing_is_lost(slurm: Cluster, tmp_path: Path) -> None
 
     for one in cells:
         there = json.loads((out / "cells" / one.id / "result.json").read_text())
-        assert essence(there) == essence(here[one.id]), one.id
+        assert essence(there, verdict=one.required) == essence(here[one.id], verdict=one.required), one.id
         metadata = json.loads((Path(there["facts"]["kernel"]) / store.METADATA).read_text())
         print(one.id, there["status"], "ccache", metadata["ccache"] if one is anew else "pulled")
         if one is anew:
             use = metadata["ccache"]
-            assert use["remote"] > 0.9 * (use["hits"] + use["misses"])
+            # Some of a build's compilations are each other's: these come out of its own cache.
+            assert use["hits"] > 0.95 * (use["hits"] + use["misses"])
+            assert use["remote"] > 0.8 * (use["hits"] + use["misses"])
     print((out / "report.md").read_text())
     print(said[-2500:])
