@@ -289,10 +289,10 @@ def last_line(log: Path) -> str:
 
 
 def _ask_to_end(jobs: Sequence[_Job]) -> None:
-    """Ask cells to end, as Ctrl-C does, and wait for it."""
+    """Ask cells to end, and wait for it. SIGTERM does what Ctrl-C does, and is heard in the background as well."""
     for job in jobs:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(job.process.pid, signal.SIGINT)
+            os.killpg(job.process.pid, signal.SIGTERM)
     until = time.monotonic() + _GRACE_SECONDS
     for job in jobs:
         with contextlib.suppress(subprocess.TimeoutExpired):

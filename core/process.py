@@ -16,6 +16,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -100,6 +101,23 @@ def _started(
             if pipe is not None:
                 with contextlib.suppress(OSError):  # what it was sent and did not read
                     pipe.close()
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """A block that Ctrl-C and SIGTERM only end at its end: for what must not be left half done. Keep it short."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread alone
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda got, _frame: came.append(got)) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -350,29 +350,35 @@ def open_session(
         raise ValueError("a docker session needs an image")
     client = engine()
     sweep_containers(client)
-    with engine_errors("making a container"):
-        # Not containers.run: that asks a registry for an image that the engine does not have.
-        container = client.containers.create(
-            image.ref,
-            # Process 1 only waits; it is a shell so that it reaps what the steps leave behind.
-            ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 86400 & wait; done"],
-            network_mode="bridge" if network else "none",
-            user=f"{os.getuid()}:{os.getgid()}",
-            environment={"HOME": "/tmp", "LC_ALL": "C.UTF-8"},  # noqa: S108  (inside the container)
-            volumes={str(m.host.absolute()): {"bind": m.inside, "mode": "rw" if m.writable else "ro"} for m in mounts},
-            devices=[f"{d}:{d}:rwm" for d in devices if Path(d).exists()],
-            group_add=sorted({str(Path(d).stat().st_gid) for d in devices if Path(d).exists()}),
-            mem_limit=memory or int(total_memory() * 0.9),
-            labels={f"{_LABEL}.home": str(home()), f"{_LABEL}.owner": _process_mark(os.getpid())},
-            security_opt=["no-new-privileges"],
-        )
+    made: list[Any] = []
     try:
+        # A container that nobody knows of yet could not be removed.
+        with process.deferred(), engine_errors("making a container"):
+            # Not containers.run: that asks a registry for an image that the engine does not have.
+            container = client.containers.create(
+                image.ref,
+                # Process 1 only waits; it is a shell so that it reaps what the steps leave behind.
+                ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 86400 & wait; done"],
+                network_mode="bridge" if network else "none",
+                user=f"{os.getuid()}:{os.getgid()}",
+                environment={"HOME": "/tmp", "LC_ALL": "C.UTF-8"},  # noqa: S108  (inside the container)
+                volumes={
+                    str(m.host.absolute()): {"bind": m.inside, "mode": "rw" if m.writable else "ro"} for m in mounts
+                },
+                devices=[f"{d}:{d}:rwm" for d in devices if Path(d).exists()],
+                group_add=sorted({str(Path(d).stat().st_gid) for d in devices if Path(d).exists()}),
+                mem_limit=memory or int(total_memory() * 0.9),
+                labels={f"{_LABEL}.home": str(home()), f"{_LABEL}.owner": _process_mark(os.getpid())},
+                security_opt=["no-new-privileges"],
+            )
+            made.append(container)
         with engine_errors("starting a container"):
             container.start()
         yield DockerSession(client, container.id, tuple(mounts))
     finally:
-        with contextlib.suppress(Exception):  # the next session sweeps what cannot be removed now
-            container.remove(force=True, v=True)
+        for one in made:
+            with contextlib.suppress(Exception):  # the next session sweeps what cannot be removed now
+                one.remove(force=True, v=True)
         client.close()
 
 

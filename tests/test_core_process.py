@@ -197,3 +197,17 @@ def test_capture_keeps_both_streams() -> None:
 
 def test_foreground_gives_the_status() -> None:
     assert process.foreground(["sh", "-c", 'exit "$CODE"'], env={"CODE": "5"}) == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_block_that_is_not_left_half_done(number: int) -> None:
+    before = signal.getsignal(number)
+    done = []
+    with pytest.raises(KeyboardInterrupt), process.deferred():
+        os.kill(os.getpid(), number)
+        done.append(1)
+    assert done == [1]
+    assert signal.getsignal(number) is before
+    with pytest.raises(ValueError, match="mine"), process.deferred():
+        raise ValueError("mine")
+    assert signal.getsignal(number) is before

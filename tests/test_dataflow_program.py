@@ -188,6 +188,10 @@ def kernel_of(made: Program) -> sites.Kernel:
     return sites.load(made.folder / "vmlinux", symbols.read(made.folder / "System.map"))
 
 
+# Words of the buffer that is too small for a standard run's loops.
+SMALL = 40
+
+
 def write_capture(
     made: Program,
     folder: Path,
@@ -206,7 +210,7 @@ def write_capture(
         position += 3 + int(words[position] >> 32)
     described = {
         "layout": "kit-1",
-        "capacity": 1 << 16,
+        "capacity": SMALL if name == "overflow-small" and len(words) <= SMALL else 1 << 16,
         "info": {"version": 1, "flags": 3, "dropped": recorded[1]},
         "plan": plan,
         "facts": facts,
@@ -387,7 +391,7 @@ def run(program: Program) -> Run:
 def standard(program: Program) -> Run:
     """A standard run of a program that can do what the workloads do."""
     opened = program.run("open", 60000, int(MODE, 8), int(FLAGS, 0) | LARGE, int(FD))
-    small = program.run("loop", 40, PID, 0, LOOPS)
+    small = program.run("loop", SMALL, PID, 0, LOOPS)
     recorded = {
         "getpid": program.run("getpid", 60000, PID, 0, 0),
         "open-close": opened,
@@ -486,6 +490,16 @@ def test_each_fact_can_fail(change: object, named: str, run: Run, program: Progr
     change(run)  # type: ignore[operator]
     run.write(program, tmp_path)
     assert named in wrong(check.examine(tmp_path, program.folder))
+
+
+def test_with_few_objects_instrumented_all_may_fit(run: Run, program: Program, tmp_path: Path) -> None:
+    run.recorded["overflow-small"] = run.recorded["overflow-big"]
+    run.recorded["overflow-resumed"] = (run.recorded["overflow-resumed"][0], 0)
+    run.write(program, tmp_path)
+    assert wrong(check.examine(tmp_path, program.folder)) == []
+    run.recorded["overflow-small"] = (run.recorded["overflow-big"][0], 1)
+    run.write(program, tmp_path)
+    assert "overflow: the small buffer overflows" in wrong(check.examine(tmp_path, program.folder))
 
 
 @pytest.mark.parametrize("name", check.WORKLOADS)

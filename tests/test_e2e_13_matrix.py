@@ -36,7 +36,14 @@ def statuses(out: str) -> dict[str, str]:
 
 
 def orphans() -> list[str]:
-    """Containers of this home whose client is gone."""
+    """Containers of this home whose client is gone; the engine may need a moment to remove one."""
+    until = time.monotonic() + 60
+    while (found := _orphans()) and time.monotonic() < until:
+        time.sleep(0.5)
+    return found
+
+
+def _orphans() -> list[str]:
     shown = '{{.ID}} {{.Label "org.kcov-dataflow-kit.owner"}}'
     said = subprocess.run(
         ["docker", "ps", "--format", shown, "--filter", f"label=org.kcov-dataflow-kit.home={store.home()}"],
@@ -91,8 +98,10 @@ def test_ctrl_c_says_what_is_left(ids: list[str]) -> None:
     for one in ids:
         store.remove_tree(cells.place(one))
     client = subprocess.Popen(
-        [str(ROOT / "invoke"), *RUN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        [str(ROOT / "invoke"), *RUN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # What a script puts into the background ignores Ctrl-C, and so does all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     until = time.monotonic() + 600
     while not any((cells.place(one) / "result.json").exists() for one in ids):
         assert client.poll() is None and time.monotonic() < until, "it ended before it could be stopped"
