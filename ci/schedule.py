@@ -198,6 +198,9 @@ def run(
         _stop(running)
         state().save()
         raise
+    finally:
+        if work and where == "docker":
+            _sweep()
     done = state().save()
     told(done)
     return done
@@ -304,6 +307,16 @@ def _stop(running: dict[str, _Job]) -> None:
     _ask_to_end(list(running.values()))
     for job in running.values():
         job.close.close()
+
+
+def _sweep() -> None:
+    """Remove what cells that were killed left in the engine: they were killed while it was being made."""
+    with contextlib.suppress(KitError):  # an engine that is gone has nothing left
+        client = runtime.engine()
+        try:
+            runtime.sweep_containers(client)
+        finally:
+            client.close()
 
 
 def _times() -> tuple[int, int]:

@@ -291,8 +291,10 @@ def _process_mark(pid: int) -> str:
 def sweep_containers(client: Any) -> int:
     """Remove the containers that killed runs with this home left behind; returns how many."""
     gone = 0
+    mine = {"label": f"{_LABEL}.home={home()}"}
+    # The client asks for the list, and then for each one in it: another run may have removed one meanwhile.
     with engine_errors("removing containers of killed runs"):
-        for container in client.containers.list(all=True, filters={"label": f"{_LABEL}.home={home()}"}):
+        for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
             mark = container.labels.get(f"{_LABEL}.owner", "")
             pid = mark.partition(":")[0]
             if not pid.isdigit() or _process_mark(int(pid)) != mark:

@@ -13,6 +13,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -259,3 +260,16 @@ def test_an_image_that_is_not_there(image: Image, home: Path) -> None:
     with pytest.raises(ValueError, match="needs an image"), runtime.open_session("docker"):
         pass
     assert process.run(["true"]).ok
+
+
+def test_a_container_that_another_run_removes_meanwhile_is_no_failure() -> None:
+    """docker-py lists, then inspects each; what is gone by then is an error unless it is told otherwise."""
+    import docker.errors
+
+    class Containers:
+        def list(self, *, ignore_removed: bool = False, **_asked: object) -> list[object]:
+            if not ignore_removed:
+                raise docker.errors.NotFound("No such container")
+            return []
+
+    assert runtime.sweep_containers(SimpleNamespace(containers=Containers())) == 0

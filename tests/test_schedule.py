@@ -62,6 +62,7 @@ def plain_cells(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, int, fl
         return real([sys.executable, "-c", _CELL, str(file), status, str(code), str(seconds)], **how)
 
     monkeypatch.setattr(schedule.process, "background", background)
+    monkeypatch.setattr(schedule, "_sweep", lambda: None)
     monkeypatch.setattr(schedule, "_GRACE_SECONDS", 3.0)
     return does
 
