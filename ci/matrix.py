@@ -7,6 +7,7 @@ so that a wrong one is found before an hour of building. Nothing here looks at t
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from core.errors import UserError, nearest
 from kernel.cell import ARCHES, Cell
 
 FILE = Path(__file__).parent / "matrix.yaml"
+# A project that only uses this kit keeps its matrix with its own files.
+VARIABLE = "KDF_MATRIX"
 AXES = ("toolchain", "series", "profile", "base", "arch", "linux")
 _OPTIONS = ("instrument", "sets", "time")
 
@@ -64,13 +67,22 @@ class Matrix:
     cells: tuple[MatrixCell, ...]
 
 
-def load(file: Path = FILE) -> dict[str, Matrix]:
+def usual() -> Path:
+    """The file that is read if none is named: that of `$KDF_MATRIX`, or the one beside this module."""
+    named = os.environ.get(VARIABLE, "")
+    return Path(named) if named else FILE
+
+
+def load(file: Path | None = None) -> dict[str, Matrix]:
     """All matrices by name.
+
+    Args:
+        file: `usual()` if it is not named.
 
     Raises:
         UserError: the file is malformed, or a name in it is not known.
     """
-    root = load_yaml(file)
+    root = load_yaml(file or usual())
     root.only("defaults", "times", "matrices")
     root.get("defaults").only(*AXES, "time")
     times = {name: _time(name, node) for name, node in root.mapping("times").items()}
@@ -89,7 +101,7 @@ def load(file: Path = FILE) -> dict[str, Matrix]:
     return found
 
 
-def find(name: str, file: Path = FILE) -> Matrix:
+def find(name: str, file: Path | None = None) -> Matrix:
     """A matrix by name.
 
     Raises:
@@ -97,11 +109,11 @@ def find(name: str, file: Path = FILE) -> Matrix:
     """
     there = load(file)
     if name not in there:
-        raise UserError(f"there is no matrix {name}{nearest(name, there)}", f"see {file}")
+        raise UserError(f"there is no matrix {name}{nearest(name, there)}", f"see {file or usual()}")
     return there[name]
 
 
-def find_cell(identity: str, file: Path = FILE) -> MatrixCell:
+def find_cell(identity: str, file: Path | None = None) -> MatrixCell:
     """A cell by its id, of whichever matrix.
 
     Raises:

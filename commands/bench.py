@@ -72,6 +72,12 @@ def toolchain(_c: Any, parts: str = "", unpatched: str = "") -> None:
     _run("toolchain", *[word for option, value in words if value for word in (option, value)])
 
 
+@command()
+def matrix(_c: Any) -> None:
+    """What ci.run costs over one build, in half an hour. Example: ./invoke bench.matrix"""
+    _run("matrix")
+
+
 @cell_command(
     defaults={"profile": "all", "base": "tiny"},
     profiles="profiles with commas between; none must be among them",

@@ -107,6 +107,18 @@ def test_user_files_have_ids_that_are_file_names(tmp_path: Path) -> None:
     assert all("/" not in one and " " not in one for one in ids)
 
 
+def test_a_project_keeps_its_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = write(tmp_path, "axes: {profile: [none]}")
+    monkeypatch.setenv(matrix.VARIABLE, str(own))
+    assert set(matrix.load()) == {"m"}
+    with pytest.raises(UserError, match="no matrix small") as told:
+        matrix.find("small")
+    assert told.value.hint == f"see {own}"
+    monkeypatch.setenv(matrix.VARIABLE, str(tmp_path / "nowhere.yaml"))
+    with pytest.raises(UserError, match=r"nowhere\.yaml: no such file"):
+        matrix.load()
+
+
 def test_no_such_names() -> None:
     with pytest.raises(UserError, match=r"no matrix tin \(did you mean tiny"):
         matrix.find("tin")

@@ -298,7 +298,7 @@ def compile_times(built: Built, variants: Mapping[str, Variant], rounds: int) ->
                 words = kernels.make_command(one, session, tree, build, len(os.sched_getaffinity(0)))
                 words = [word.replace("CC=ccache ", "CC=") for word in words]
                 commands[name] = [word.replace(toolchains.INSIDE, f"/kdf/of/{name}") for word in words]
-                config.configure(session, tree, build, commands[name], one.request, cell.base, root / "configure.log")
+                config.make_config(session, tree, build, commands[name], one.request, root / "configure.log")
                 timed(session, [*commands[name], "prepare"], build, {})
                 timed(session, [*commands[name], *OBJECTS], build, {})
             for number in range(rounds):
