@@ -106,12 +106,15 @@ def verdict(_c: Any, folder: str, matrix: str = "tiny", output: str = "") -> Non
     """The verdict on a matrix whose cells ran in jobs of their own. Example: ./invoke ci.verdict kdf-cells"""
     from pathlib import Path
 
-    from ci import kept
+    from ci import kept, warnings
     from ci import matrix as matrices
+    from kconfig import annotate
 
     chosen = matrices.find(matrix)
     found = kept.verdicts(chosen, Path(folder))
-    text = kept.markdown(chosen, found)
+    new = warnings.fresh(chosen, Path(folder))
+    annotate.tell(warnings.notes(new))
+    text = kept.markdown(chosen, found) + warnings.markdown(new)
     if output:
         with Path(output).open("a") as out:
             out.write(text)

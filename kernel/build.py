@@ -235,7 +235,7 @@ class Workplace:
         The CI system in which this runs is told of them, too.
         """
         told, reasons = self.explained(survival.compare(self.ready.request, final.read_text()))
-        annotate.tell(told)
+        annotate.tell(map(annotate.of_lost, told))
         return told, reasons
 
     def explained(

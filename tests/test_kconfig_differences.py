@@ -37,19 +37,19 @@ def test_off_and_not_there_are_no_difference() -> None:
 
 def test_annotations_are_one_line_each_and_escaped() -> None:
     one = Lost(Asked("X", '"50%\n, a:b"', "kconfig/fragments/a,b.config", 7), "n", "a\r\nb")
-    line = annotate.line(one)
+    line = annotate.line(annotate.of_lost(one))
     assert "\n" not in line and "\r" not in line
     assert line.startswith(
         "::error file=kconfig/fragments/a%2Cb.config,line=7,title=CONFIG_X was lost::CONFIG_X: asked "
     )
     assert "50%25%0A" in line and line.endswith(": a%0D%0Ab")
-    from_command_line = annotate.line(Lost(Asked("X", "y", "--set", 0), "n"))
+    from_command_line = annotate.line(annotate.of_lost(Lost(Asked("X", "y", "--set", 0), "n")))
     assert from_command_line.startswith("::error title=CONFIG_X was lost::")
 
 
 def test_each_ci_is_told_in_its_own_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = Lost(Asked("X", "y", "kconfig/fragments/a.config", 7), "n", "why")
-    second = Lost(Asked("Y", "y", "--set", 0), "absent")
+    first = annotate.of_lost(Lost(Asked("X", "y", "kconfig/fragments/a.config", 7), "n", "why"))
+    second = annotate.of_lost(Lost(Asked("Y", "y", "--set", 0), "absent"))
     annotate.tell([first], {"CI": "true"})
     annotate.tell([], {"GITHUB_ACTIONS": "true", "GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path)})
     assert capsys.readouterr().err == "" and not (tmp_path / annotate.REPORT).exists()
