@@ -204,7 +204,7 @@ def _apt() -> Row:
     found = origins.apt_origins()
     if found:
         return Row("apt origin", OK, ", ".join(origins.without_user(url) for url in found))
-    advice = "archives need KDF_SNAPSHOT or ./invoke sources.fetch NAME --sha256, the base image KDF_BASE_IMAGE"
+    advice = "archives need KDF_SNAPSHOT or ./invoke sources.fetch NAME --sha256 HASH, the base image KDF_BASE_IMAGE"
     return Row("apt origin", DEGRADED, "the apt configuration names no Debian archive", advice)
 
 

@@ -99,6 +99,19 @@ def _explain(error: ParseError, namespace: Collection) -> str:
     return f"there is no {kind} {name}{hint}" if "No idea" in text else f"{text}{hint}"
 
 
+def _parse_tasks(program: Program) -> None:
+    """Invoke's own, which hands a word to `int` as it is.
+
+    Raises:
+        ParseError: a word that has to be a number is none, or what Invoke itself finds.
+    """
+    try:
+        program.parse_tasks()
+    except ValueError as error:
+        wrong = re.search(r"'(.*)'", str(error))
+        raise ParseError(f"{wrong[1]} is no number" if wrong else str(error)) from error
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run tasks; returns the exit code."""
     import tasks
@@ -109,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
         program.create_config()
         program.parse_core(words)
         program.parse_collection()
-        program.parse_tasks()
+        _parse_tasks(program)
         program.parse_cleanup()
         program.update_config()
         program.execute()

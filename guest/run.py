@@ -115,7 +115,9 @@ def boot(
         InfraError: QEMU is not there, or the session's engine went away.
     """
     if not (kernel_dir / image).is_file():
-        raise UserError(f"there is no kernel image {kernel_dir / image}", "build one: ./invoke kernel.build")
+        raise UserError(
+            f"there is no kernel image {kernel_dir / image}", "build one: ./invoke kernel.build --profile all"
+        )
     with store.disk_errors(outdir):
         outdir.mkdir(parents=True, exist_ok=True)
         for stale in (CONSOLE, CHANNEL, "qemu.log"):
