@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from ci import cell as cells
-from ci import result
+from ci import provenance, result
 from ci.matrix import Matrix, MatrixCell
 from core import store
 from core.errors import UnderTest, printable
 
 # Of one log; the end of a longer one is kept, since that is where it says why.
 _LIMIT_BYTES = 16 << 20
-_LOGS = ("console.log", "qemu.log", "build.log")
+_FILES = ("console.log", "qemu.log", "build.log", provenance.STATEMENT, provenance.LIST)
 _REASON_LETTERS = 200
 
 
 def keep(identity: str, into: Path) -> list[Path]:
-    """Copy a cell's result and the logs of its run, of its kernel and of what failed; whatever there is of them.
+    """Copy a cell's result, the logs and provenance of its run, and the logs of its kernel and of what failed.
 
     Returns:
         The files. One is always there: a cell that never came to a result has one that says so.
@@ -45,7 +45,7 @@ def keep(identity: str, into: Path) -> list[Path]:
         shutil.copyfile(cells.place(identity) / result.FILE, into / result.FILE)
         kept.append(into / result.FILE)
         kept += [
-            _copy(place / name, into / name) for place in (folder, kernel) for name in _LOGS if _is_log(place / name)
+            _copy(place / name, into / name) for place in (folder, kernel) for name in _FILES if _is_ours(place / name)
         ]
     else:
         note = into / "no-result.txt"
@@ -58,7 +58,7 @@ def keep(identity: str, into: Path) -> list[Path]:
     return kept
 
 
-def _is_log(path: Path) -> bool:
+def _is_ours(path: Path) -> bool:
     return path.is_absolute() and path.is_file() and path.resolve().is_relative_to(store.home().resolve())
 
 

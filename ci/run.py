@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ci import result
+from ci import provenance, result
 from ci.result import Check, Result, finish
 from core import store
 from core.errors import KitError, UnderTest
@@ -181,6 +181,7 @@ def run(
     try:
         kernel = kernels.build(cell, where, install=install, guard=guard)
         stage("build")
+        provenance.write(folder, kernel, where, result.started)
         modules = [path.name for path in samples_of(kernel)]
         works = (*plan.STANDARD, *(plan.SAMPLES if modules else ()))
         todo = plan.draw(works, seed=seed, modules=modules)

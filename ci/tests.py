@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ci import live, render, suites
+from ci import live, provenance, render, suites
 from ci import run as cells
 from ci.result import Check, Result, finish
 from ci.run import Booted
@@ -102,6 +102,7 @@ def run(
         selftests.check_names(ready.tree.path / "linux", asked.kselftest)
         kernel = kernels.build(cell, where, install=install, guard=guard)
         stage("build")
+        provenance.write(result.folder, kernel, where, result.started)
         targets = selftests.build(ready, kernel, asked.kselftest)
         stage("selftests")
         jobs = [job for target in targets for job in _jobs(target)]

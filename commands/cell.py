@@ -59,3 +59,36 @@ def keep(_c: Any, id: str, into: str) -> None:  # noqa: A002  (the word of the o
 
     for path in kept.keep(matrix.find_cell(id).id, Path(into)):
         print(path)
+
+
+@command(
+    positional=["result"],
+    help={
+        "result": "the folder of a run that built a kernel, or a file in it",
+        "no_install": CELL_HELP["no_install"],
+        "json": CELL_HELP["json"],
+    },
+)
+def reproduce(_c: Any, result: str, no_install: bool = False, json: bool = False) -> None:
+    """Build a result's kernel again, elsewhere and without a cache: same bytes? Example: ./invoke cell.reproduce RUN"""
+    from pathlib import Path
+
+    from ci import reproduce as again
+    from ci.run import new_folder
+    from commands.common import print_table
+
+    recorded = again.load(Path(result))
+    found = again.run(recorded, new_folder(f"reproduce-{recorded.cell.profile}"), install=not no_install)
+    if json:
+        print_json(found.as_json())
+    else:
+        rows = [
+            {"file": one.name, "same": "yes" if one.same else "NO", "then": one.then[:16], "now": one.now[:16]}
+            for one in found.compared
+        ]
+        print_table(rows, ("file", "same", "then", "now"))
+        print(
+            f"{found.objects} objects compiled without a cache in {found.directory}, {found.cpu_seconds:.0f} s of CPU"
+        )
+        print(found.folder / again.FILE)
+    found.require()

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -145,6 +146,11 @@ def lock(name: str) -> Iterator[None]:
 
 def _place(kind: str, key: str) -> Path:
     return home() / "store" / kind / key
+
+
+def product(kind: str, key: str) -> Product | None:
+    """The product of a key, or None; what is not a key names none."""
+    return _read(kind, key) if re.fullmatch(r"[0-9a-f]{64}", key) else None
 
 
 def _read(kind: str, key: str) -> Product | None:

@@ -300,15 +300,25 @@ def workplace(
 
 
 def _make(ready: Ready, out: Path) -> dict[str, Any]:
-    """Configure and compile into the build directory, then copy what is to be kept."""
     with workplace(ready) as place:
-        survival.require_none(place.lost(place.configure().config)[0], place.log)
-        compiled = compile_all(place)
-        instrument.require(place.build_dir, ready.cell.instrument, place.log)
-        if samples.wanted(ready.request):
-            (out / samples.MODULES).mkdir()
-            for module in samples.build(place):
-                shutil.copyfile(module, out / samples.MODULES / module.name)
+        return make(place, out)
+
+
+def make(place: Workplace, out: Path) -> dict[str, Any]:
+    """Configure and compile into the build directory, then copy what is to be kept; returns the product's metadata.
+
+    Raises:
+        UnderTest: a symbol was lost, or the kernel does not compile.
+        InfraError: the machine failed.
+    """
+    ready = place.ready
+    survival.require_none(place.lost(place.configure().config)[0], place.log)
+    compiled = compile_all(place)
+    instrument.require(place.build_dir, ready.cell.instrument, place.log)
+    if samples.wanted(ready.request):
+        (out / samples.MODULES).mkdir()
+        for module in samples.build(place):
+            shutil.copyfile(module, out / samples.MODULES / module.name)
     return keep(place, compiled, out)
 
 
@@ -425,6 +435,8 @@ def _collect(arch: str, build_dir: Path, out: Path) -> dict[str, Mapping[str, An
         if not source.is_file():
             raise UnderTest(f"the build ended well but made no {source.name}", "read the log", build_dir / "build.log")
         shutil.copyfile(source, out / name)
-        kept[name] = {"size": source.stat().st_size, "sha256": store.hash_file(out / name)}
+    modules = [f"{samples.MODULES}/{path.name}" for path in sorted((out / samples.MODULES).glob("*.ko"))]
+    for name in (*wanted, *modules):
+        kept[name] = {"size": (out / name).stat().st_size, "sha256": store.hash_file(out / name)}
     (out / "files.json").write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
     return kept

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ci import cell as cells
-from ci import matrix
+from ci import matrix, provenance
 from core import store
 from tests.e2e import ROOT, invoke
 
@@ -76,6 +76,24 @@ def test_killed_then_done_then_found_done(ids: list[str]) -> None:
     control, whole = (json.loads((cells.place(one) / "result.json").read_text()) for one in ids)
     assert len(control["checks"]) == 1 < len(whole["checks"])
     assert not Path(again.out.splitlines()[-1]).parent.joinpath("pool").joinpath("slots").exists()
+
+
+def test_what_made_a_kernel_stands_beside_its_result(ids: list[str], tmp_path: Path) -> None:
+    said = invoke("cell.keep", ids[1], str(tmp_path))
+    assert said.code == 0, said.err
+    kernel = Path(json.loads((tmp_path / "result.json").read_text())["facts"]["kernel"])
+    told = json.loads((tmp_path / provenance.STATEMENT).read_text())
+    assert {one["name"]: one["digest"]["sha256"] for one in told["subject"]}["image"] == store.hash_file(
+        kernel / "image"
+    )
+    listed = json.loads((tmp_path / provenance.LIST).read_text())
+    assert any(one["name"] == "clang-19:amd64" for one in listed["components"])
+
+    told["predicate"]["buildDefinition"]["internalParameters"]["inputs"]["request"]["asked"]["FRAME_WARN"] = "2000"
+    (tmp_path / provenance.STATEMENT).write_text(json.dumps(told))
+    other = invoke("cell.reproduce", str(tmp_path))
+    assert other.code == 2
+    assert "would make another kernel" in other.err and "request.asked.FRAME_WARN" in other.err
 
 
 def test_the_same_in_this_very_revision(ids: list[str]) -> None:
