@@ -353,14 +353,17 @@ def open_session(
     client = engine()
     sweep_containers(client)
     made: list[Any] = []
+    held: Any = None
     try:
         # A container that nobody knows of yet could not be removed.
         with process.deferred(), engine_errors("making a container"):
             # Not containers.run: that asks a registry for an image that the engine does not have.
             container = client.containers.create(
                 image.ref,
-                # Process 1 only waits; it is a shell so that it reaps what the steps leave behind.
-                ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 86400 & wait; done"],
+                # Process 1 reads until its input ends, as it does when this program is gone, however it went: then the
+                # container stops, and all that it runs. It is bash, which reaps what the steps leave behind.
+                ["bash", "-c", "trap 'exit 0' TERM; while read -r _; do :; done"],
+                stdin_open=True,
                 network_mode="bridge" if network else "none",
                 user=f"{os.getuid()}:{os.getgid()}",
                 environment={"HOME": "/tmp", "LC_ALL": "C.UTF-8"},  # noqa: S108  (inside the container)
@@ -375,12 +378,15 @@ def open_session(
             )
             made.append(container)
         with engine_errors("starting a container"):
+            held = container.attach_socket(params={"stdin": 1, "stream": 1})
             container.start()
         yield DockerSession(client, container.id, tuple(mounts))
     finally:
         for one in made:
             with contextlib.suppress(Exception):  # the next session sweeps what cannot be removed now
                 one.remove(force=True, v=True)
+        if held is not None:
+            held.close()
         client.close()
 
 

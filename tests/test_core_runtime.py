@@ -23,7 +23,7 @@ from core.errors import InfraError, UserError
 from core.runtime import DockerSession, HostSession, Image, Mount
 
 ROOT = Path(__file__).parent.parent
-TOOLS = ("sh", "sleep", "id", "cat", "env", "ls", "touch", "pwd", "ps")
+TOOLS = ("bash", "sh", "sleep", "id", "cat", "env", "ls", "touch", "pwd", "ps")
 
 
 def test_the_host_is_itself(tmp_path: Path) -> None:
@@ -166,6 +166,26 @@ def test_what_a_command_takes_of_a_containers_cpu(image: Image, home: Path) -> N
         before = session.cpu_seconds()
         assert session.run(BUSY).ok
         assert session.cpu_seconds() > before + 0.1, "the loop takes longer on any machine"
+
+
+@pytest.mark.e2e
+def test_what_runs_ends_with_its_client_however_that_ends(image: Image, home: Path) -> None:
+    code = (
+        "from core import runtime; from core.runtime import Image\n"
+        f"image = Image({image.name!r}, {image.ref!r}, {image.packages!r})\n"
+        "with runtime.open_session('docker', image=image) as session:\n"
+        "    session.run(['sh', '-c', 'echo here; sleep 300'], on_line=lambda line: print(line, flush=True))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None and client.stdout.readline() == "here\n"
+        assert [one.status for one in containers(home)] == ["running"]
+        client.kill()
+    until = time.monotonic() + 30
+    while any(one.status == "running" for one in containers(home)) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert [one.status for one in containers(home)] == ["exited"]
+    with runtime.open_session("docker", image=image):
+        assert [one.status for one in containers(home)] == ["running"], "the next session removed what is left"
 
 
 @pytest.mark.e2e
