@@ -13,7 +13,7 @@ from core import store
 from core.errors import UnderTest, UserError, nearest
 from dataflow import check, show
 from dataflow.show import Shown
-from guest import plan
+from guest import initramfs, plan
 from guest.run import CAPTURES
 from kernel import build as kernels
 from kernel.cell import Cell
@@ -88,16 +88,8 @@ def program(line: str) -> tuple[Path, tuple[str, ...]]:
     path = Path(words[0])
     if not path.is_file():
         raise UserError(f"there is no program {path}")
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
-    try:
-        with path.open("rb") as source:
-            dynamic = any(s["p_type"] == "PT_INTERP" for s in ELFFile(source).iter_segments())
-    except ELFError:
-        raise UserError(f"{path} is no ELF program", "link it statically: cc -static") from None
-    if dynamic:
-        raise UserError(f"{path} needs a dynamic linker, and the guest has none", "link it statically: cc -static")
+    if why := initramfs.lacking(path):
+        raise UserError(f"{path} {why}", "link it statically: cc -static")
     return path, tuple(words[1:])
 
 

@@ -133,6 +133,11 @@ def boot(
     return Booted(kernel, outcome, made, captures, proved.sentence if proved else EXACT, found)
 
 
+def memory_of(booted: Booted) -> dict[str, str]:
+    """Where the memory of a guest that hung is, as a fact of a result."""
+    return {"memory": str(booted.outcome.dump)} if booted.outcome.dump else {}
+
+
 def samples_of(kernel: Product) -> list[Path]:
     """The sample modules that a kernel comes with."""
     return sorted((kernel.path / samples.MODULES).glob("*.ko"))
@@ -199,6 +204,7 @@ def run(
                 "accelerator": booted.accelerator,
                 "seed": booted.outcome.plan.seed,
                 "qemu": list(booted.outcome.argv),
+                **memory_of(booted),
             },
         )
         booted.verdict.require(booted.outcome.console)

@@ -22,6 +22,8 @@ from guest import initramfs, plan
 from guest.initramfs import Entry
 from guest.ktap import LOST, SKIPPED, Test
 from guest.plan import Program
+from guest.qemu import size_of
+from kconfig import survival
 from kernel import build as kernels
 from kernel import selftests
 from kernel.cell import Cell
@@ -43,12 +45,15 @@ class Asked:
         kunit: whether KUnit's suites are built in and wanted.
         program: the user's own program or script with its arguments; empty for none.
         required: patterns of tests that must pass, and not be skipped.
+        smp, memory: processors of the guest, and its MB, as the user says them; empty for the usual.
     """
 
     kselftest: Sequence[str] = ()
     kunit: bool = False
     program: Sequence[str] = ()
     required: Sequence[str] = ()
+    smp: str = ""
+    memory: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ def run(
     """
     if not (asked.kselftest or asked.kunit or asked.program):
         raise UserError("there is nothing to run", "say --kselftest TARGETS, --kunit or --exec FILE")
+    size_of(asked.smp, asked.memory)
     own = own_program(asked.program) if asked.program else None
     if asked.kunit:
         cell = replace(cell, fragments=(*cell.fragments, str(KUNIT_FRAGMENT)))
@@ -112,8 +118,11 @@ def run(
             files += own[1]
         modules = [path for target in targets for path in target.modules()]
         todo = plan.tests([job.program for job in jobs], modules=[path.name for path in modules])
+        size = size_of(asked.smp, asked.memory, survival.values((kernel.path / "config").read_text()))
         with live.watching(result.folder, [job.program.title for job in jobs], told, kunit=asked.kunit):
-            booted = cells.boot(cell, kernel, where, todo, result.folder, install=install, modules=modules, files=files)
+            booted = cells.boot(
+                cell, kernel, where, todo, result.folder, install=install, modules=modules, files=files, size=size
+            )
         stage("guest")
         found = _suites(targets, jobs, booted, kunit=asked.kunit)
         status, reasons = suites.judge(booted.verdict, found, _required(asked, booted))
@@ -127,6 +136,7 @@ def run(
                 "toolchain": cell.toolchain,
                 "accelerator": booted.accelerator,
                 "qemu": list(booted.outcome.argv),
+                **cells.memory_of(booted),
             },
         )
         done = finish(result, status, reasons=reasons, checks=_checks(booted, found), stages=stages)
@@ -175,17 +185,9 @@ def _interpreter(path: Path) -> list[str]:
 
 def _needs(path: Path) -> str:
     """What a program needs that the guest does not have; empty if it is a static ELF program."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
     if interpreter := _interpreter(path):
         return f"is a script for {interpreter[0]}, which the guest does not have"
-    try:
-        with path.open("rb") as source:
-            dynamic = any(segment["p_type"] == "PT_INTERP" for segment in ELFFile(source).iter_segments())
-    except ELFError:
-        return "is no ELF program"
-    return "needs a dynamic linker, and the guest has none" if dynamic else ""
+    return initramfs.lacking(path)
 
 
 def _require_static(path: Path) -> None:

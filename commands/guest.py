@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from commands.cells import MEMORY_HELP, SMP_HELP, Asked, cell_command
-from commands.common import print_json
+from commands.common import RUNTIME_HELP, print_json
+from core.program import command
+
+_COMMAND_HELP = "commands with ; between, instead of a terminal"
 
 
 @cell_command(smp=SMP_HELP, memory=MEMORY_HELP)
@@ -38,3 +41,55 @@ def boot(_c: Any, asked: Asked, smp: str = "", memory: str = "") -> None:
     if not asked.json:
         print(booted.accelerator)
         print(f"{verdict.status}: {release} in {booted.outcome.ended.seconds:.1f} s\n{booted.outcome.console}")
+
+
+@cell_command(
+    smp=SMP_HELP, memory=MEMORY_HELP, files="the user's files that the guest has in /root, with commas between"
+)
+def shell(_c: Any, asked: Asked, smp: str = "", memory: str = "", files: str = "") -> None:
+    """Boot a kernel and work in it, with busybox. Example: ./invoke guest.shell --profile all --base tiny"""
+    from pathlib import Path
+
+    from ci import look
+
+    look.shell(asked.cell, asked.where, [Path(one) for one in files.split(",") if one], smp, memory, asked.install)
+
+
+@cell_command(smp=SMP_HELP, memory=MEMORY_HELP, command=_COMMAND_HELP)
+def gdb(_c: Any, asked: Asked, smp: str = "", memory: str = "", command: str = "") -> None:
+    """Boot a kernel that waits for gdb, and gdb. Example: ./invoke guest.gdb --profile all --base tiny"""
+    from invoke.exceptions import Exit
+
+    from ci import look
+
+    code = look.gdb(asked.cell, asked.where, _words(command), smp, memory, asked.install, _show)
+    if code:
+        raise Exit(code=code)
+
+
+@command(
+    positional=["run"],
+    help={"run": "the folder of a run whose guest hung", "command": _COMMAND_HELP, "runtime": RUNTIME_HELP},
+)
+def crash(_c: Any, run: str, command: str = "", runtime: str = "auto") -> None:
+    """Look into the memory of a guest that hung, with crash. Example: ./invoke guest.crash RUN --command ps"""
+    from pathlib import Path
+
+    from invoke.exceptions import Exit
+
+    from ci import look
+    from core.runtime import choose
+
+    code = look.crash(Path(run), choose(runtime), _words(command), _show)
+    if code:
+        raise Exit(code=code)
+
+
+def _words(commands: str) -> list[str]:
+    return [one.strip() for one in commands.split(";") if one.strip()]
+
+
+def _show(line: str) -> None:
+    from core.errors import printable
+
+    print(printable(line), flush=True)

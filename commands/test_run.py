@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from commands.cells import Asked, cell_command
+from commands.cells import MEMORY_HELP, SMP_HELP, Asked, cell_command
 from commands.common import print_json, print_table
 
 
@@ -14,6 +14,8 @@ from commands.common import print_json, print_table
     kunit="with a few suites of KUnit built in",
     exec="a static program or script with its arguments, that is a test, too",
     require="tests that must pass and not be skipped, as patterns: timers/nanosleep*,kunit/*",
+    smp=SMP_HELP,
+    memory=MEMORY_HELP,
 )
 def run(
     _c: Any,
@@ -22,13 +24,20 @@ def run(
     kunit: bool = False,
     exec: str = "",  # noqa: A002  (Invoke's flag name)
     require: str = "",
+    smp: str = "",
+    memory: str = "",
 ) -> None:
     """Run tests in the guest. Example: ./invoke test.run --profile all --base tiny --kselftest kcov_dataflow"""
     import shlex
 
     from ci import render, tests
+    from core.errors import UserError
 
-    wanted = tests.Asked(_words(kselftest), kunit, shlex.split(exec), _words(require))
+    try:
+        program = shlex.split(exec)
+    except ValueError as error:
+        raise UserError(f"--exec {exec} cannot be read: {error}") from None
+    wanted = tests.Asked(_words(kselftest), kunit, program, _words(require), smp, memory)
     screen = sys.stderr if asked.json else sys.stdout
     result = tests.run(
         asked.cell,

@@ -11,6 +11,7 @@ import contextlib
 import os
 import resource
 import shutil
+import sys
 import threading
 import time
 from collections import deque
@@ -388,6 +389,29 @@ def open_session(
         if held is not None:
             held.close()
         client.close()
+
+
+def foreground(session: Session, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: str = "") -> int:
+    """Run a program of a session on the user's own terminal.
+
+    Args:
+        cwd: inside path to stand in; the session's own if empty.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        InfraError: there is no terminal, or the engine's own client is not on this machine.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise InfraError("this needs a terminal", "give a command with -c where there is none")
+    if not isinstance(session, DockerSession):
+        return process.foreground(argv, env=env)
+    variables = [word for name, value in (env or {}).items() for word in ("-e", f"{name}={value}")]
+    place = ["-w", cwd] if cwd else []
+    user = f"{os.getuid()}:{os.getgid()}"
+    # The engine's own client knows about terminals, their size and their signals; everything else here does without it.
+    return process.foreground(["docker", "exec", "-it", "-u", user, *place, *variables, session.container, *argv])
 
 
 def have(program: str) -> bool:

@@ -133,6 +133,19 @@ def run_files(
     return archive(entries)
 
 
+def lacking(program: Path) -> str:
+    """What a program needs that no guest has, as the end of a sentence; empty if it is a static ELF program."""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        with program.open("rb") as source:
+            dynamic = any(segment["p_type"] == "PT_INTERP" for segment in ELFFile(source).iter_segments())
+    except ELFError:
+        return "is no ELF program"
+    return "needs a dynamic linker, and the guest has none" if dynamic else ""
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()

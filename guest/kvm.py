@@ -145,6 +145,7 @@ def prove(kernel_dir: Path, arch: str, session: Session, workdir: Path, *, image
             accelerator="kvm",
             image=image,
             timeout=PROOF_SECONDS,
+            keep_memory=False,
         )
         screen = outcome.console.read_bytes() if outcome.console.exists() else b""
         spoke = console.started(console.clean(screen))

@@ -41,6 +41,9 @@ _EXACT_KERNEL = ("nokaslr", "norandmaps", "random.trust_cpu=off", "random.trust_
 _NO_WAITING = {"x86_64": ("no_timer_check", "nolapic_timer"), "arm64": ()}
 NS_PER_INSTRUCTION = 2
 
+# Ctrl-C is the guest's.
+_TERMINAL = "stdio,id=console,mux=on,signal=off"
+
 TIMEOUTS = Path(__file__).parent / "timeouts.yaml"
 
 
@@ -88,6 +91,9 @@ class Machine:
         console, channel: files that QEMU writes.
         append: kernel parameters behind ours, so that they win.
         exact: instructions are its clock, so that a run repeats to the digit.
+        qmp: socket that QEMU makes for its own connection; empty for none.
+        gdb: socket that QEMU makes for a debugger, which it waits for before the first instruction; empty for none.
+        interactive: the console is the user's terminal, which has QEMU's monitor as well (Ctrl-a c; Ctrl-a x ends it).
     """
 
     arch: str
@@ -100,6 +106,9 @@ class Machine:
     cpus: int = CPUS
     append: tuple[str, ...] = ()
     exact: bool = False
+    qmp: str = ""
+    gdb: str = ""
+    interactive: bool = False
 
     def __post_init__(self) -> None:
         if self.exact and (self.accelerator != "tcg" or self.cpus != 1):
@@ -168,12 +177,19 @@ def _common(machine: Machine) -> list[str]:
         *("-nodefaults", "-no-user-config"),
         *("-display", "none"),
         *("-no-reboot",),
-        *("-chardev", f"file,id=console,path={_escape(machine.console)}"),
+        *("-chardev", _TERMINAL if machine.interactive else f"file,id=console,path={_escape(machine.console)}"),
         *("-serial", "chardev:console"),
+        *(("-mon", "chardev=console,mode=readline") if machine.interactive else ()),
         *("-kernel", machine.kernel),
         *("-initrd", machine.initrd),
         *("-append", command_line(machine)),
+        *(_socket("qmp", machine.qmp, "-mon", "chardev=qmp,mode=control") if machine.qmp else ()),
+        *(_socket("gdb", machine.gdb, "-gdb", "chardev:gdb", "-S") if machine.gdb else ()),
     ]
+
+
+def _socket(name: str, path: str, *use: str) -> list[str]:
+    return ["-chardev", f"socket,id={name},path={_escape(path)},server=on,wait=off", *use]
 
 
 def _port(machine: Machine) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from core import store
 from core.errors import UserError
 from core.runtime import Mount, Session
-from guest import agent, channel, initramfs, plan, qemu, verdict
+from guest import agent, channel, initramfs, plan, qemu, qmp, verdict
 from guest.channel import Channel, Info, Part, Ran
 from guest.initramfs import Entry
 from guest.plan import Plan
@@ -44,6 +44,7 @@ class Outcome:
         ended: how QEMU ended.
         said: what the agent said.
         folder: the run's directory.
+        dump: the memory of a guest whose time was over, or None; `note` says why.
     """
 
     plan: Plan
@@ -52,6 +53,8 @@ class Outcome:
     ended: Ended
     said: Channel
     folder: Path
+    dump: Path | None = None
+    note: str = ""
 
     @property
     def console(self) -> Path:
@@ -60,7 +63,11 @@ class Outcome:
     def judge(self) -> Verdict:
         """The verdict, from the three facts of this run."""
         screen = self.console.read_bytes() if self.console.exists() else b""
-        return verdict.judge(self.ended, self.said, screen, self.plan.token)
+        found = verdict.judge(self.ended, self.said, screen, self.plan.token)
+        if found.passed or not (self.dump or self.note):
+            return found
+        kept = f"its memory is in {self.dump.name}" if self.dump else self.note
+        return replace(found, reasons=(*found.reasons, kept))
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,8 @@ def boot(
     cpus: int = qemu.CPUS,
     timeout: float | None = None,
     exact: bool = False,
+    keep_memory: bool = True,
+    gdb: str = "",
 ) -> Outcome:
     """Boot a kernel, let the agent do what the plan says, and read what it sent.
 
@@ -108,7 +117,9 @@ def boot(
         accelerator: `tcg`, or `kvm` where guest.kvm proved it.
         append: further kernel parameters.
         timeout: wall seconds; from the table in guest.qemu if None.
-        exact: let the guest's clock count its instructions (`qemu.Machine`).
+        exact: let the guest's clock count its instructions (`qemu.Machine`); QEMU is then as bare as can be.
+        keep_memory: of a guest whose time is over; its file is named by the outcome.
+        gdb: name of a socket below `outdir`; the guest waits for a debugger on it.
 
     Raises:
         UserError: there is no kernel image in `kernel_dir`, or a file cannot be read.
@@ -140,18 +151,29 @@ def boot(
         cpus=cpus,
         append=tuple(append),
         exact=exact,
+        qmp="" if exact or not keep_memory else qmp.fits(session.path(outdir / qmp.SOCKET)),
+        gdb=session.path(outdir / gdb) if gdb else "",
     )
     argv = qemu.command(machine)
     limit = timeout if timeout is not None else _limit(kernel_dir, accelerator, todo)
-    done = session.run(argv, log=outdir / "qemu.log", timeout=limit)
+    ending = qmp.Ending()
+    if machine.qmp:
+        with qmp.watching(outdir, limit, session.path(outdir), memory_mb) as ending:
+            # Whoever does not answer is killed in the end.
+            most = limit + qmp.limits().seconds
+            done = session.run(argv, log=outdir / "qemu.log", timeout=most)
+    else:
+        done = session.run(argv, log=outdir / "qemu.log", timeout=limit)
     (outdir / "initrd.cpio").unlink(missing_ok=True)
     return Outcome(
         plan=todo,
         argv=tuple(argv),
         accelerator=accelerator,
-        ended=Ended(done.code, done.timed_out, done.seconds, done.tail),
+        ended=Ended(done.code, done.timed_out or ending.out_of_time.is_set(), done.seconds, done.tail),
         said=channel.read(outdir / CHANNEL),
         folder=outdir,
+        dump=ending.dump,
+        note=ending.note,
     )
 
 

@@ -36,7 +36,7 @@ class Ended:
 
     Attributes:
         code: its exit status, or minus the number of the signal that ended it.
-        timed_out: whether it was killed because its time ran out.
+        timed_out: whether it was killed, or told to end, because its time ran out.
         seconds: wall time.
         tail: its own last lines, not the guest's.
     """
@@ -53,7 +53,7 @@ class Ended:
 
     def __str__(self) -> str:
         if self.timed_out:
-            return f"QEMU was killed after {self.seconds:.0f} s"
+            return f"QEMU was {'ended' if self.code == 0 else 'killed'} after {self.seconds:.0f} s"
         if self.code < 0:
             return f"QEMU died of {_SIGNALS.get(-self.code, f'signal {-self.code}')}"
         if self.code > 0:
@@ -126,7 +126,7 @@ def judge(ended: Ended, channel: Channel, screen: bytes, token: str) -> Verdict:
     else:
         status = Status.PASSED
     late = [f"{ended}, after its token had come"] if ended.timed_out and not silent else []
-    if silent and ended.code == 0 and not found and not console.restarted(lines):
+    if silent and ended.code == 0 and not ended.timed_out and not found and not console.restarted(lines):
         silent += ", and the machine was reset without a word (a triple fault does that)"
     # What the kernel said of itself comes first: the rest follows from it.
     reasons = (*wrong, *infra, *([f"{silent}; {ended}"] if silent else late))

@@ -230,7 +230,8 @@ def wrong(line: Line, imported: frozenset[str] = frozenset()) -> str:
         return ""
     if words[0] != "./invoke":
         return _wrong_of_others(words)
-    if any(mark in line.text for mark in ("...", "<", ">", "|", ";")):
+    # What is quoted and has spaces is text, of gdb for example.
+    if any(mark in word for mark in ("...", "<", ">", "|", ";") for word in words if " " not in word):
         return "it has an ellipsis, a redirection or a pipe: nothing of that was checked"
     if line.inline and all(word.startswith("-") for word in words[2:]):
         unknown = [word for word in words[2:] if word not in tasks()[words[1]].flags]
@@ -416,6 +417,7 @@ CHECKS: Mapping[str, Check] = {
     "command": _WORDS,
     "exec": _WORDS,
     "file": _PLACE,
+    "files": _each(_PLACE),
     "filter": _pattern(r"\w+"),
     "folder": _PLACE,
     "folders": _each(_pattern(r"[a-z][a-z/]*")),

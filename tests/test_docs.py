@@ -32,11 +32,13 @@ RUN = {
 PARSED = {
     "bench": "measures for minutes",
     "cell.keep": "of a cell that ran",
+    "cell.reproduce": "builds",
     "cell.run": "builds",
     "ci.plan": "asks the engine",
     "ci.run": "builds",
     "ci.verdict": "of cells that ran",
     "dataflow": "of a run, or builds",
+    "guest": "boots",
     "doctor": "looks at the machine",
     "kconfig.check": "configures",
     "kconfig.diff": "configures",

@@ -10,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from core import process, runtime
+from core import runtime
 from core.errors import InfraError
-from core.runtime import DockerSession, Mount, Session
+from core.runtime import Mount, Session
 from toolchain import build, share
 
 WORK = "/kdf/work"
@@ -42,7 +42,7 @@ def enter(name: str, where: str, command: str = "") -> int:
     with runtime.open_session(where, image=made, mounts=mounts) as session:
         env = environment(session, product.path, name)
         if not command:
-            return _interactive(session, env)
+            return runtime.foreground(session, ["bash", "--norc"], env, WORK)
         ended = session.run(["sh", "-c", command], cwd=here, env=env, on_line=lambda line: print(line, flush=True))
     return ended.code if ended.code >= 0 else 128 - ended.code
 
@@ -51,15 +51,3 @@ def environment(session: Session, root: Path, name: str) -> dict[str, str]:
     """What a shell needs to find the toolchain: PATH, and LLVM=1 for a kernel's make."""
     usual = os.environ.get("PATH", _PATH) if session.name == "host" else _PATH
     return {"PATH": f"{session.path(root / 'bin')}:{usual}", "LLVM": "1", "PS1": f"({name}) \\w $ "}
-
-
-def _interactive(session: Session, env: dict[str, str]) -> int:
-    """A shell on the user's own terminal."""
-    if not isinstance(session, DockerSession):
-        return process.foreground(["bash", "--norc"], env=env)
-    variables = [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
-    user = f"{os.getuid()}:{os.getgid()}"
-    # The engine's own client knows about terminals, their size and their signals; everything else here does without it.
-    return process.foreground(
-        ["docker", "exec", "-it", "-u", user, "-w", WORK, *variables, session.container, "bash", "--norc"]
-    )
