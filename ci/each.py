@@ -21,7 +21,7 @@ from core.store import Product
 from guest import plan
 from kconfig import survival, symbols
 from kernel import build as kernels
-from kernel import instrument
+from kernel import compiled, instrument
 from kernel.build import Ready, Workplace
 from kernel.cell import Cell
 from patches import apply
@@ -259,8 +259,8 @@ def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -
         with kernels.workplace(ready, linux=linux, build_dir=place / "out") as work:
             work = _without_cache(work) if fresh else work
             not_yet = _configure(work, brought(ready.cell), last=last)
-            compiled = kernels.compile_all(work)
-            new = sorted({one for one in compiled.warnings if _PLACE.sub(":", one) not in seen})
+            done = compiled.compile_all(work)
+            new = sorted({one for one in done.warnings if _PLACE.sub(":", one) not in seen})
             seen |= {_PLACE.sub(":", one) for one in new}
             # Without them `kernel.build` would refuse this configuration, so the product is not that of `kernel.build`.
             inputs = {**ready.inputs, "not_yet": list(not_yet)} if not_yet else dict(ready.inputs)
@@ -272,13 +272,13 @@ def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -
                 inputs["uninstrumented"] = sorted(ready.cell.instrument)  # a later patch may choose objects
             if work.session.name != "docker":
                 inputs["source"] = str(linux)  # a container sees every tree at one place, the host does not
-            kernel = store.make("kernel", inputs, lambda out: kernels.keep(work, compiled, out))
+            kernel = store.make("kernel", inputs, lambda out: compiled.keep(work, done, out))
     row = replace(
         row,
         not_yet=not_yet,
-        objects=compiled.objects,
-        seconds=round(compiled.seconds, 1),
-        cpu_seconds=round(compiled.cpu_seconds, 1),
+        objects=done.objects,
+        seconds=round(done.seconds, 1),
+        cpu_seconds=round(done.cpu_seconds, 1),
         new_warnings=tuple(new),
         image=int(kernel.metadata["files"]["image"]["size"]),
     )
@@ -350,7 +350,7 @@ def _cold(ready: Ready) -> float:
         with kernels.workplace(ready, build_dir=place / "out") as work:
             work = _without_cache(work)
             survival.require_none(work.lost(work.configure().config)[0], work.log)
-            seconds = kernels.compile_all(work).cpu_seconds
+            seconds = compiled.compile_all(work).cpu_seconds
         store.remove_tree(place)
     return round(seconds, 1)
 

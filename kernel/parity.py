@@ -19,7 +19,7 @@ from core import process, store
 from core.errors import UnderTest, UserError
 from core.progress import Progress
 from core.runtime import Mount
-from kernel import build
+from kernel import build, compiled
 from kernel.build import Workplace
 from kernel.cell import Cell
 from toolchain import names, plugin
@@ -96,7 +96,7 @@ def check(cell: Cell, where: str, folders: Sequence[str] = (), *, install: bool 
     ready = build.prepare(cell, where, install=install)
     with build.workplace(ready, [Mount(PASS_FOLDER, "/kdf/pass")]) as place:
         place.configure()
-        build.compile_all(place)
+        compiled.compile_all(place)
         tasks = list(_tasks(place.build_dir, folders))
         if not tasks:
             raise UnderTest("no instrumented object was compiled", "take a profile that instruments, such as all")

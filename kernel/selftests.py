@@ -19,6 +19,7 @@ from core.runtime import Mount
 from core.store import Product
 from kconfig import survival
 from kernel import build as kernels
+from kernel import compiled
 from kernel.build import Ready, Workplace
 
 FOLDER = "tools/testing/selftests"
@@ -178,7 +179,7 @@ def _modules(place: Workplace, source: Path, out: Path) -> None:
     if not (place.build_dir / "vmlinux").is_file():
         # The store has the kernel, its build directory is gone.
         place.configure()
-        kernels.compile_all(place)
+        compiled.compile_all(place)
     for words in (["modules"], [f"M={place.session.path(folder)}", "modules"]):
         _step(place, out / "build.log", [*place.command, *words], "compiling the modules of the selftests")
     for module in folder.glob("*.ko"):

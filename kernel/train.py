@@ -14,7 +14,7 @@ from typing import Any
 from core import store
 from core.runtime import Mount
 from core.store import Product
-from kernel import build, cell
+from kernel import build, cell, compiled
 from kernel.cell import Cell
 from toolchain import training
 
@@ -54,7 +54,7 @@ def profile(name: str, where: str, *, install: bool = True) -> Product:
                 counts = {"LLVM_PROFILE_FILE": f"{place.session.path(raw)}/{training.RAW}", "CCACHE_DISABLE": "1"}
                 counted = replace(place, env={**place.env, **counts})
                 counted.configure()
-                done = build.compile_all(counted)
+                done = compiled.compile_all(counted)
                 functions = training.merge(place.session, raw, tmp / training.FILE, place.log)
         return {"functions": functions, "objects": done.objects, "cpu_seconds": round(done.cpu_seconds, 1)}
 

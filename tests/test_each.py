@@ -17,7 +17,7 @@ from ci.each import Row
 from core.errors import InfraError, UnderTest, UserError
 from core.store import Product
 from kconfig.profile import Request
-from kernel import build
+from kernel import build, compiled
 from kernel.build import Ready
 from kernel.cell import Cell
 from patches.series import PatchFile
@@ -248,8 +248,8 @@ def test_objects_that_no_patch_instruments_yet(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(each, "_configure", lambda *_, **__: ())
     monkeypatch.setattr(each, "brought", lambda _cell: frozenset())
     monkeypatch.setattr(each.kernels, "workplace", workplace)
-    monkeypatch.setattr(each.kernels, "compile_all", lambda _work: build.Compiled(1.0, frozenset(), 1))
-    monkeypatch.setattr(each.kernels, "keep", lambda *_: {"files": {"image": {"size": 7}}})
+    monkeypatch.setattr(compiled, "compile_all", lambda _work: compiled.Compiled(1.0, frozenset(), 1))
+    monkeypatch.setattr(compiled, "keep", lambda *_: {"files": {"image": {"size": 7}}})
     row, kernel = each._build(ready, Row(1, "p1", "passed"), set(), last=False, fresh=False)
     assert row.status == "passed"
     assert kernel.key != each.store.key_of(ready.inputs), "kernel.build would refuse it, so it must not find it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernel.build import frames
+from kernel.compiled import frames
 
 
 def test_frames_are_counted_from_the_limit_upwards() -> None:
