@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from core.errors import InfraError, KitError, UnderTest
 from kernel import pool
 from kernel.pool import Pool
 
-FILE = "matrix.json"
+FILE, PAGE = "matrix.json", "report.html"
+_PAGE_RUNS = 60
 _ROOT = Path(__file__).parent.parent
 # How long cells may take to end after they were asked to: their containers go away meanwhile.
 _GRACE_SECONDS = 20.0
@@ -204,6 +205,24 @@ def run(
     done = state().save()
     told(done)
     return done
+
+
+def report(done: MatrixRun) -> Path:
+    """Write the page of a matrix's run beside its list of cells; returns its file.
+
+    What its cells did in earlier runs is on it as well, so that a reader sees what is new.
+    """
+    from ci import history, page
+
+    cells = {json.dumps(asdict(one.cell.cell), sort_keys=True) for one in done.outcomes}
+    earlier = history.load(history.home(), _PAGE_RUNS).runs
+    same = [run for run in earlier if run.result and json.dumps(dict(run.result.cell), sort_keys=True) in cells]
+    known = {run.folder for run in same}
+    # A cell that came to no result, or whose run is older than what was read.
+    more = [run for run in history.of_matrix(done.folder) if not (run.result and run.result.folder in known)]
+    file = done.folder / PAGE
+    page.write(history.History([*more, *same]), file)
+    return file
 
 
 @contextlib.contextmanager

@@ -56,12 +56,14 @@ def run(_c: Any, matrix: str = "tiny", runtime: str = "auto", since: str = "", j
             print(f"{one.cell.id}: the same as in {since}", file=sys.stderr)
     folder = runs.new_folder(f"matrix-{matrix}")
     found = _watched(lambda told: schedule.run(matrix, planned, where, folder, told=told), json=json)
+    page = schedule.report(found)
     if json:
         print_json(found.as_json())
     else:
         print_table([_row(one) for one in found.outcomes], ("id", "required", "status", "seconds", "reason"))
         idle = "" if found.idle is None else f", processors idle {100 * found.idle:.0f}% of it"
         print(f"{found.seconds:.0f} s{idle}, {found.slots} job slots")
+        print(page)
         print(found.folder / schedule.FILE)
     found.require()
 

@@ -69,6 +69,8 @@ def test_killed_then_done_then_found_done(ids: list[str]) -> None:
     told = statuses(said.out)
     assert {one for one, status in told.items() if status == "passed"} == set(left), "only what was not finished runs"
     assert set(told.values()) <= {"passed", "up to date: passed"}
+    page = Path(said.out.splitlines()[-2]).read_text()
+    assert "none tiny x86_64" in page and "all tiny x86_64" in page, "both cells are on the page"
     assert orphans() == [], "nothing of the killed run is left"
 
     again = invoke(*RUN)
