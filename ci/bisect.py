@@ -35,6 +35,7 @@ class Found:
         verdicts: candidate -> `good`, `bad`, `wrong` (its records do not hold) or `skip`.
         reason: why the first bad one is bad.
         trouble: why the last of those between could not be judged; empty if there is none.
+        patch: file name of the patch that the first bad one ends with; empty for a commit.
     """
 
     first_bad: str
@@ -42,6 +43,7 @@ class Found:
     verdicts: Mapping[str, str]
     reason: str
     trouble: str = ""
+    patch: str = ""
 
     def require(self) -> None:
         """Raise if the search did not come down to one candidate.
@@ -147,6 +149,9 @@ def run(
     Returns:
         What was found; `Found.require` turns a search that is not decided into an exit code.
     """
+    if not good or not bad:
+        ends = "--good REV --bad REV" if repository else f"--good 0 --bad {len(patch_series.load(cell.series).patches)}"
+        raise UserError("both ends must be named, with --good and --bad", f"for all of it: {ends}")
     names = checkout.git_between(repository, good, bad) if repository else _prefixes(cell, good, bad)
     folder = cells.new_folder(f"bisect-{cell.series}-{cell.profile}-{cell.base}-{cell.arch}")
     first = replace(cell, linux=f"git:{repository}@{names[0]}") if repository else replace(cell, series=names[0])
@@ -184,6 +189,9 @@ def run(
 
     with store.lock(f"bisect-{state.stem}"):
         found = search(names, judge, state, told)
+    if not repository:
+        patches = patch_series.load(cell.series).patches
+        found = replace(found, patch=patches[int(found.first_bad.rpartition("@")[2]) - 1].name)
     store.write_json(folder / "bisect.json", asdict(found))
     return found
 

@@ -18,6 +18,9 @@ from ci.suites import Suite
 from core import store
 from core.errors import UnderTest
 
+# So many reasons stand in the error; all of them are in the result.
+_TOLD = 3
+
 FORMAT = 1
 FILE = "result.json"
 STATUSES = ("running", "passed", "failed", "lost")
@@ -121,7 +124,8 @@ class Result:
     def require(self) -> None:
         """Raises UnderTest unless the status is passed."""
         if self.status != "passed":
-            why = "; ".join(self.reasons) or "a check does not hold"
+            more = f"; and {len(self.reasons) - _TOLD} more" if len(self.reasons) > _TOLD else ""
+            why = "; ".join(self.reasons[:_TOLD]) + more or "a check does not hold"
             raise UnderTest(f"{self.status}: {why}", "read the console and the checks", self.folder / "console.log")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from ci import provenance, result
 from ci.result import Check, Result, finish
 from core import store
-from core.errors import KitError, UnderTest
+from core.errors import KitError, UnderTest, UserError
 from core.store import Product
 from guest import frames, initramfs, kvm, plan
 from guest import run as guests
@@ -191,6 +191,7 @@ def run(
         works = (*plan.STANDARD, *(plan.SAMPLES if modules else ()))
         todo = plan.draw(works, seed=seed, modules=modules)
         values = survival.values((kernel.path / "config").read_text())
+        require_sites(cell.profile, values, cell.instrument, lambda: _instrumented(kernel))
         size = size_of(smp, memory, values)
         booted = boot(cell, kernel, where, todo, result.folder, install=install, size=size)
         stage("boot")
@@ -226,6 +227,35 @@ def run(
         status = "failed" if isinstance(error, UnderTest) else "lost"
         finish(result, status, reasons=[str(error) or type(error).__name__], stages=stages)
         raise
+
+
+def require_sites(
+    profile: str, values: Mapping[str, str], instrument: Sequence[str], instrumented: Callable[[], int]
+) -> None:
+    """Refuse a kernel that could not record anything, before it is booted for records.
+
+    Args:
+        values: its configuration.
+        instrument: objects that were opted in; that they have callbacks was looked at when they were built.
+        instrumented: counts the functions that report; only asked where makefiles alone could opt something in.
+
+    Raises:
+        UserError: no object opts in.
+    """
+    if instrument or values.get("KCOV_DATAFLOW") != "y" or values.get("KCOV_DATAFLOW_INSTRUMENT_ALL") == "y":
+        return
+    if not instrumented():
+        raise UserError(
+            f"profile {profile} records in the objects that opt in, and none does",
+            "name some: --instrument fs/open.o,net/; or take the profile all",
+        )
+
+
+def _instrumented(kernel: Product) -> int:
+    from dataflow import sites, symbols
+
+    mapped = symbols.read(kernel.path / "System.map")
+    return len(sites.load(kernel.path / "vmlinux", mapped, ()).instrumented())
 
 
 def check(booted: Booted) -> list[Check]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RUNTIME_HELP = "docker, host, or auto (the first that works)"
 
 CELL_HELP = {
-    "profile": "a profile of kconfig/profiles.yaml: none, kcov, dataflow, all, kasan-all",
+    "profile": "a profile: none, dataflow, all, kasan-all, or another one of kconfig.list",
     "base": "starting configuration: tiny, defconfig, or path:FILE",
     "arch": "x86_64 or arm64; the host's by default",
     "linux": "a version of sources.yaml, path:DIR, or git:REPOSITORY@COMMIT",

@@ -82,7 +82,7 @@ def each(_c: Any, asked: Asked, boot: bool = False, cold: bool = False) -> None:
     git="a git repository whose commits are searched, in place of the patches of the series",
     boot="a kernel that does not boot, or records wrong values, is bad as well",
 )
-def bisect(_c: Any, asked: Asked, good: str, bad: str, git: str = "", boot: bool = False) -> None:
+def bisect(_c: Any, asked: Asked, good: str = "", bad: str = "", git: str = "", boot: bool = False) -> None:
     """Find the patch or commit that breaks. Example: ./invoke kernel.bisect --profile all --good 0 --bad 6 --boot"""
     from dataclasses import asdict
 
@@ -106,5 +106,6 @@ def bisect(_c: Any, asked: Asked, good: str, bad: str, git: str = "", boot: bool
     if asked.json:
         print_json(asdict(found))
     elif not found.between:
-        print(f"the first bad one is {found.first_bad}: {found.reason}")
+        patch = f" ({found.patch})" if found.patch else ""
+        print(f"the first bad one is {found.first_bad}{patch}: {found.reason}")
     found.require()

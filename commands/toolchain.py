@@ -141,14 +141,17 @@ def shell(c: Any, name: str, runtime: str = "auto", command: str = "") -> None:
     },
     positional=["name"],
 )
-def export(_c: Any, name: str, output: str, runtime: str = "auto", json: bool = False) -> None:
+def export(_c: Any, name: str, output: str = "", runtime: str = "auto", json: bool = False) -> None:
     """Write a built toolchain to a file. Example: ./invoke toolchain.export plugin-19 -o plugin-19.tar.zst"""
     from dataclasses import asdict
     from pathlib import Path
 
+    from core.errors import UserError
     from core.runtime import choose
     from toolchain import share
 
+    if not output:
+        raise UserError("there is nowhere to write to", "say -o FILE.tar.zst or -o DIR")
     done = share.export(share.built(name, choose(runtime)), Path(output))
     if json:
         print_json(asdict(done))

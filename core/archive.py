@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from core import store, unpack
-from core.errors import InfraError
+from core.errors import InfraError, UserError
 from core.progress import Progress
 from core.store import Product
 
@@ -303,7 +303,7 @@ def _reading(path: Path, work: Callable[[_Plain], Index]) -> Index:
         with path.open("rb", buffering=_CHUNK) as raw:
             return work(_Plain(raw))
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise InfraError(f"{path} is no file", "name a file that toolchain.export wrote") from error
+        raise UserError(f"{path} is no file", "name a file that toolchain.export wrote") from error
     except _Refused as why:
         raise InfraError(f"the archive {path} is refused: {why}", "get it again, or export it again") from why
 

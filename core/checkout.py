@@ -37,11 +37,14 @@ def git_commit(place: str, revision: str) -> tuple[Path | None, str]:
         if commit.code:
             raise UserError(f"the repository {place} has no commit {revision}")
         return Path(found.out.strip()), commit.out.strip()
+    if ":" not in place:  # neither an address nor HOST:PATH
+        raise UserError(f"there is no repository {place}")
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return None, revision
     listed = _git("ls-remote", "--", place, revision, f"{revision}^{{}}")
     if listed.code:
-        raise InfraError(f"the repository {without_user(place)} cannot be asked: {listed.err.strip()}")
+        why = listed.err.strip().partition("\n")[0]
+        raise InfraError(f"the repository {without_user(place)} cannot be asked: {why}", "check address and network")
     if not listed.out.strip():
         raise UserError(f"{without_user(place)} has no branch or tag {revision}", "name it or give all 40 digits")
     return None, listed.out.split("\n")[-2].split()[0]  # a tag's own commit stands last, as NAME^{}

@@ -55,7 +55,7 @@ class Node:
 
     def error(self, what: str) -> UserError:
         """A UserError that names this place."""
-        return UserError(f"{self.path}: {self.where or 'the file'}: {what}")
+        return UserError(f"{self.path}: {self.where or 'the file'}: {what}", f"mend {self.path}")
 
     def _at(self, key: str | int) -> str:
         return f"{self.where}.{key}" if self.where else str(key)
@@ -154,6 +154,6 @@ def parse_yaml(text: str, path: Path) -> Node:
         return Node(yaml.load(text, Loader=_Loader), path)  # noqa: S506  (_Loader is a SafeLoader)
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
-        raise UserError(f"{path}: not valid YAML: {problem}") from None
+        raise UserError(f"{path}: not valid YAML: {problem}", f"mend {path}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid YAML: {error or 'nested too deeply'}") from None
+        raise UserError(f"{path}: not valid YAML: {error or 'nested too deeply'}", f"mend {path}") from None

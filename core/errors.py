@@ -20,6 +20,7 @@ class KitError(Exception):
     """
 
     exit_code = 3
+    advice = "mend that, then run the same command again: what was finished is kept"
 
     def __init__(self, message: str, hint: str = "", log: Path | None = None) -> None:
         super().__init__(message)
@@ -32,18 +33,24 @@ class UnderTest(KitError):  # noqa: N818  (it names the thing that failed)
     """What is under test failed: a patch, a config, a compile, a boot, the records."""
 
     exit_code = 1
+    advice = 'see docs/guide-trouble.md, "Exit code 1"'
 
 
 class UserError(KitError):
     """The request itself is wrong: an unknown name, a malformed file."""
 
     exit_code = 2
+    advice = "./invoke --help TASK explains the options of a task"
 
 
 class InfraError(KitError):
     """The machine failed: no engine, no network, no disk, a killed process."""
 
     exit_code = 3
+
+
+# More names than this are no help in an error message.
+_LISTED = 20
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -57,7 +64,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f" (did you mean {close[0]}?)"
     if names:
-        return f" (known: {', '.join(names)})"
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        return f" (known: {', '.join(names[:_LISTED])}{more})"
     return ""
 
 
@@ -71,11 +79,14 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
 
 
-def describe(error: KitError) -> str:
-    """The lines that a user sees: what happened, what to do, where the log is."""
+def describe(error: KitError, advice: str = "") -> str:
+    """The lines that a user sees: what happened, what to do, where the log is.
+
+    Args:
+        advice: what to do where the error itself says nothing and no log does; that of its kind if empty.
+    """
     lines = [f"error: {error.message}"]
-    if error.hint:
-        lines.append(f"  do: {error.hint}")
+    lines.append(f"  do: {error.hint or ('read the log' if error.log else advice or error.advice)}")
     if error.log is not None:
         lines.append(f"  log: {error.log}")
     return printable("\n".join(lines))

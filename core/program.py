@@ -20,7 +20,7 @@ from invoke.exceptions import Exit, ParseError, UnexpectedExit
 from invoke.program import Program
 from invoke.tasks import task
 
-from core.errors import InfraError, KitError, describe
+from core.errors import InfraError, KitError, UserError, describe
 
 VERSION = "0.1.0"
 
@@ -81,6 +81,12 @@ def _names(collection: Collection) -> list[str]:
 def _explain(error: ParseError, namespace: Collection) -> str:
     """Invoke's sentence, with the nearest right name."""
     text = str(error)
+    without = re.search(r"Flag <Argument: ([\w-]+).*needed value", text)
+    if without:
+        return f"--{without[1].strip('_').replace('_', '-')} needs a value"
+    missing = re.search(r"'(.+?)' did not receive required positional arguments: (.*)", text)
+    if missing:
+        return f"{missing[1]} needs {missing[2].replace(chr(39), '')}"
     wrong = re.search(r"'([^']+)'", text)
     if wrong is None:
         return text
@@ -97,6 +103,10 @@ def _explain(error: ParseError, namespace: Collection) -> str:
     hint = f" (did you mean {close[0]}?)" if close else ""
     kind = "option" if name.startswith("-") else "task"
     return f"there is no {kind} {name}{hint}" if "No idea" in text else f"{text}{hint}"
+
+
+def _help_of(name: str | None) -> str:
+    return f"./invoke --help {name} explains its options" if name else "see ./invoke --list"
 
 
 def _parse_tasks(program: Program) -> None:
@@ -127,12 +137,16 @@ def main(argv: list[str] | None = None) -> int:
         program.update_config()
         program.execute()
     except ParseError as error:
-        print(f"error: {_explain(error, tasks.ns)}\n  do: see ./invoke --list", file=sys.stderr)
+        wrong = UserError(_explain(error, tasks.ns), _help_of(error.context.name if error.context else None))
+        print(describe(wrong), file=sys.stderr)
         return 2
     except UnexpectedExit as error:
         return int(error.result.exited)
     except Exit as ended:
-        if ended.message:
+        cause = ended.__cause__
+        if isinstance(cause, UserError):
+            print(describe(cause, _help_of(program.tasks[0].name)), file=sys.stderr)
+        elif ended.message:
             print(ended.message, file=sys.stderr)
         return int(ended.code)
     except BrokenPipeError:

@@ -91,7 +91,7 @@ def find(name: str) -> Source:
     found = known.get(name) or known.get(f"linux-{name}")
     if found is None:
         versions = [n.removeprefix("linux-") for n in known]
-        raise UserError(f"there is no source {name}{nearest(name, [*known, *versions])}")
+        raise UserError(f"there is no source {name}{nearest(name, [*known, *versions])}", "see ./invoke sources.list")
     return found
 
 

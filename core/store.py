@@ -58,7 +58,12 @@ def home() -> Path:
     named = os.environ.get("KDF_HOME")
     path = Path(named).expanduser().absolute() if named else platformdirs.user_cache_path("kcov-dataflow-kit")
     with disk_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+            raise InfraError(
+                f"cannot make {path}: {error.strerror}", "point KDF_HOME at a directory of yours"
+            ) from error
     return path
 
 

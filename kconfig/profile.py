@@ -166,6 +166,30 @@ def rows(file: Path = FILE) -> list[dict[str, object]]:
     ]
 
 
+def look_up(profile: str, base: str, arch: str, file: Path = FILE) -> tuple[Base, Profile, str]:
+    """What the names of a request stand for; also a check of them before anything is fetched.
+
+    Returns:
+        The base, the profile, and the text of the user's own `.config`, empty without one.
+
+    Raises:
+        UserError: there is no such profile, base or architecture, or the file is none.
+    """
+    bases, profiles = load(file)
+    if arch not in ARCHES:
+        raise UserError(f"there is no architecture {arch}{nearest(arch, ARCHES)}")
+    if profile not in profiles:
+        raise UserError(f"there is no profile {profile}{nearest(profile, profiles)}")
+    kind, _, user_file = base.partition(":")
+    if kind not in bases or (kind == PATH_BASE) != bool(user_file):
+        known = [*(name for name in bases if name != PATH_BASE), "path:FILE"]
+        raise UserError(f"there is no base {base}{nearest(base, known)}")
+    text = fragment.read_file(Path(user_file), user_file) if user_file else ""
+    if user_file and "CONFIG_" not in text:
+        raise UserError(f"{user_file} is no kernel configuration: it has no line with CONFIG_")
+    return bases[kind], profiles[profile], text
+
+
 def compose(
     profile: str,
     base: str,
@@ -188,21 +212,9 @@ def compose(
     Raises:
         UserError: an unknown name, a malformed fragment, or different values with nothing that says which wins.
     """
-    bases, profiles = load(file)
-    if arch not in ARCHES:
-        raise UserError(f"there is no architecture {arch}{nearest(arch, ARCHES)}")
-    if profile not in profiles:
-        raise UserError(f"there is no profile {profile}{nearest(profile, profiles)}")
-    kind, colon, user_file = base.partition(":")
-    if kind not in bases or (kind == PATH_BASE) != bool(colon):
-        known = [*(name for name in bases if name != PATH_BASE), "path:FILE"]
-        raise UserError(f"there is no base {base}{nearest(base, known)}")
-    base_text = fragment.read_file(Path(user_file), user_file) if colon else ""
-    if colon and "CONFIG_" not in base_text:
-        raise UserError(f"{user_file} is no kernel configuration: it has no line with CONFIG_")
-    chosen = profiles[profile]
+    started, chosen, base_text = look_up(profile, base, arch, file)
     layers: list[tuple[str, list[Asked]]] = []
-    for part in (*bases[kind].parts, *chosen.parts):
+    for part in (*started.parts, *chosen.parts):
         name = part.name.replace("{arch}", arch)
         if part.when.holds(arch, version):
             layers.append((part.name, fragment.load(name)))
@@ -211,7 +223,7 @@ def compose(
     asked = merge(entries, _sets(sets), chosen.override)
     decided = {one.symbol for one in asked}
     must = tuple(one for one in chosen.must if one.symbol not in decided)
-    return Request(profile, base, arch, version, bases[kind].target, base_text, tuple(asked), must)
+    return Request(profile, base, arch, version, started.target, base_text, tuple(asked), must)
 
 
 def _sets(sets: Iterable[str]) -> dict[str, Asked]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core import runtime, sources, store
+from core.errors import UserError
 from core.runtime import Mount, Session
 from core.store import Product
 from kconfig import annotate, config, profile, reason, survival, symbols
@@ -24,6 +25,7 @@ from kernel.cell import Cell
 from patches import apply
 from patches import series as patch_series
 from toolchain import build as toolchains
+from toolchain import names
 from toolchain.build import Toolchain
 
 # What one compiler or the final link of a kernel with debug info takes at most, bytes (measured: 0.8 GB for vmlinux.o).
@@ -65,7 +67,14 @@ def prepare(
     """
     instrument.check_words(cell.instrument)
     wanted = patch_series.load(cell.series)
-    tree = apply.tree(sources.source_tree(cell.linux), wanted)
+    # A wrong name is told before a source is fetched or a compiler made.
+    profile.look_up(cell.profile, cell.base, cell.arch)
+    if toolchain is None:
+        names.spec(cell.toolchain)
+    source = sources.source_tree(cell.linux)
+    if not (apply.source_directory(source) / "Makefile").is_file():
+        raise UserError(f"{cell.linux} is no Linux source: it has no Makefile", "name its top: --linux path:DIR")
+    tree = apply.tree(source, wanted)
     # Read before the toolchain is made: a tree that nothing fits is known without compiling a compiler.
     takes = callbacks.read(tree.path / "linux") if guard else None
     toolchain = toolchain or toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))

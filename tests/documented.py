@@ -8,6 +8,9 @@ How a page says what is a command:
 * a fenced block `sh`, or a block (fenced without a word, or indented) whose first line starts with a program: every
   line of it;
 * a span in backticks that starts with `./invoke`, or with a task and further words;
+* a block of commands for another place (a cluster, a CI system) has `<!-- elsewhere: PLACE -->` before it: needed where
+  a line starts a program of others (`OTHERS`), of which only what it names of ours can be checked;
+* a block `yaml` or `kconfig` whose first line is `# FILE` is added to that file: its names count as names (`added`);
 * `[...]` may be left out, `a|b` is either, words in capitals (`PLACEHOLDERS`) stand for what the reader has.
 """
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,12 +35,43 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 # What stands for something of the reader's. Everything else in capitals has to be a name that exists.
 PLACEHOLDERS = frozenset(
     (
-        *("A", "B", "CELL", "COMMAND", "DIR", "DIR-OR-URL", "FILE", "HASH", "ID", "K", "MESSAGE-ID", "N", "NAME"),
-        *("PLACE", "PROGRAM", "RESULT", "REV", "RUN", "RUNS", "RUN-A", "RUN-B", "SYMBOL", "STAGE", "TASK", "X"),
+        *(
+            "A",
+            "B",
+            "CELL",
+            "COMMAND",
+            "DIR",
+            "DIR/CELL",
+            "DIR-OR-URL",
+            "FILE",
+            "HASH",
+            "ID",
+            "K",
+            "MESSAGE-ID",
+            "N",
+            "NAME",
+        ),
+        *(
+            "PLACE",
+            "PROGRAM",
+            "RESULT",
+            "REV",
+            "RUN",
+            "RUNS",
+            "RUN-A",
+            "RUN-B",
+            "SYMBOL",
+            "STAGE",
+            "SYMBOL=VALUE",
+            "TASK",
+            "VALUE",
+            "X",
+        ),
     )
 )
 # Programs of others, which cannot be run here or need not be: what is looked at is what they name of ours.
-FOREIGN = ("apt-get", "cd", "docker", "export", "gdb", "git", "gitlab-ci-local", "make", "npm", "python3", "sudo")
+OTHERS = ("apt-get", "docker", "gitlab-ci-local", "make", "npm", "pip", "snakemake")
+FOREIGN = (*OTHERS, "cc", "cd", "git", "sudo")
 _SPAN = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
 _ASSIGNMENT = re.compile(r"[A-Z_][A-Z0-9_]*=\S*")
 _DOTTED = re.compile(r"([a-z]+)\.([a-z][a-z_0-9]*)(?=$|[ ,])")
@@ -52,12 +86,14 @@ class Line:
         number: line, from 1.
         text: one command, without prompt, comment and continuation.
         inline: it stands in a sentence without `./invoke`, and may be less than what is typed (`store.pull --key`).
+        elsewhere: the place that its block says it is for.
     """
 
     page: str
     number: int
     text: str
     inline: bool = False
+    elsewhere: str = ""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.number}: {self.text}"
@@ -65,11 +101,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """A code block: its first line's number (from 1), the word behind the fence, and its lines."""
+    """A code block: its first line's number (from 1), the word behind the fence, its lines, and the mark before it."""
 
     number: int
     word: str
     lines: tuple[str, ...]
+    elsewhere: str = ""
 
 
 def blocks(text: str) -> Iterator[Block]:
@@ -82,16 +119,24 @@ def blocks(text: str) -> Iterator[Block]:
             start = at = at + 1
             while at < len(lines) and not lines[at].strip().startswith(fence[1]):
                 at += 1
-            yield Block(start + 1, fence[2], tuple(lines[start:at]))
+            yield Block(start + 1, fence[2], tuple(lines[start:at]), _mark(lines[: start - 1]))
         elif lines[at].startswith("    ") and (at == 0 or not lines[at - 1].strip()):
             start = at
             while at < len(lines) and (lines[at].startswith("    ") or not lines[at].strip()):
                 at += 1
             # An empty line begins another block: what was typed, what it said.
+            mark = _mark(lines[:start])
             for number, run in _runs(lines[start:at], start + 1):
-                yield Block(number, "", run)
+                yield Block(number, "", run, mark)
+                mark = ""
             continue
         at += 1
+
+
+def _mark(before: Sequence[str]) -> str:
+    last = next((line for line in reversed(before) if line.strip()), "")
+    found = re.fullmatch(r"<!-- elsewhere: (.+) -->", last.strip())
+    return found[1] if found else ""
 
 
 def _runs(lines: Sequence[str], first: int) -> Iterator[tuple[int, tuple[str, ...]]]:
@@ -141,7 +186,7 @@ def commands(text: str, page: str) -> list[Line]:
             if held.endswith("\\"):
                 held = held[:-1].rstrip() + " "
                 continue
-            found += [Line(page, here, one) for one in _parts(held)]
+            found += [Line(page, here, one, elsewhere=block.elsewhere) for one in _parts(held)]
             held = ""
     for number, span in prose(text):
         span = span.removeprefix("$ ")
@@ -151,7 +196,31 @@ def commands(text: str, page: str) -> list[Line]:
             found += [Line(page, number, one) for one in _parts(re.sub(r"(?<!\S)invoke ", "./invoke ", span, count=1))]
         elif " " in span and span.split()[0] in tasks() and not _is_python(span):
             found += [Line(page, number, one, inline=True) for one in _parts("./invoke " + span)]
-    return [Line(one.page, one.number, text, one.inline) for one in found for text in _written_out(one.text)]
+    return [replace(one, text=text) for one in found for text in _written_out(one.text)]
+
+
+def program_of(line: Line) -> str:
+    """The program that a command starts, without its directory."""
+    words = [word for word in line.text.split() if not _ASSIGNMENT.fullmatch(word)]
+    return words[0].removeprefix(".venv/bin/") if words else ""
+
+
+def snippets() -> list[tuple[str, str]]:
+    """What the pages add to files of the project: the file and the text, without the line that names it."""
+    found = []
+    for page in PAGES:
+        for block in blocks(page.read_text()):
+            named = re.fullmatch(r"# (\S+/\S+)", block.lines[0]) if block.lines else None
+            if block.word in ("yaml", "kconfig") and named:
+                found.append((named[1], "\n".join(block.lines[1:]) + "\n"))
+    return found
+
+
+@cache
+def added(path: str, key: str) -> list[str]:
+    """Names that the pages add below a key of a YAML file."""
+    texts = [yaml.safe_load(text) for file, text in snippets() if file == path]
+    return [name for text in texts for name in text.get(key, {})]
 
 
 def _is_python(span: str) -> bool:
@@ -334,7 +403,7 @@ def _anything(_value: str) -> str:
 
 
 def _names(path: str, key: str) -> list[str]:
-    return list(yaml.safe_load((ROOT / path).read_text())[key])
+    return [*yaml.safe_load((ROOT / path).read_text())[key], *added(path, key)]
 
 
 def _matrices() -> list[str]:
@@ -437,7 +506,7 @@ CHECKS: Mapping[str, Check] = {
     "linux": _linux,
     "lto": _not_one_of("a way to link", ("thin",)),
     "match": _WORDS,
-    "matrix": _not_one_of("a matrix", _matrices()),
+    "matrix": lambda value: _not_one_of("a matrix", _matrices())(value),
     "mbox": _PLACE,
     "memory": _NUMBER,
     "name": _toolchain,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from core import archive, store
 from core.archive import Entry, Index
-from core.errors import InfraError, KitError
+from core.errors import InfraError, KitError, UserError
 from core.store import Product
 
 
@@ -252,7 +252,7 @@ def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(InfraError, match="is no file"):
+    with pytest.raises(UserError, match="is no file"):
         archive.read_index(tmp_path / "absent")
-    with pytest.raises(InfraError, match="is no file"):
+    with pytest.raises(UserError, match="is no file"):
         archive.read_index(tmp_path)

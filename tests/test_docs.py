@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from ci import pipeline
+from ci import matrix, pipeline
 from core import program
+from kconfig import fragment, profile
 from tests import documented
 from tests.documented import PAGES, ROOT, Line
+from toolchain import names
 
 # Run here as they stand, with an empty home, no network and no engine: the command, and how it ends.
 RUN = {
     "./invoke --list": 0,
+    "./invoke --help kernel.run": 0,
     "./invoke kconfig.list": 0,
     "./invoke kconfig.show all --base tiny": 0,
     "./invoke patches.list": 0,
     "./invoke patches.export kit -o DIR": 0,
     "./invoke patches.check rfc-v1": 2,
     "./invoke store.list": 0,
+    "./invoke store.check": 0,
     "./invoke store.gc": 0,
+    "./invoke store.gc --days 7": 0,
     "./invoke ci.generate github": 0,
     "./invoke ci.generate gitlab": 0,
+    "./invoke ci.generate github --matrix small": 0,
     "./invoke ci.generate gitlab --matrix small": 0,
+    "./invoke ci.generate github --matrix small --check": 1,  # nothing was generated there
 }
 # Why commands of a task are parsed only; some of them run in test_e2e_14_docs.py, and all have tests of their own.
 PARSED = {
@@ -65,8 +74,8 @@ def said() -> list[Line]:
 
 def imported() -> frozenset[str]:
     """Names of series that commands of the pages import."""
-    names = (re.match(r"\./invoke patches\.import (\S+) --from", line.text) for line in said())
-    return frozenset(name[1] for name in names if name)
+    found = (re.match(r"\./invoke patches\.import (\S+) --from", line.text) for line in said())
+    return frozenset(name[1] for name in found if name)
 
 
 def wrong_in(text: str) -> list[str]:
@@ -78,8 +87,8 @@ def wrong_in(text: str) -> list[str]:
 def test_every_command_in_the_pages_is_one_that_the_kit_takes() -> None:
     lines = said()
     assert len(lines) > 100, "the pages have that many commands: if fewer are found, the search has lost some"
-    names = imported()
-    assert [f"{line}: {why}" for line in lines if (why := documented.wrong(line, names))] == []
+    series = imported()
+    assert [f"{line}: {why}" for line in lines if (why := documented.wrong(line, series))] == []
 
 
 @pytest.mark.parametrize(
@@ -266,6 +275,80 @@ def test_a_wrong_command_in_a_message_is_found(text: str) -> None:
     assert wrong_hint(Line("x.py", 1, text))
 
 
+def names_of(file: str) -> list[str]:
+    keys = yaml.safe_load((ROOT / file).read_text()) if file.endswith(".yaml") else {}
+    return [name for key in keys for name in documented.added(file, key)]
+
+
+def test_what_the_pages_add_is_taken_by_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each snippet is put into a copy of its file, as a reader would, and the room's own loader reads all of it."""
+    shutil.copytree(fragment.FOLDER, tmp_path / "kconfig" / "fragments")
+    monkeypatch.setattr(fragment, "FOLDER", tmp_path / "kconfig" / "fragments")
+    for module in (profile, names, matrix):
+        copy = tmp_path / module.FILE.relative_to(ROOT)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(module.FILE, copy)
+        monkeypatch.setattr(module, "FILE", copy)
+    assert len(documented.snippets()) > 3
+    for path, text in documented.snippets():
+        file = tmp_path / path
+        if not file.exists():
+            file.write_text(text)
+            continue
+        key, _, rest = text.partition("\n")
+        assert f"\n{key}\n" in file.read_text(), f"{path} has no {key}"
+        file.write_text(file.read_text().replace(f"\n{key}\n", f"\n{key}\n{rest}", 1))
+    profiles, toolchains = names_of("kconfig/profiles.yaml"), names_of("toolchain/toolchains.yaml")
+    assert profiles
+    for one in profiles:
+        request = profile.compose(one, "tiny", "x86_64", "7.1.8", file=profile.FILE)
+        fragments = [file for file, _text in documented.snippets() if file.endswith(".config")]
+        assert any(asked.origin.startswith(file) for asked in request.asked for file in fragments)
+    assert toolchains
+    for one in toolchains:
+        assert names.spec(one).name == one
+    assert names_of("ci/matrix.yaml")
+    for one in names_of("ci/matrix.yaml"):
+        assert matrix.find(one, matrix.FILE).cells
+
+
+def test_commands_for_another_place_are_marked() -> None:
+    unmarked = [
+        str(line)
+        for line in said()
+        if documented.program_of(line) in documented.OTHERS and not line.elsewhere and not is_span(line)
+    ]
+    assert unmarked == []
+    for page in PAGES:
+        for block in documented.blocks(page.read_text()):
+            if block.elsewhere:
+                lines = [line for line in said() if line.page == page.name and line.elsewhere == block.elsewhere]
+                assert any(documented.program_of(line) in documented.OTHERS for line in lines), (
+                    f"{page.name}: a mark for nothing"
+                )
+
+
+def is_span(line: Line) -> bool:
+    page = next(page for page in PAGES if page.name == line.page)
+    return any(number == line.number for number, _span in documented.prose(page.read_text()))
+
+
+def test_what_the_guide_quotes_is_what_the_code_says() -> None:
+    """The first column of guide-trouble.md quotes messages: each piece of a quotation stands in a text of the code."""
+    code = "\n".join(file.read_text() for room in ROOMS for file in sorted((ROOT / room).glob("**/*.py")))
+    code = re.sub(r"\{[^{}]*\}", "{}", code)
+    rows = re.findall(r"^\| (.*?) \|", (ROOT / "docs" / "guide-trouble.md").read_text(), re.MULTILINE)
+    quotes = [quote for row in rows for quote in re.findall(r"`([^`]+)`", row)]
+    assert len(quotes) > 20
+    missing = [
+        quote
+        for quote in quotes
+        if not quote.startswith("store.")
+        and any(piece.strip() and piece.strip() not in code for piece in re.split(r"\.\.\.|\b[A-Z]\b", quote))
+    ]
+    assert missing == []
+
+
 def _is_mention(line: Line) -> bool:
     return line.inline and all(word.startswith("-") for word in line.text.split()[2:])
 
@@ -277,11 +360,13 @@ def test_every_command_is_run_or_there_is_a_reason() -> None:
     named = {name for text in texts for name in [text.split()[1]]}
     reasons = [name for name in PARSED if not any(one == name or one.startswith(name + ".") for one in named)]
     assert reasons == [], "no page names these any more"
+    own = {*imported(), *(name for file, _text in documented.snippets() for name in names_of(file))}
     left = [
         str(line)
         for line in lines
         if line.text not in RUN
         and not any(name in PARSED for name in (line.text.split()[1], line.text.split()[1].partition(".")[0]))
+        and not own & set(line.text.split())
         and not any(word in documented.PLACEHOLDERS for word in line.text.split())
     ]
     assert left == []

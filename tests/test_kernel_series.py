@@ -18,7 +18,7 @@ from toolchain import build as toolchains
 
 
 def inputs(series: str) -> dict[str, object]:
-    cell = Cell(toolchain="t", series=series, profile="none", base="tiny", arch="x86_64", linux="7.1.8")
+    cell = Cell(toolchain="plugin-19", series=series, profile="none", base="tiny", arch="x86_64", linux="7.1.8")
     return dict(build.prepare(cell, "host", guard=False).inputs)
 
 
