@@ -77,6 +77,11 @@ def size_of(cpus: str, memory: str, config: Mapping[str, str] | None = None) -> 
         raise UserError(
             f"the kernel has no SMP, it would use one of {numbers[0]} processors", "build it with --set SMP=y"
         )
+    most_cpus = (config or {}).get("NR_CPUS", "")
+    if most_cpus.isdigit() and numbers[0] > int(most_cpus):
+        raise UserError(
+            f"the kernel would use {most_cpus} of {numbers[0]} processors", f"build it with --set NR_CPUS={numbers[0]}"
+        )
     return Size(*numbers)
 
 
@@ -171,7 +176,8 @@ def _arm64(machine: Machine) -> list[str]:
 def _common(machine: Machine) -> list[str]:
     return [
         *(_ICOUNT if machine.exact else ()),
-        *("-smp", str(machine.cpus)),
+        # A BIOS without ACPI tells the kernel of one CPU in each socket (SeaBIOS, mptable.c).
+        *("-smp", str(machine.cpus) if machine.cpus == 1 else f"{machine.cpus},sockets={machine.cpus}"),
         *("-m", f"{machine.memory_mb}M"),
         # Nothing but what is named here: no display, no network, no default devices, no configuration files.
         *("-nodefaults", "-no-user-config"),

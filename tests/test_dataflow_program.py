@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import struct
 import subprocess
 from dataclasses import dataclass
@@ -500,6 +501,23 @@ def test_with_few_objects_instrumented_all_may_fit(run: Run, program: Program, t
     run.recorded["overflow-small"] = (run.recorded["overflow-big"][0], 1)
     run.write(program, tmp_path)
     assert "overflow: the small buffer overflows" in wrong(check.examine(tmp_path, program.folder))
+
+
+def test_timers_that_are_set_after_an_interrupt_are_no_loss(run: Run, program: Program, tmp_path: Path) -> None:
+    kernel = tmp_path / "kernel"
+    shutil.copytree(program.folder, kernel)
+    (kernel / "config").write_text("CONFIG_HRTIMER_REARM_DEFERRED=y\n")
+    named = "overflow: records + dropped of all loops"
+    words, dropped = run.recorded["overflow-small"]
+    for more, fails in ((0, False), (check._FEW, False), (check._FEW + 1, True), (-1, True)):
+        run.recorded["overflow-small"] = (words, dropped + more)
+        run.write(program, tmp_path / "captures")
+        assert (named in wrong(check.examine(tmp_path / "captures", kernel))) == fails, more
+    # A kernel without them has no such excuse.
+    (kernel / "config").write_text("# CONFIG_HRTIMER_REARM_DEFERRED is not set\n")
+    run.recorded["overflow-small"] = (words, dropped + 1)
+    run.write(program, tmp_path / "captures")
+    assert named in wrong(check.examine(tmp_path / "captures", kernel))
 
 
 @pytest.mark.parametrize("name", check.WORKLOADS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -64,6 +65,16 @@ def test_gdb_stops_the_kernel_before_it_runs() -> None:
     assert said.code == 0, said.err
     assert re.search(r"Breakpoint 1, start_kernel \(\) at /kdf/tree/init/main\.c:\d+", said.out)
     assert "void start_kernel(void)" in said.out, "the sources are there"
+
+
+def test_each_processor_that_was_asked_for_is_there() -> None:
+    said = invoke("guest.boot", *NAMED, "--smp", "2", "--json")
+    assert said.code == 0, said.err
+    console = Path(json.loads(said.out)["folder"]) / guests.CONSOLE
+    assert b"Brought up 1 node, 2 CPUs" in console.read_bytes()
+    more = invoke("guest.boot", *NAMED, "--smp", "4")
+    assert more.code == 2
+    assert "would use 2 of 4 processors" in more.err and "--set NR_CPUS=4" in more.err
 
 
 def test_a_shell_in_the_guest(tmp_path: Path) -> None:

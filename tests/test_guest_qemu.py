@@ -64,7 +64,7 @@ def test_arm64() -> None:
         "-cpu",
         "max",
         "-smp",
-        "2",
+        "2,sockets=2",
         "-m",
         "512M",
         "-nodefaults",
@@ -151,6 +151,7 @@ def test_what_cannot_count_instructions(change: dict[str, Any]) -> None:
         ("", "64", None, "--memory 64 is no number from 128"),
         ("", "99999999", None, "--memory 99999999"),
         ("2", "", {"SMP": "n"}, "the kernel has no SMP"),
+        ("4", "", {"SMP": "y", "NR_CPUS": "2"}, "the kernel would use 2 of 4 processors"),
     ],
 )
 def test_sizes_that_no_guest_has(cpus: str, memory: str, config: dict[str, str] | None, said: str) -> None:

@@ -41,6 +41,8 @@ EXPECTED: dict[str, tuple[str, list[str], str]] = {
     "list-corrupted": ("failed", ["warning"], "__list_add_valid_or_report"),
     "refcount": ("failed", ["warning"], "refcount_warn_saturate"),
     "soft-lockup": ("failed", ["lockup", "lockup", "lockup"], "soft lockup - CPU#0 stuck for"),
+    # While the CPU is lost RCU frees nothing: the tasks that end eat the memory.
+    "rcu-stall": ("failed", ["rcu stall", "out of memory", "out of memory"], "rcu_sched self-detected stall on CPU"),
     "hung-task": ("failed", ["hung task", "panic"], "INFO: task init:"),
     "kasan-use-after-free": ("failed", ["kasan"], "KASAN: slab-use-after-free in lkdtm_WRITE_AFTER_FREE"),
     "kasan-out-of-bounds": ("failed", ["kasan"], "KASAN: slab-out-of-bounds in lkdtm_SLAB_LINEAR_OVERFLOW"),
@@ -70,6 +72,7 @@ FRAMES = {
     "panic": ["lkdtm_PANIC", "lkdtm_do_action"],
     "hung-task": ["__schedule", "schedule", "lkdtm_HUNG_TASK"],
     "soft-lockup": ["lkdtm_SOFTLOCKUP"],
+    "rcu-stall": ["lkdtm_SOFTLOCKUP"],
     "bug-in-interrupt": ["bug_in_hardirq", "__hrtimer_run_queues"],
     "kasan-use-after-free": ["lkdtm_WRITE_AFTER_FREE", "lkdtm_do_action", "direct_entry"],
     "kasan-double-free": ["kmem_cache_free", "lkdtm_do_action"],

@@ -29,18 +29,20 @@ KERNELS = {
     "debug": ("none", "debug.config"),
     "kasan": ("none", "kasan.config"),
     "sanitized": ("kasan", "sanitized.config"),
+    "smp": ("none", "smp.config"),
 }
 
 
 @dataclass(frozen=True)
 class Case:
-    """One way to misbehave: on which kernel, what, with which parameters, and how long QEMU may run."""
+    """One way to misbehave: on which kernel, what, with which parameters, how long QEMU may run, on how many CPUs."""
 
     name: str
     kernel: str
     how: str
     append: tuple[str, ...] = ()
     seconds: float = 60.0
+    cpus: int = 1
 
 
 CASES = (
@@ -70,6 +72,7 @@ CASES = (
     Case("list-corrupted", "debug", "crash CORRUPT_LIST_ADD"),
     Case("refcount", "debug", "crash REFCOUNT_INC_OVERFLOW"),
     Case("soft-lockup", "debug", "crash SOFTLOCKUP", ("watchdog_thresh=2",), 30),
+    Case("rcu-stall", "smp", "stall SOFTLOCKUP", ("nosoftlockup", "rcupdate.rcu_cpu_stall_timeout=3"), 12, 2),
     Case("hung-task", "debug", "child-crash HUNG_TASK", ("hung_task_panic=1",), 40),
     Case("loops-for-ever", "debug", "crash LOOP", ("nosoftlockup",), 6),
     Case("kasan-use-after-free", "kasan", "crash WRITE_AFTER_FREE"),
@@ -106,6 +109,7 @@ def make(case: Case, image: Path, misbehave: Path, work: Path) -> None:
         str(work / "channel.bin"),
         append=case.append,
         memory_mb=256,
+        cpus=case.cpus,
     )
     done = process.run(qemu.command(machine), log=work / "qemu.log", timeout=case.seconds)
     if len(said := log.read_bytes()) > 2 * KEPT:

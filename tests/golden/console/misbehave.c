@@ -87,6 +87,17 @@ void __attribute__((noreturn, used)) wrong_main(void)
 			sys_exit(0);
 		}
 		sys_sleep_ms(20000);
+	} else if (text_starts(how, "stall ")) {
+		/* Tasks that end let RCU wait for all CPUs; one of them does not come back. */
+		if (sys_fork_as(0) == 0) {
+			for (;;) {
+				if (sys_fork_as(0) == 0)
+					sys_exit(0);
+				SYS(wait4, -1, 0, 0, 0, 0, 0);
+			}
+		}
+		sys_sleep_ms(200);
+		crash(how + 6);
 	} else if (text_equal(how, "sleep")) {
 		for (;;)
 			sys_sleep_ms(1000);
