@@ -68,14 +68,16 @@ def run(_c: Any, matrix: str = "tiny", runtime: str = "auto", since: str = "", j
     found.require()
 
 
-@command(
-    positional=["system"],
-    help={
-        "system": "github or gitlab",
-        "matrix": _HELP["matrix"],
-        "output": "where it is written; where the system looks for it if no file is named",
-        "check": "write nothing, and fail if the file is another one",
-    },
+def _of_matrix(position: str, **texts: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A task about a matrix that takes one thing by position."""
+    return command(positional=[position], help={**texts, "matrix": _HELP["matrix"]})
+
+
+@_of_matrix(
+    "system",
+    system="github or gitlab",
+    output="where it is written; where the system looks for it if no file is named",
+    check="write nothing, and fail if the file is another one",
 )
 def generate(_c: Any, system: str, matrix: str = "tiny", output: str = "", check: bool = False) -> None:
     """Write the matrix as a pipeline of a CI system. Example: ./invoke ci.generate github"""
@@ -96,13 +98,10 @@ def generate(_c: Any, system: str, matrix: str = "tiny", output: str = "", check
     print(file)
 
 
-@command(
-    positional=["folder"],
-    help={
-        "folder": "what cell.keep left: a directory for each cell",
-        "matrix": _HELP["matrix"],
-        "output": "a file to which the table is added, too",
-    },
+@_of_matrix(
+    "folder",
+    folder="what cell.keep left: a directory for each cell",
+    output="a file to which the table is added, too",
 )
 def verdict(_c: Any, folder: str, matrix: str = "tiny", output: str = "") -> None:
     """The verdict on a matrix whose cells ran in jobs of their own. Example: ./invoke ci.verdict kdf-cells"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from commands.common import CELL_HELP, human_size, print_json, print_table
@@ -57,17 +58,17 @@ def check(_c: Any) -> None:
     print(f"{len(store.products())} products, none damaged")
 
 
-_KINDS_HELP = "a kind of products (store.list); may be given several times"
+def _shared(place: str, about: str, key: str, no_kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A task on a shared store: where it is, and which products by key and kind."""
+    kind = f"a kind of products (store.list); may be given several times; {no_kind} if none is named"
+    return command(positional=[place], iterable=["key", "kind"], help={place: about, "key": key, "kind": kind})
 
 
-@command(
-    positional=["target"],
-    iterable=["key", "kind"],
-    help={
-        "target": "a directory, or the http(s) address of a server that takes PUT",
-        "key": "only products whose key begins so; may be given several times",
-        "kind": _KINDS_HELP + "; kernel and toolchain if none is named",
-    },
+@_shared(
+    "target",
+    "a directory, or the http(s) address of a server that takes PUT",
+    "only products whose key begins so; may be given several times",
+    "kernel and toolchain",
 )
 def push(_c: Any, target: str, key: list[str], kind: list[str]) -> None:
     """Bring products to a shared store. Example: ./invoke store.push /srv/kdf --kind kernel"""
@@ -90,14 +91,11 @@ def push(_c: Any, target: str, key: list[str], kind: list[str]) -> None:
     print(f"{len(chosen)} products, {new} of them new there")
 
 
-@command(
-    positional=["source"],
-    iterable=["key", "kind"],
-    help={
-        "source": "a directory, or the http(s) address of a server",
-        "key": "keys as store.push printed them; of a directory their first digits will do, and none means all",
-        "kind": _KINDS_HELP + "; all if none is named",
-    },
+@_shared(
+    "source",
+    "a directory, or the http(s) address of a server",
+    "keys as store.push printed them; of a directory their first digits will do, and none means all",
+    "all",
 )
 def pull(_c: Any, source: str, key: list[str], kind: list[str]) -> None:
     """Take products out of a shared store. Example: ./invoke store.pull /srv/kdf --kind kernel"""

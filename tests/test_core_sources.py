@@ -14,13 +14,14 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from core import checkout, sources, store
 from core.errors import InfraError, UserError
+from tests.served import serving
 
 
 def archive(members: dict[str, bytes | tarfile.TarInfo], mode: str = "w:xz") -> bytes:
@@ -105,12 +106,8 @@ def server() -> Iterator[Server]:
         def log_message(self, *_args: object) -> None:
             pass
 
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{listener.server_address[1]}"
-    threading.Thread(target=listener.serve_forever, daemon=True).start()
-    yield state
-    listener.shutdown()
-    listener.server_close()
+    with serving(Handler) as state.url:
+        yield state
 
 
 @pytest.fixture

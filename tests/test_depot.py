@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from core import archive, depot, store
 from core.errors import InfraError, UserError
 from core.store import Product
 from kernel import cache
+from tests.served import serving
 from toolchain import share
 
 
@@ -56,12 +56,8 @@ class Plain(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[tuple[str, type[Plain]]]:
     handler = type("Handler", (Plain,), {"files": {}, "broken": ""})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}", handler
-        running.shutdown()
-        thread.join()
+    with serving(handler) as address:
+        yield address, handler
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from patches import incoming, mbox, posting
 from patches import series as names
 from tests import mails
 from tests.mails import expected, good, read
+from tests.served import serving
 from toolchain import probe
 
 
@@ -225,10 +225,8 @@ def server() -> Iterator[tuple[str, dict[str, bytes]]]:
         def log_message(self, *words: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{made.server_address[1]}", pages
-        made.shutdown()
+    with serving(Pages) as address:
+        yield address, pages
 
 
 def test_from_an_address(

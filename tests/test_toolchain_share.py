@@ -6,7 +6,6 @@ import functools
 import http.server
 import json
 import platform
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from core import archive, depot, store
 from core.errors import InfraError, UserError
 from core.runtime import Image
 from core.store import Product
+from tests.served import serving
 from toolchain import build, reproduce, share
 
 PACKAGES = ["clang-19=1:19.1.7-3:amd64", "lld-19=1:19.1.7-3:amd64"]
@@ -109,12 +109,8 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     root = tmp_path / "served"
     root.mkdir()
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(root))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}/", root
-        running.shutdown()
-        thread.join()
+    with serving(handler) as address:
+        yield f"{address}/", root
 
 
 def test_a_shared_address(
