@@ -11,8 +11,11 @@ from commands.common import human_size, print_json, print_table
 @cell_command()
 def build(_c: Any, asked: Asked) -> None:
     """Build a kernel. Example: ./invoke kernel.build --profile dataflow --base tiny --instrument fs/open.o"""
+    import time
+
     from kernel import build as kernels
 
+    begun = int(time.time())
     made = kernels.build(asked.cell, asked.where, install=asked.install, guard=asked.guard)
     if asked.json:
         print_json({"path": str(made.path), **made.metadata})
@@ -22,8 +25,11 @@ def build(_c: Any, asked: Asked) -> None:
     total = cache["hits"] + cache["misses"]
     rate = f"{100 * cache['hits'] / total:.0f}% of {total} compilations" if total else "nothing compiled"
     rate += f" ({cache['remote']} out of what machines share)" if cache.get("remote") else ""
+    # What make did then is told as it was, with when that was.
+    found = facts["made"] < begun
+    since = time.strftime(" (in the store since %Y-%m-%d %H:%M)", time.localtime(facts["made"])) if found else ""
     print(
-        f"Linux {facts['release']}: image {human_size(facts['files']['image']['size'])}, "
+        f"Linux {facts['release']}{since}: image {human_size(facts['files']['image']['size'])}, "
         f"make {facts['make_seconds']} s with {facts['jobs']} jobs, ccache hits {rate}, {facts['warnings']} warnings"
     )
     if facts.get("frames"):

@@ -23,6 +23,15 @@ from invoke.tasks import task
 from core.errors import InfraError, KitError, UserError, describe
 
 VERSION = "0.1.0"
+START = """\
+From nothing to verified dataflow records of a Linux kernel:
+
+  ./invoke kernel.run --profile all --base tiny   builds, boots, records, checks
+  ./invoke doctor                                 what this machine can do, and what it lacks
+  ./invoke --list                                 all tasks; ./invoke --help TASK explains one
+
+README.md says more. You have a series: docs/guide-series.md; you fuzz: docs/guide-fuzzing.md; you run it for
+others: docs/guide-ci.md; something went wrong: docs/guide-trouble.md."""
 
 
 def exit_for(error: BaseException) -> Exit | None:
@@ -126,7 +135,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run tasks; returns the exit code."""
     import tasks
 
-    words = ["invoke", *(sys.argv[1:] if argv is None else argv)]
+    given = sys.argv[1:] if argv is None else argv
+    if not given:
+        print(START)
+        return 0
+    words = ["invoke", *given]
     program = Program(namespace=tasks.ns, name="invoke", binary="invoke", version=VERSION)
     try:
         program.create_config()

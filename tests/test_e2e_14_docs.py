@@ -25,7 +25,7 @@ RUN = {
     "./invoke cell.run plugin-19_kit_all_tiny_x86_64_7.1.8": (0, "passed, 46 of 46 checks hold"),
     "./invoke ci.run --matrix small": (0, "up to date: passed"),
     "./invoke patches.apply --series kit --linux 7.1.8": (0, "/linux"),
-    "./invoke kernel.build --profile all --base tiny": (0, "Linux 7.1.8: image"),
+    "./invoke kernel.build --profile all --base tiny": (0, "Linux 7.1.8 (in the store since "),
     "./invoke kernel.run --profile all --base tiny": (0, "passed: 46 of 46 checks hold"),
     "./invoke dataflow.show --workload open-close --filter do_sys_openat2": (0, "do_sys_openat2(dfd=-100"),
     "./invoke dataflow.show --workload getpid": (0, "__do_sys_getpid("),

@@ -152,3 +152,11 @@ def test_what_has_no_default_is_asked_for_by_invoke() -> None:
         for one in list(inspect.signature(task.body).parameters.values())[1:]:
             asked = one.name in (*task.positional, *task.iterable)
             assert asked or one.default is not one.empty, f"{name} {one.name}"
+
+
+def test_without_words_it_says_where_to_start(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main([]) == 0
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) < 12
+    for words in ("kernel.run --profile all --base tiny", "doctor", "--list", "docs/guide-series.md"):
+        assert words in shown
