@@ -39,6 +39,20 @@ def _size(kernel: Product, smp: str, memory: str) -> Size:
     return size_of(smp, memory, survival.values((kernel.path / "config").read_text()))
 
 
+def busybox(where: str, folder: Path, *, install: bool = True) -> bytes:
+    """The static busybox of this machine's architecture.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        InfraError: there is none.
+    """
+    mounts = [Mount(folder, "/kdf/run", writable=True)]
+    with runtime.open_session(where, image=_image(where, install=install), mounts=mounts) as session:
+        return shells.busybox(session, folder)
+
+
 def shell(cell: Cell, where: str, files: Sequence[Path], smp: str, memory: str, install: bool) -> int:
     """Boot a cell's kernel on the user's terminal, with a shell; returns QEMU's exit status.
 
@@ -61,10 +75,7 @@ def shell(cell: Cell, where: str, files: Sequence[Path], smp: str, memory: str, 
             raise UserError(f"there is no file {file}")
     kernel = kernels.build(cell, where, install=install)
     folder = new_folder(f"shell-{cell.profile}-{cell.base}")
-    with runtime.open_session(
-        where, image=_image(where, install=install), mounts=[Mount(folder, "/kdf/run", writable=True)]
-    ) as session:
-        box = shells.busybox(session, folder)
+    box = busybox(where, folder, install=install)
     made = toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
     columns, rows = shutil.get_terminal_size()
     content = shells.archive(box, files, cell.profile, os.environ.get("TERM", "linux"), (columns, rows))

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from ci.history import WHOLE, Run
 from ci.result import Result
 from ci.suites import Suite
-from guest.ktap import FAILED, LOST, SKIPPED, TODO, Test
+from guest.ktap import FAILED, LOST, PASSED, SKIPPED, TODO, Test
 
 # What XML 1.0 cannot hold, not even escaped.
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -33,6 +33,9 @@ def rows(result: Result) -> Iterator[Mapping[str, str]]:
 def junit(result: Result) -> str:
     """The suites as JUnit's XML: a lost test and a suite that did not build are errors, a skip and a TODO are skipped.
 
+    Behind them stands the run itself, as a suite with one case: a kernel that warned and a required test that was
+    skipped are no test's failure, and whoever reads only this file must see them.
+
     Format: what junitparser and the CI systems read: testsuites, testsuite, testcase with failure, error or skipped.
     """
     root = ElementTree.Element("testsuites", {"name": _xml(_label(result))})
@@ -49,9 +52,24 @@ def junit(result: Result) -> str:
             ElementTree.SubElement(case, "error", {"type": "not built", "message": _xml(suite.reason)})
         for name, test in suite.leaves():
             _case(element, suite, name, test)
+    counted = _whole(root, result)
+    for key, value in counted.items():
+        totals[key] += value
     for key, value in totals.items():
         root.set(key, str(value))
     return _document(root)
+
+
+def _whole(root: ElementTree.Element, result: Result) -> dict[str, int]:
+    status = result.status if result.status in (PASSED, FAILED) else LOST
+    counted = {"tests": 1, "failures": int(status == FAILED), "errors": int(status == LOST), "skipped": 0}
+    element = ElementTree.SubElement(
+        root, "testsuite", {"name": WHOLE, **{key: str(value) for key, value in counted.items()}}
+    )
+    case = ElementTree.SubElement(element, "testcase", {"classname": WHOLE, "name": _xml(_label(result))})
+    said = "\n\n".join(splat.as_text() for splat in result.splats)
+    _end(case, status, "; ".join(result.reasons), said)
+    return counted
 
 
 def junit_counts(suite: Suite) -> dict[str, int]:

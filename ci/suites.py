@@ -24,6 +24,7 @@ KINDS = ("kselftest", "kunit", "exec")
 
 # How kselftest's programs end (tools/testing/selftests/kselftest.h, KSFT_*).
 _ENDS = {0: PASSED, 2: TODO, 4: SKIPPED}
+_NOT_PASSED = {SKIPPED: "was skipped", TODO: "is expected to fail"}
 _SIGNALS = {number.value: number.name for number in signal.Signals}
 
 
@@ -149,9 +150,9 @@ def _missed(suites: Sequence[Suite], required: Sequence[str]) -> list[str]:
         if not fitting and pattern.partition("/")[0] not in unbuilt:
             reasons.append(f"no test is {pattern}, which is required")
         reasons += [
-            f"{name} is required and was skipped{f': {test.reason}' if test.reason else ''}"
+            f"{name} is required and {_NOT_PASSED[test.status]}{f': {test.reason}' if test.reason else ''}"
             for name, test in fitting
-            if test.status in (SKIPPED, TODO)
+            if test.status in _NOT_PASSED
         ]
     return reasons
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ci import live, provenance, render, suites
+from ci import live, look, provenance, render, suites
 from ci import run as cells
 from ci.result import Check, Result, finish
 from ci.run import Booted
@@ -26,7 +26,7 @@ from guest.qemu import size_of
 from kconfig import survival
 from kernel import build as kernels
 from kernel import selftests
-from kernel.cell import Cell
+from kernel.cell import Cell, host_arch
 from kernel.selftests import Target
 
 JUNIT, MARKDOWN = "junit.xml", "report.md"
@@ -34,6 +34,10 @@ KUNIT_FRAGMENT = Path(selftests.__file__).parent / "kunit.config"
 _FOLDER = "kdf/tests"
 # What the user's own program may take of guest time, seconds.
 _EXEC_SECONDS = 300.0
+# Whose scripts busybox's shell runs, as Debian's dash would.
+_SHELLS = ("/bin/sh", "/usr/bin/sh")
+_BUSYBOX = "bin/busybox"
+_WITH_APPLETS = f'/bin/busybox --install -s /bin; export PATH=/bin; cd /{_FOLDER}/exec; exec sh "$@"'
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def run(
     if not (asked.kselftest or asked.kunit or asked.program):
         raise UserError("there is nothing to run", "say --kselftest TARGETS, --kunit or --exec FILE")
     size_of(asked.smp, asked.memory)
-    own = own_program(asked.program) if asked.program else None
+    own = own_program(asked.program, cell.arch) if asked.program else None
     if asked.kunit:
         cell = replace(cell, fragments=(*cell.fragments, str(KUNIT_FRAGMENT)))
     result = Result(cells.new_folder(f"test-{cell.profile}-{cell.base}-{cell.arch}"), asdict(cell), where).save()
@@ -114,8 +118,10 @@ def run(
         jobs = [job for target in targets for job in _jobs(target)]
         files = [entry for target in targets for entry in _files(target)]
         if own:
-            jobs.append(_Job("exec", Path(asked.program[0]).name, own[0]))
-            files += own[1]
+            jobs.append(_Job("exec", Path(asked.program[0]).name, own.program))
+            files += own.files
+            if own.busybox:
+                files += _busybox(look.busybox(where, result.folder, install=install))
         modules = [path for target in targets for path in target.modules()]
         todo = plan.tests([job.program for job in jobs], modules=[path.name for path in modules])
         size = size_of(asked.smp, asked.memory, survival.values((kernel.path / "config").read_text()))
@@ -149,14 +155,29 @@ def run(
     return done
 
 
-def own_program(words: Sequence[str]) -> tuple[Program, list[Entry]]:
+@dataclass(frozen=True)
+class Own:
     """A user's program as a test of the guest, and the files that it needs there.
 
+    Attributes:
+        busybox: whether it needs that, too.
+    """
+
+    program: Program
+    files: list[Entry]
+    busybox: bool = False
+
+
+def own_program(words: Sequence[str], arch: str) -> Own:
+    """What a user's program needs.
+
     Args:
-        words: a static program, or a script whose interpreter is one on this machine, and arguments.
+        words: a static program, or a script for a shell or for another interpreter that is a static program on this
+            machine, and arguments.
+        arch: of the guest.
 
     Raises:
-        UserError: it is not there, or it or its interpreter is no static program.
+        UserError: it is not there, or the guest cannot run it.
     """
     path = Path(words[0])
     if not path.is_file():
@@ -166,14 +187,25 @@ def own_program(words: Sequence[str]) -> tuple[Program, list[Entry]]:
     interpreter = _interpreter(path)
     if not interpreter:
         _require_static(path)
-        return Program(title, f"/{place}", tuple(words[1:]), _EXEC_SECONDS), files
+        return Own(Program(title, f"/{place}", tuple(words[1:]), _EXEC_SECONDS), files)
+    script = f"{path} is a script for {interpreter[0]}"
+    if arch != host_arch():
+        raise UserError(f"{script}, and its interpreter is taken from this machine, which is no {arch}")
+    if interpreter[0] in _SHELLS:
+        arguments = ("sh", "-c", _WITH_APPLETS, "sh", *interpreter[1:], f"/{place}", *words[1:])
+        return Own(Program(title, f"/{_BUSYBOX}", arguments, _EXEC_SECONDS), files, busybox=True)
     if not Path(interpreter[0]).is_file():
-        raise UserError(f"{path} is a script for {interpreter[0]}, which is not here")
-    _require_static(Path(interpreter[0]))
+        raise UserError(f"{script}, which is not here")
+    if why := initramfs.lacking(Path(interpreter[0])):
+        raise UserError(f"{script}, which {why}", "write it for /bin/sh: the guest has busybox then")
     # Not at its own path: the guest may have mounted something there.
     shell = f"{_FOLDER}/exec/bin/{Path(interpreter[0]).name}"
     files.append(initramfs.regular(shell, Path(interpreter[0]).read_bytes(), executable=True))
-    return Program(title, f"/{shell}", (*interpreter[1:], f"/{place}", *words[1:]), _EXEC_SECONDS), files
+    return Own(Program(title, f"/{shell}", (*interpreter[1:], f"/{place}", *words[1:]), _EXEC_SECONDS), files)
+
+
+def _busybox(content: bytes) -> list[Entry]:
+    return [initramfs.directory("bin"), initramfs.regular(_BUSYBOX, content, executable=True)]
 
 
 def _interpreter(path: Path) -> list[str]:

@@ -33,6 +33,10 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
+class MissingProgramError(InfraError):
+    """A shell said that a program is not there."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """How a program ended.
@@ -178,7 +182,8 @@ def require(done: Finished, what: str, log: Path | None, errors: Sequence[str] =
         errors: lines of its output that name errors, if the caller collected them; else its last lines are looked at.
 
     Raises:
-        InfraError: it was killed, ran out of time or disk, or a program is missing: running it again may help.
+        InfraError: it was killed, ran out of time or disk, or a program is missing (MissingProgramError): running it
+            again may help.
         UnderTest: it failed by itself; the sentence holds the first error.
     """
     if done.ok:
@@ -191,15 +196,17 @@ def require(done: Finished, what: str, log: Path | None, errors: Sequence[str] =
             "look at the memory of this machine (./invoke doctor), then run the same command again: it goes on",
             log,
         )
+    if any("No space left on device" in line for line in (*done.tail, *errors)):
+        raise InfraError(
+            f"the disk is full: {what} could not write",
+            "free some space or point KDF_HOME at a larger disk, then run the same command again",
+            log,
+        )
     for line in (*done.tail, *errors):
-        if "No space left on device" in line:
-            raise InfraError(
-                f"the disk is full: {what} could not write",
-                "free some space or point KDF_HOME at a larger disk, then run the same command again",
-                log,
-            )
         if line.endswith((": not found", ": command not found")):
-            raise InfraError(f"{what} lacks a program: {line}", "run ./invoke doctor, it names the package", log)
+            raise MissingProgramError(
+                f"{what} lacks a program: {line}", "run ./invoke doctor, it names the package", log
+            )
     first = next(iter(errors), "") or next((line for line in done.tail if "rror" in line), f"it ended with {done.code}")
     raise UnderTest(f"{what} failed: {first.strip()}", "read the log", log)
 

@@ -159,7 +159,7 @@ def _make(ready: Ready, source: Path, name: str, modules: str, out: Path) -> dic
         ]
         for folder in ("objects", PROGRAMS, MODULES):
             (out / folder).mkdir()
-        _step(place, log, [*own, "install"], f"compiling the selftests {name}")
+        _step(place, log, [*own, "install"], f"compiling the selftests {name}", own=True)
         said: list[str] = []
         place.session.run([*own, "-s", "COLLECTION=kdf", "emit_tests"], log=log, on_line=said.append)
         listed = [line.partition(":")[2].strip() for line in said if line.startswith("kdf:")]
@@ -186,7 +186,13 @@ def _modules(place: Workplace, source: Path, out: Path) -> None:
         shutil.copyfile(module, out / MODULES / module.name)
 
 
-def _step(place: Workplace, log: Path, command: Sequence[str], what: str) -> None:
+def _step(place: Workplace, log: Path, command: Sequence[str], what: str, *, own: bool = False) -> None:
+    """One command of make.
+
+    Args:
+        own: whether it runs a target's own Makefile. What that needs besides a kernel's tools is its own matter:
+            without it the target does not build, and the others do.
+    """
     errors: list[str] = []
 
     def listen(line: str) -> None:
@@ -194,4 +200,9 @@ def _step(place: Workplace, log: Path, command: Sequence[str], what: str) -> Non
             errors.append(line)
 
     done = place.session.run(command, env=place.env, log=log, on_line=listen, timeout=_BUILD_SECONDS)
-    process.require(done, what, log, errors)
+    try:
+        process.require(done, what, log, errors)
+    except process.MissingProgramError as error:
+        if own:
+            raise UnderTest(error.message, "read the log", log) from error
+        raise

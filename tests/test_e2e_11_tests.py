@@ -51,7 +51,11 @@ def test_a_crash_in_the_middle(tmp_path: Path) -> None:
     assert "sysrq_handle_crash" in splat["frames"][0]
     assert "drivers/tty/sysrq.c:" in splat["frames"][0]
     read = JUnitXml.fromfile(str(Path(result["folder"]) / "junit.xml"))
-    assert [(one.name, one.tests, one.failures, one.errors) for one in read] == [("size", 1, 0, 0), ("exec", 2, 0, 1)]
+    assert [(one.name, one.tests, one.failures, one.errors) for one in read] == [
+        ("size", 1, 0, 0),
+        ("exec", 2, 0, 1),
+        ("(the run)", 1, 1, 0),
+    ]
     assert json.loads((Path(result["folder"]) / "result.json").read_text()) == result
     # Told while the guest ran, beside the result.
     assert "passed   exec/crash: before" in said.err
@@ -68,6 +72,27 @@ def reported(result: dict[str, Any], tmp_path: Path) -> None:
     assert "sysrq triggered crash" in page
     said = invoke("report.compare", name, name)
     assert (said.code, said.out.splitlines()[-1]) == (0, "1 cells compared, 0 changes")
+
+
+def test_a_script_runs_beside_a_suite_that_does_not_build(tmp_path: Path) -> None:
+    """The script has a shell, its commands, its words and its place; what alsa lacks is alsa's own matter."""
+    script = tmp_path / "script.sh"
+    script.write_text(
+        '#!/bin/sh\necho 1..2\n[ "$1" = "two words" ] && [ -f ./script.sh ] && echo "ok 1 words"\n'
+        '[ "$(nproc)" = 2 ] && echo "ok 2 processors"\n'
+    )
+    said = invoke(*RUN, "--kselftest", "alsa", "--exec", f"{script} 'two words'", "--smp", "2", "--json")
+    assert said.code == 1, said.err
+    result = said.json()
+    alsa, own = result["suites"]
+    assert (alsa["built"], alsa["tests"]) == (False, [])
+    assert "lacks a program" in alsa["reason"]
+    assert [(test["name"], test["status"]) for test in own["tests"][0]["subtests"]] == [
+        ("words", "passed"),
+        ("processors", "passed"),
+    ]
+    assert result["reasons"] == [f"alsa did not build: {alsa['reason']}"]
+    assert "| alsa | not built |" in (Path(result["folder"]) / "report.md").read_text()
 
 
 def test_a_target_that_is_not_there() -> None:

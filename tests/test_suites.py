@@ -103,7 +103,7 @@ def suite(*statuses: str, name: str = "timers", built: bool = True) -> Suite:
         (WELL, [suite(PASSED, FAILED)], [], "failed", "failed: timers/t1"),
         (WELL, [suite(PASSED, LOST)], [], "failed", "did not report: timers/t1"),
         (WELL, [suite(PASSED, SKIPPED)], ["timers/t1"], "failed", "is required and was skipped: because"),
-        (WELL, [suite(PASSED, TODO)], ["timers/*"], "failed", "is required and was skipped"),
+        (WELL, [suite(PASSED, TODO)], ["timers/*"], "failed", "is required and is expected to fail"),
         (WELL, [suite(PASSED)], ["timers/t1"], "failed", "no test is timers/t1"),
         (WELL, [suite(SKIPPED)], [], "failed", "no test passed"),
         (WELL, [suite(PASSED), suite(name="mm", built=False)], ["mm/*"], "failed", "mm did not build: no header x.h"),
@@ -146,15 +146,30 @@ def test_junitparser_counts_what_we_count(found: list[tuple[str, bool, list[tupl
             for name, built, tests in found
         ),
     )
-    read = JUnitXml.fromstring(render.junit(made).encode())
+    document = JUnitXml.fromstring(render.junit(made).encode())
+    read, whole = list(document)[:-1], list(document)[-1]
+    assert (whole.tests, whole.failures, whole.errors) == (1, 1, 0)
     expected = [render.junit_counts(one) for one in made.suites]
     assert [{key: getattr(one, key) for key in render.junit_counts(suite())} for one in read] == expected
     for kind, key in ((Failure, "failures"), (Error, "errors"), (Skipped, "skipped")):
         cases = [sum(any(isinstance(r, kind) for r in case.result) for case in one) for one in read]
         assert cases == [counts[key] for counts in expected]
     assert [sum(1 for _ in one) for one in read] == [counts["tests"] for counts in expected]
-    read.update_statistics()
-    assert read.tests == sum(counts["tests"] for counts in expected)
+    assert document.tests == sum(counts["tests"] for counts in expected) + 1
+    document.update_statistics()
+    assert document.tests == sum(counts["tests"] for counts in expected) + 1
+
+
+@pytest.mark.parametrize(("status", "ends"), [("passed", (0, 0)), ("failed", (1, 0)), ("lost", (0, 1))])
+def test_junit_says_what_is_no_tests_failure(status: str, ends: tuple[int, int]) -> None:
+    from junitparser import JUnitXml
+
+    splat = Splat("warning", "WARNING: x.c:1", 3, "", ["f+0x1 x.c:1"])
+    made = replace(result(Path("/nowhere"), suite(PASSED), splats=(splat,)), status=status, reasons=["WARNING: x.c:1"])
+    text = render.junit(made)
+    read = JUnitXml.fromstring(text.encode())
+    assert (read.tests, read.failures, read.errors) == (2, *ends)
+    assert ("f+0x1 x.c:1" in text) == (status != "passed")
 
 
 def test_markdown_keeps_its_tables() -> None:
