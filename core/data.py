@@ -141,7 +141,7 @@ def load_yaml(path: Path) -> Node:
     try:
         text = path.read_text()
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{path}: no such file", "check the name") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     return parse_yaml(text, path)
