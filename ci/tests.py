@@ -148,11 +148,16 @@ def run(
         done = finish(result, status, reasons=reasons, checks=_checks(booted, found), stages=stages)
     except (KitError, KeyboardInterrupt) as error:
         status = "failed" if isinstance(error, UnderTest) else "lost"
-        finish(result, status, reasons=[str(error) or type(error).__name__], stages=stages)
+        _written(finish(result, status, reasons=[str(error) or type(error).__name__], stages=stages))
         raise
-    store.write_text(done.folder / JUNIT, render.junit(done))
-    store.write_text(done.folder / MARKDOWN, render.markdown(done))
-    return done
+    return _written(done)
+
+
+def _written(result: Result) -> Result:
+    """The same result, with its files for other readers beside result.json."""
+    store.write_text(result.folder / JUNIT, render.junit(result))
+    store.write_text(result.folder / MARKDOWN, render.markdown(result))
+    return result
 
 
 @dataclass(frozen=True)
