@@ -14,7 +14,7 @@ import yaml
 from ci import matrix, pipeline
 from core import program
 from kconfig import fragment, profile
-from tests import documented
+from tests import documented, judged
 from tests.documented import PAGES, ROOT, Line
 from toolchain import names
 
@@ -79,16 +79,14 @@ def imported() -> frozenset[str]:
 
 
 def wrong_in(text: str) -> list[str]:
-    return [
-        why for line in documented.commands(text, "page.md") if (why := documented.wrong(line, frozenset({"theirs"})))
-    ]
+    return [why for line in documented.commands(text, "page.md") if (why := judged.wrong(line, frozenset({"theirs"})))]
 
 
 def test_every_command_in_the_pages_is_one_that_the_kit_takes() -> None:
     lines = said()
     assert len(lines) > 100, "the pages have that many commands: if fewer are found, the search has lost some"
     series = imported()
-    assert [f"{line}: {why}" for line in lines if (why := documented.wrong(line, series))] == []
+    assert [f"{line}: {why}" for line in lines if (why := judged.wrong(line, series))] == []
 
 
 @pytest.mark.parametrize(
@@ -250,7 +248,7 @@ def wrong_hint(line: Line) -> str:
     words[-1] = words[-1].rstrip(".,):")
     dashed = max((at for at, word in enumerate(words, 1) if word.startswith("-")), default=2)
     tries = [Line(line.page, line.number, " ".join(words[:end])) for end in range(max(dashed, 2), len(words) + 1)]
-    said = [documented.wrong(one, imported()) for one in tries]
+    said = [judged.wrong(one, imported()) for one in tries]
     return "" if "" in said else f"{tries[-1]}: {said[-1]}"
 
 
