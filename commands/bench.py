@@ -83,29 +83,41 @@ def matrix(_c: Any) -> None:
     profiles="profiles with commas between; none must be among them",
     rounds="how many times wall times are taken of each; 0 for none",
     beside="other generations in columns of their own: PROFILE:SERIES:TOOLCHAIN with commas between",
+    check="end with 1 if what stands beside (or what is asked, if nothing does) misses a target of ci/targets.yaml",
 )
 def rfc(
-    _c: Any, asked: Asked, profiles: str = "none,dataflow,all,kasan,kasan-all", rounds: int = 7, beside: str = ""
+    _c: Any,
+    asked: Asked,
+    profiles: str = "none,dataflow,all,kasan,kasan-all",
+    rounds: int = 7,
+    beside: str = "",
+    check: bool = False,
 ) -> None:
     """Measure what the RFC's table says. Example: ./invoke bench.rfc --base tiny --profiles none,all"""
     from dataclasses import replace
 
     from ci import rfc as table
+    from ci import targets
     from commands.common import print_json
     from core.errors import UnderTest
 
     wanted = {name: replace(asked.cell, profile=name) for name in profiles.split(",")}
     wanted |= table.beside(beside, asked.cell)
+    wishes = targets.targets() if check else []
     quiet = (lambda _line: None) if asked.json else (lambda line: print(line, file=sys.stderr, flush=True))
     found = table.run(wanted, asked.where, rounds=rounds, install=asked.install, told=quiet)
+    answers = targets.answers(found, wishes)
     if asked.json:
-        print_json(found.as_json())
+        print_json({**found.as_json(), **({"targets": [one.as_json() for one in answers]} if check else {})})
     else:
         print(f"{found.machine}; series {asked.cell.series}, toolchain {asked.cell.toolchain}, base {asked.cell.base}")
         print(table.markdown(found))
+        for one in answers:
+            print(one)
         print(found.folder / table.RESULT)
     if found.differ:
         raise UnderTest(f"two runs of one kernel count differently: {', '.join(found.differ)}", log=found.folder)
+    targets.require(answers)
 
 
 @cell_command(
