@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +135,16 @@ def costs(home: Path) -> dict[str, float]:
     return {one["cell"]["profile"]: one["cpu_seconds"] for one in told}
 
 
-def run_matrix(home: Path, file: Path, name: str) -> tuple[float, Mapping[str, Any]]:
-    """Wall seconds of a matrix, the start of Python included, and what it says of itself."""
+def run_matrix(home: Path, file: Path, name: str, one: float) -> dict[str, Any]:
+    """What a matrix takes, the start of Python included.
+
+    Args:
+        one: seconds of the baseline.
+    """
+    print(f"measuring: {name}", file=sys.stderr, flush=True)
     seconds, out = must(program(home, file, "ci.run", "--matrix", name, "--runtime", "docker", "--json"), name)
-    return seconds, json.loads(out)
+    whole, share = round(seconds, 1), round(seconds / one, 2)
+    return {f"{name}_seconds": whole, f"{name}_of_one_build": share, f"idle_{name}": json.loads(out)["idle"]}
 
 
 def measure(usual: Path, folder: Path) -> dict[str, Any]:
@@ -156,24 +161,12 @@ def measure(usual: Path, folder: Path) -> dict[str, Any]:
     shutil.rmtree(homes["first"])
     one = found["one_build_seconds"]
     home = homes["second"]
-    print("measuring: cold", file=sys.stderr, flush=True)
-    seconds, told = run_matrix(home, file, "cold")
-    found |= {
-        "cold_seconds": round(seconds, 1),
-        "cold_of_one_build": round(seconds / one, 2),
-        "idle_cold": told["idle"],
-    }
+    found |= run_matrix(home, file, "cold", one)
     found["cpu_seconds"] = costs(home)
     found["cold_cpu_of_one"] = round(sum(found["cpu_seconds"].values()) / found["cpu_seconds"]["all"], 2)
     times = [must(program(home, file, "cell.run", ALONE, "--runtime", "docker"), ALONE)[0] for _ in range(5)]
     found["same_seconds"] = round(min(times), 2)
-    print("measuring: warm", file=sys.stderr, flush=True)
-    seconds, told = run_matrix(home, file, "warm")
-    found |= {
-        "warm_seconds": round(seconds, 1),
-        "warm_of_one_build": round(seconds / one, 2),
-        "idle_warm": told["idle"],
-    }
+    found |= run_matrix(home, file, "warm", one)
     return found
 
 
