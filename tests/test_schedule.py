@@ -144,7 +144,15 @@ def test_one_that_takes_too_long_is_given_up(
     assert (outcome.status, outcome.reason) == ("lost", "given up after 1 minutes")
 
 
-def test_ctrl_c_ends_all_and_says_what_is_left(tmp_path: Path, plain_cells: dict[str, Any]) -> None:
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard even where these tests were put into the background by a script, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_all_and_says_what_is_left(tmp_path: Path, plain_cells: dict[str, Any], heard: None) -> None:
     plain_cells.update(a=("passed", 0, 0.0), b=("passed", 0, 60.0))
 
     def stop() -> None:
