@@ -17,6 +17,7 @@ from typing import Any
 from core import process, runtime, store
 from core.program import VERSION
 from core.store import Product
+from kernel import samples
 from toolchain import build as toolchains
 from toolchain import image
 from toolchain.build import Toolchain
@@ -57,6 +58,14 @@ def revision() -> Mapping[str, str]:
     return {"gitCommit": commit, **({"state": "dirty"} if dirty else {})}
 
 
+def files_of(kernel: Product) -> dict[str, str]:
+    """Name -> sha256 of what a kernel consists of, its modules included: an older kernel's metadata lacks those."""
+    told = {name: str(facts["sha256"]) for name, facts in kernel.metadata["files"].items() if name not in _NOT_REPEATED}
+    modules = sorted((kernel.path / samples.MODULES).glob("*.ko"))
+    more = {f"{samples.MODULES}/{path.name}": path for path in modules}
+    return told | {name: store.hash_file(path) for name, path in more.items() if name not in told}
+
+
 def statement(kernel: Product, toolchain: Toolchain, run: str, started: int) -> dict[str, Any]:
     """The in-toto statement of a kernel.
 
@@ -66,11 +75,7 @@ def statement(kernel: Product, toolchain: Toolchain, run: str, started: int) -> 
     told = kernel.metadata
     return {
         "_type": STATEMENT_TYPE,
-        "subject": [
-            {"name": name, "digest": {"sha256": facts["sha256"]}}
-            for name, facts in sorted(told["files"].items())
-            if name not in _NOT_REPEATED
-        ],
+        "subject": [{"name": name, "digest": {"sha256": value}} for name, value in sorted(files_of(kernel).items())],
         "predicateType": PREDICATE_TYPE,
         "predicate": {
             "buildDefinition": {
@@ -174,9 +179,8 @@ def material_list(kernel: Product, toolchain: Toolchain) -> str:
         version=told["release"],
         properties=[Property(name=f"kdf:{axis}", value=str(value)) for axis, value in told["cell"].items() if value],
         components=[
-            made(name, ComponentType.FILE, hashes=digest(facts))
-            for name, facts in sorted(told["files"].items())
-            if name not in _NOT_REPEATED
+            made(name, ComponentType.FILE, hashes=digest({"sha256": value}))
+            for name, value in sorted(files_of(kernel).items())
         ],
     )
     parts = []

@@ -101,6 +101,16 @@ def test_the_list_is_valid_and_says_what_is_no_part_of_the_kernel(made: tuple[Pr
     assert text == provenance.material_list(*made)
 
 
+def test_modules_of_a_kernel_that_was_made_before_they_were_counted(made: tuple[Product, Toolchain]) -> None:
+    kernel, toolchain = made
+    (kernel.path / "modules").mkdir()
+    (kernel.path / "modules" / "a.ko").write_bytes(b"code")
+    told = provenance.statement(kernel, toolchain, "run", 0)
+    names = {one["name"]: one["digest"]["sha256"] for one in told["subject"]}
+    assert names["modules/a.ko"] == store.hash_file(kernel.path / "modules" / "a.ko")
+    assert set(names) == {"image", "modules/a.ko"}
+
+
 def test_what_is_gone_from_the_store_is_left_out(made: tuple[Product, Toolchain]) -> None:
     kernel, toolchain = made
     for kind in ("tree", "source", "image"):
