@@ -210,6 +210,16 @@ class Workplace:
     def statistics(self) -> Path:
         return self.build_dir / "ccache.log"
 
+    def module_steps(self, folder: Path) -> list[tuple[list[str], Mapping[str, str]]]:
+        """The commands that compile external modules beside the kernel, each with its variables.
+
+        Args:
+            folder: with their Makefile; the session sees it.
+        """
+        # The first one writes the list of the kernel's symbols, which the second one reads.
+        beside = [*self.command, f"M={self.session.path(folder)}", "modules"]
+        return [([*self.command, "modules"], self.env), (beside, cache.beside(self.env))]
+
     def configure(self) -> config.Configured:
         """Make the final configuration in the build directory.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +103,15 @@ def environment(folder: str, statistics: str, base: str, identity: str, remote: 
         # A machine whose own cache is warm fills what machines share, too.
         found |= {"CCACHE_REMOTE_STORAGE": remote, "CCACHE_RESHARE": "1"}
     return found
+
+
+def beside(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables for what is compiled beside a kernel, in directories of its own.
+
+    A kernel's objects are always compiled in one directory, so the directory need not count. But an object that all
+    external modules have (scripts/module-common.c) would come out of the cache with the directory of another one in it.
+    """
+    return {name: value for name, value in variables.items() if name != "CCACHE_NOHASHDIR"}
 
 
 def read(statistics: Path) -> CacheUse:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "samples"
 MODULES = "modules"  # of a kernel product
 NAMES = ("kcov_dataflow_c", "kcov_dataflow_rust")
+# Another one when the same sources become other modules. 2: no object of another module's directory.
+_MAKER = b"2\n"
 # What makes them meaningful: a language, modules, and records of both kinds.
 _ASKED = ("RUST", "KCOV_DATAFLOW_ARGS", "KCOV_DATAFLOW_RET", "KCOV_DATAFLOW_INSTRUMENT_ALL")
 
@@ -31,8 +33,8 @@ def wanted(request: Request) -> bool:
 
 
 def identity() -> str:
-    """sha256 over the names and bytes of their sources."""
-    digest = hashlib.sha256()
+    """sha256 over how they are made, and the names and bytes of their sources."""
+    digest = hashlib.sha256(_MAKER)
     for path in sorted(FOLDER.iterdir()):
         digest.update(f"{path.name}\0{store.hash_file(path)}\n".encode())
     return digest.hexdigest()
@@ -60,8 +62,7 @@ def build(place: Workplace) -> list[Path]:
         if line.startswith(("error", "ERROR")) or ": error: " in line:
             errors.append(line)
 
-    # The first one writes the list of the kernel's symbols, which the second one reads.
-    for words in (["modules"], [f"M={place.session.path(folder)}", "modules"]):
-        done = place.session.run([*place.command, *words], env=place.env, log=place.log, on_line=listen)
+    for words, env in place.module_steps(folder):
+        done = place.session.run(words, env=env, log=place.log, on_line=listen)
         process.require(done, "compiling the sample modules", place.log, errors)
     return [folder / f"{name}.ko" for name in NAMES]

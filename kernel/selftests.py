@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core import process, store
@@ -180,8 +180,8 @@ def _modules(place: Workplace, source: Path, out: Path) -> None:
         # The store has the kernel, its build directory is gone.
         place.configure()
         compiled.compile_all(place)
-    for words in (["modules"], [f"M={place.session.path(folder)}", "modules"]):
-        _step(place, out / "build.log", [*place.command, *words], "compiling the modules of the selftests")
+    for words, env in place.module_steps(folder):
+        _step(replace(place, env=env), out / "build.log", words, "compiling the modules of the selftests")
     for module in folder.glob("*.ko"):
         shutil.copyfile(module, out / MODULES / module.name)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from core import runtime
 from kconfig import profile
 from kernel import build, samples
 
@@ -40,3 +42,12 @@ def test_the_modules_are_those_of_the_makefile() -> None:
     made = (samples.FOLDER / "Makefile").read_text()
     assert all(f"{name}.o" in made for name in samples.NAMES)
     assert {path.stem for path in samples.FOLDER.iterdir() if path.suffix in (".c", ".rs")} == set(samples.NAMES)
+
+
+def test_what_is_compiled_beside_a_kernel_is_cached_by_its_directory(tmp_path: Path) -> None:
+    env = {"CCACHE_NOHASHDIR": "1", "CCACHE_DIR": "/ccache"}
+    ready = cast(build.Ready, None)
+    place = build.Workplace(ready, runtime.HostSession(), tmp_path, tmp_path, ["make", "O=x"], env, 1)
+    first, second = place.module_steps(tmp_path / "own")
+    assert first == (["make", "O=x", "modules"], env)
+    assert second == (["make", "O=x", f"M={tmp_path}/own", "modules"], {"CCACHE_DIR": "/ccache"})
