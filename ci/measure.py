@@ -6,10 +6,12 @@ that do not. Nothing is compared here. Loops are timed inside the guest (guest/a
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ci import run as cells
 from ci.run import Booted
@@ -18,6 +20,9 @@ from core.store import Product
 from guest import console, plan, qemu
 from guest.channel import Ran
 from kernel.cell import Cell
+
+if TYPE_CHECKING:
+    from dataflow.coverage import Coverage
 
 # The RFC's figure: the kernel's own time stamp of this line (arch-independent: mm/page_alloc.c, free_reserved_area).
 _INITMEM = re.compile(r"^\[ *(\d+)\.(\d{6})\] Freeing unused kernel image \(initmem\) memory")
@@ -63,6 +68,21 @@ class Recorded:
 
 
 @dataclass(frozen=True)
+class Gates:
+    """What it takes to make a kernel record, in instructions and in ns of the guest; the former 0 if not counted.
+
+    Attributes:
+        first: ENABLE when nobody recorded; it opens the gates.
+        second: ENABLE just after a DISABLE; they are open.
+        last: what the kernel's threads did in the 1.5 s behind the last DISABLE; they close them.
+    """
+
+    first: tuple[float, int]
+    second: tuple[float, int]
+    last: tuple[float, int]
+
+
+@dataclass(frozen=True)
 class Measured:
     """One run of one kernel.
 
@@ -73,6 +93,7 @@ class Measured:
         recording: the same while the task records; empty without the device.
         captures: workload -> what was recorded.
         folder: of the run.
+        gates: what opening and closing takes; None without the device.
     """
 
     initmem_us: int
@@ -81,6 +102,7 @@ class Measured:
     recording: Mapping[str, Loop]
     captures: Mapping[str, Recorded]
     folder: Path
+    gates: Gates | None = None
 
     @property
     def boot(self) -> int:
@@ -99,7 +121,7 @@ def run(cell: Cell, kernel: Product, where: str, folder: Path, *, exact: bool, d
         UnderTest: it did not boot, or did not say what it took.
         InfraError: the machine failed.
     """
-    works = ["loops", *(["loops-recording", *_RECORDED] if device else [])]
+    works = ["loops", *(["gates", "loops-recording", *_RECORDED] if device else [])]
     folder.mkdir(parents=True, exist_ok=True)
     todo = plan.draw(works, seed=_SEED)
     works_64k = plan.draw(_RECORDED, seed=_SEED, words=WORDS).works if device else ()
@@ -114,6 +136,7 @@ def run(cell: Cell, kernel: Product, where: str, folder: Path, *, exact: bool, d
         loops(ran["loops-recording"], exact=exact) if device else {},
         {name: _recorded(booted, ran[name]) for name in _RECORDED} if device else {},
         folder,
+        _gates(ran["gates"], exact=exact) if device else None,
     )
 
 
@@ -135,21 +158,35 @@ def loops(ran: Ran, *, exact: bool) -> dict[str, Loop]:
     Raises:
         UnderTest: one is missing, or the workload did not end.
     """
+    took = _clock(ran, exact=exact)
     found: dict[str, Loop] = {}
-    if ran.end != 0:
-        raise UnderTest(f"the workload {ran.name} did not end well: {ran.end}")
-    per_second = int(ran.facts["ticks_per_second"]) or 1_000_000_000
-    # The kernel's own clock may move in ticks of 4 ms, so times come from the counter too.
-    ns_per_tick = int(ran.facts["clock_ns"]) / int(ran.facts["clock_ticks"])
     for name in plan.LOOPS:
         try:
             rounds, ticks = (int(ran.facts[f"{name}_{what}"]) for what in ("rounds", "ticks"))
         except KeyError as error:
             raise UnderTest(f"the loop {name} did not report") from error
-        instructions = ticks * 1e9 / per_second / qemu.NS_PER_INSTRUCTION if exact else 0.0
         words, dropped = (int(ran.facts.get(f"{name}_{what}", 0)) for what in ("words", "dropped"))
-        found[name] = Loop(rounds, instructions, round(ticks * ns_per_tick), words, dropped)
+        found[name] = Loop(rounds, *took(ticks), words, dropped)
     return found
+
+
+def _gates(ran: Ran, *, exact: bool) -> Gates:
+    took = _clock(ran, exact=exact)
+    return Gates(*(took(int(ran.facts[f"{name}_ticks"])) for name in ("first", "second", "last")))
+
+
+def _clock(ran: Ran, *, exact: bool) -> Callable[[int], tuple[float, int]]:
+    """How a workload's ticks become instructions, 0 if they are not counted, and ns."""
+    if ran.end != 0:
+        raise UnderTest(f"the workload {ran.name} did not end well: {ran.end}")
+    per_second = int(ran.facts["ticks_per_second"]) or 1_000_000_000
+    # The kernel's own clock may move in ticks of 4 ms, so times come from the counter too.
+    ns_per_tick = int(ran.facts["clock_ns"]) / int(ran.facts["clock_ticks"])
+
+    def took(ticks: int) -> tuple[float, int]:
+        return ticks * 1e9 / per_second / qemu.NS_PER_INSTRUCTION if exact else 0.0, round(ticks * ns_per_tick)
+
+    return took
 
 
 def _recorded(booted: Booted, ran: Ran) -> Recorded:
@@ -171,3 +208,18 @@ def sizes(kernel: Product) -> dict[str, int]:
         "executable": image.executable_size(kernel.path / "vmlinux"),
         "image": int(kernel.metadata["files"]["image"]["size"]),
     }
+
+
+def gates(kernel: Product) -> int:
+    """How many gates are patched when a task begins to record and nobody else does."""
+    from dataflow import image
+
+    return image.gates(kernel.path / "vmlinux")
+
+
+def coverage(kernel: Product) -> Coverage:
+    """What of a kernel's code reports."""
+    from dataflow import coverage
+
+    by_value = kernel.metadata["toolchain_manifest"]["generation"] == "L3"
+    return coverage.of(kernel.path, by_value=by_value, workers=os.cpu_count() or 1)

@@ -102,15 +102,19 @@ def figures() -> list[Figure]:
 def beside(words: str, like: Cell) -> dict[str, Cell]:
     """The cells of `PROFILE:SERIES:TOOLCHAIN`, commas between, by `PROFILE@SERIES`: another generation of callbacks.
 
+    A cell's own settings follow: `PROFILE:SERIES:TOOLCHAIN:FRAME_WARN=2048`.
+
     Raises:
         UserError: a word is not made so.
     """
     found = {}
     for word in filter(None, words.split(",")):
-        if word.count(":") != 2:
+        if word.count(":") < 2:
             raise UserError(f"--beside {word}: wanted PROFILE:SERIES:TOOLCHAIN", "--beside all:kit-l3:plugin-19-l3")
-        profile, series, toolchain = word.split(":")
-        found[f"{profile}@{series}"] = replace(like, profile=profile, series=series, toolchain=toolchain)
+        profile, series, toolchain, *sets = word.split(":")
+        found[f"{profile}@{series}"] = replace(
+            like, profile=profile, series=series, toolchain=toolchain, sets=(*like.sets, *sets)
+        )
     return found
 
 
@@ -219,6 +223,8 @@ def rows(
             made.append(
                 Row(f"{what} of {name}", "", values, {}, {}, tuple(o for o in known if o.row == f"{what} of {name}"))
             )
+    made += _gate_rows(recording, {p: measure.gates(built[p]) for p in recording}, row)
+    made += _coverage_rows({p: kernel for p, kernel in built.items() if p in recording}, row)
     sizes = {profile: measure.sizes(kernel) for profile, kernel in built.items()}
     made += [
         row("boot image" if name == "image" else name, "bytes", {p: float(one[name]) for p, one in sizes.items()})
@@ -232,6 +238,28 @@ def rows(
     if any(wall.values()):
         made += _wall_rows(wall, row)
     return made
+
+
+def _gate_rows(recording: Mapping[str, Measured], gates: Mapping[str, int], row: Callable[..., Row]) -> list[Row]:
+    took = {p: m.gates for p, m in recording.items() if m.gates}
+    unit = "instructions"
+    return [
+        row("first enable", unit, {p: one.first[0] for p, one in took.items()}),
+        row("second enable", unit, {p: one.second[0] for p, one in took.items()}),
+        row("behind the last disable", unit, {p: one.last[0] for p, one in took.items()}),
+        row("gates", "", {p: float(many) for p, many in gates.items()}),
+        row("patching one gate", unit, {p: one.first[0] / gates[p] if gates[p] else 0.0 for p, one in took.items()}),
+    ]
+
+
+def _coverage_rows(built: Mapping[str, Product], row: Callable[..., Row]) -> list[Row]:
+    found = {p: measure.coverage(kernel) for p, kernel in built.items()}
+    return [
+        row("functions that report", "", {p: float(one.functions) for p, one in found.items()}),
+        row("arguments that report", "", {p: float(one.arguments) for p, one in found.items()}),
+        row("return values that report", "", {p: float(one.returns) for p, one in found.items()}),
+        row("functions not understood", "", {p: float(one.unknown) for p, one in found.items()}),
+    ]
 
 
 def _wall_rows(wall: Mapping[str, Sequence[Measured]], row: Callable[..., Row]) -> list[Row]:
@@ -254,6 +282,10 @@ def _wall_rows(wall: Mapping[str, Sequence[Measured]], row: Callable[..., Row]) 
         of("whole run, host time", "s", lambda one: one.seconds, wall),
         *(of(f"{loop}, not recording, time", "us", us("idle", loop), wall) for loop in plan.LOOPS),
         *(of(f"{loop}, recording, time", "us", us("recording", loop), recording) for loop in plan.LOOPS),
+        of("first enable, time", "us", lambda one: one.gates.first[1] / 1000 if one.gates else 0.0, recording),
+        of(
+            "behind the last disable, time", "us", lambda one: one.gates.last[1] / 1000 if one.gates else 0.0, recording
+        ),
         of(
             "ns for one record",
             "ns",

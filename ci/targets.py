@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,14 @@ class Target:
     Attributes:
         row: name of the table's row.
         by: how the figure is made, one of KINDS.
-        most: the largest figure that meets it.
+        most, least: the largest or the smallest figure that meets it; the other one is infinite.
     """
 
     row: str
     profile: str
     by: str
-    most: float
+    most: float = inf
+    least: float = -inf
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,20 @@ class Answer:
 
     @property
     def met(self) -> bool:
-        """Whether it was measured and is small enough."""
-        return self.figure is not None and self.figure <= self.target.most
+        """Whether it was measured and is within the target."""
+        return self.figure is not None and self.target.least <= self.figure <= self.target.most
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {**asdict(self), "met": self.met}
+        whole = asdict(self)
+        whole["target"] = {key: value for key, value in whole["target"].items() if value not in (inf, -inf)}
+        return {**whole, "met": self.met}
 
     def __str__(self) -> str:
         said = "not measured" if self.figure is None else f"{self.figure:,.3f}"
-        return (
-            f"{'met' if self.met else 'MISSED'}: {self.target.row}, {self.column}, {self.target.by}: {said}, "
-            f"at most {self.target.most:,g}"
-        )
+        target = self.target
+        limit = f"at least {target.least:,g}" if target.most == inf else f"at most {target.most:,g}"
+        return f"{'met' if self.met else 'MISSED'}: {target.row}, {self.column}, {target.by}: {said}, {limit}"
 
 
 def targets() -> list[Target]:
@@ -73,16 +75,18 @@ def targets() -> list[Target]:
     """
     found = []
     for node in load_yaml(FILE).elements("targets"):
-        node.only("row", "profile", "by", "most")
+        bound = "least" if node.has("least") else "most"
+        node.only("row", "profile", "by", bound)
         if (by := node.string("by")) not in KINDS:
             raise node.get("by").error(f"{by} is none of {', '.join(KINDS)}")
         try:
-            most = float(node.string("most"))
+            limit = float(node.string(bound))
         except ValueError:
-            raise node.get("most").error("wanted a number in quotes") from None
-        if not isfinite(most):
-            raise node.get("most").error("wanted a finite number")
-        found.append(Target(node.string("row"), node.string("profile"), by, most))
+            raise node.get(bound).error("wanted a number in quotes") from None
+        if not isfinite(limit):
+            raise node.get(bound).error("wanted a finite number")
+        bounds = {"least": limit} if bound == "least" else {"most": limit}
+        found.append(Target(node.string("row"), node.string("profile"), by, **bounds))
     return found
 
 

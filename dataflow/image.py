@@ -116,6 +116,36 @@ def executable_size(path: Path) -> int:
     )
 
 
+def gates(path: Path) -> int:
+    """How many gates of a vmlinux are opened and closed: those of init text are not. 0 if it has none.
+
+    The table's entries are those of __jump_table (include/linux/jump_label.h): {s32 code, s32 target, s64 key}, each
+    from its own address.
+
+    Raises:
+        UserError: it is not there, or is for no known architecture.
+    """
+    return _opened(path, _gates)
+
+
+def _gates(elf: Any) -> int:
+    import numpy as np
+
+    own, names = _symbols(elf)
+    marks = dict.fromkeys(("__start___kcov_df_table", "__stop___kcov_df_table", "__init_begin", "__init_end"), 0)
+    for name, value in zip(own["name"].tolist(), own["value"].tolist(), strict=True):
+        if names.startswith(b"__", name) and (text := _text(names, name)) in marks:
+            marks[text] = value
+    start, stop, init, end = marks.values()
+    section = _linked(elf).section(start, stop - start) if start < stop else None
+    if section is None:
+        return 0
+    data = section.data[start - section.address : stop - section.address]
+    entries = np.frombuffer(data.tobytes(), dtype=[("code", "<i4"), ("target", "<i4"), ("key", "<i8")])
+    code = start + 16 * np.arange(len(entries), dtype=np.uint64) + entries["code"].astype(np.int64).astype(np.uint64)
+    return int(np.count_nonzero((code < init) | (code >= end)))
+
+
 def module(path: Path, loaded: Mapping[str, int], resolve: Callable[[str], int | None]) -> Image:
     """A module as it was loaded, relocated.
 

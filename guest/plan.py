@@ -183,6 +183,7 @@ _WORKS: Mapping[str, Callable[[_Draw], dict[str, str]]] = {
     "exec": _exec,
     "loops": _loops,
     "loops-recording": _loops,
+    "gates": lambda _draw: {},
 }
 NAMES = tuple(_WORKS)
 # The workload of `tests`: it has no draws that a user could ask for.

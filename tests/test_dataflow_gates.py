@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import UnderTest
-from dataflow import sites, symbols
+from dataflow import coverage, image, sites, symbols
+from dataflow.coverage import Coverage
 from dataflow.records import ENTRY, RETURN
 from tests import test_dataflow_program as by_address
 from tests.test_pass_build import NEEDS_LLVM
@@ -33,7 +34,7 @@ PAIRS = ((0, 1), (8, 8))
 
 
 @pytest.fixture(scope="module")
-def kernel(plugin_19_g1: Path, tmp_path_factory: pytest.TempPathFactory) -> sites.Kernel:
+def folder(plugin_19_g1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gates")
     common = [plugin_19_g1 / "bin" / "clang", "-O2", "-g", "-ffreestanding", "-fno-pic"]
     for name, text, flags in (("program", SOURCE, [*FLAGS, *GATES]), ("runtime", RUNTIME, [])):
@@ -42,6 +43,11 @@ def kernel(plugin_19_g1: Path, tmp_path_factory: pytest.TempPathFactory) -> site
     link = ["-nostdlib", "-static", "-fuse-ld=lld", "program.o", "runtime.o", "-o", "vmlinux"]
     subprocess.run([common[0], *link], check=True, cwd=folder)
     by_address.write_map(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kernel(folder: Path) -> sites.Kernel:
     return sites.load(folder / "vmlinux", symbols.read(folder / "System.map"))
 
 
@@ -79,3 +85,37 @@ def test_a_descriptor_that_is_none_is_refused(kernel: sites.Kernel, monkeypatch:
     monkeypatch.setattr(fresh, "_numbers", lambda _at, count: [0xDEAD << 32 | 70000] * count)
     with pytest.raises(UnderTest, match="is none: it says 70000 operands of kind 0xdead"):
         fresh.sites(address)
+
+
+# Entries as in __jump_table; of the three gates one is in init text.
+TABLE = """
+    .text
+    .globl _start, start_kernel
+_start: start_kernel: one: nop
+two: ret
+    .section .init.text, "ax"
+    .globl __init_begin, __init_end
+__init_begin: three: nop
+__init_end:
+    .section .rodata, "a"
+    .globl __start___kcov_df_table, __stop___kcov_df_table
+__start___kcov_df_table:
+    .irp gate, one, two, three
+    .long \\gate - ., two - .
+    .quad 0
+    .endr
+__stop___kcov_df_table:
+"""
+
+
+def test_gates_are_counted(folder: Path, plugin_19_g1: Path, tmp_path: Path) -> None:
+    (tmp_path / "table.S").write_text(TABLE)
+    made = [plugin_19_g1 / "bin" / "clang", "-nostdlib", "-static", "-fuse-ld=lld", "table.S", "-o", "vmlinux"]
+    subprocess.run(made, check=True, cwd=tmp_path)
+    assert image.gates(tmp_path / "vmlinux") == 2
+    assert image.gates(folder / "vmlinux") == 0, "it has no table between these marks"
+
+
+def test_what_reports_is_counted_once(folder: Path) -> None:
+    # The runtime's own function passes on what it is given.
+    assert coverage.of(folder) == Coverage(functions=4, arguments=12, returns=3, unknown=1)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from ci import measure, rfc
-from ci.measure import Loop, Measured, Recorded
+from ci.measure import Gates, Loop, Measured, Recorded
 from core.errors import UserError
 from core.store import Product
+from dataflow.coverage import Coverage
 from guest import plan
 from kernel.cell import Cell
 
@@ -20,7 +21,8 @@ def measured(boot_us: int, instructions: float, *, words: int = 0, ns: int = 100
     idle = {name: Loop(10, instructions * 10, ns * 10) for name in plan.LOOPS}
     recording = {name: Loop(10, instructions * 20, ns * 20, words * 10) for name in plan.LOOPS} if words else {}
     captures = {name: Recorded(words // 4, words, 0) for name in ("getpid", "open-close")} if words else {}
-    return Measured(boot_us, boot_us / 1e6, idle, recording, captures, Path())
+    gates = Gates((8000.0, 16_000), (100.0, 200), (9000.0, 18_000)) if words else None
+    return Measured(boot_us, boot_us / 1e6, idle, recording, captures, Path(), gates)
 
 
 EXACT = {"none": measured(400_000, 500), "all": measured(540_000, 1000, words=40), "kasan": measured(600_000, 900),
@@ -30,6 +32,8 @@ EXACT = {"none": measured(400_000, 500), "all": measured(540_000, 1000, words=40
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Product]:
     monkeypatch.setattr(measure, "sizes", lambda kernel: {".text": len(kernel.key) * 100, "image": 1})
+    monkeypatch.setattr(measure, "gates", lambda kernel: 4 if kernel.key == "kasan-all" else 0)
+    monkeypatch.setattr(measure, "coverage", lambda _kernel: Coverage(10, 20, 5))
     return {
         name: Product(
             "kernel",
@@ -56,6 +60,17 @@ def test_ratios_are_to_the_kernel_without_callbacks(built: dict[str, Product]) -
 def test_one_record(built: dict[str, Product]) -> None:
     # 2000 instructions a round while recording, 500 without callbacks, 10 records a round.
     assert found(built)["one record"].values["all"] == 150.0
+
+
+def test_what_opening_the_gates_takes(built: dict[str, Product]) -> None:
+    rows = found(built)
+    assert rows["gates"].values == {"all": 0.0, "kasan-all": 4.0}
+    assert rows["first enable"].values["kasan-all"] == 8000.0
+    assert rows["patching one gate"].values == {"all": 0.0, "kasan-all": 2000.0}
+
+
+def test_what_reports(built: dict[str, Product]) -> None:
+    assert found(built)["arguments that report"].values == {"all": 20.0, "kasan-all": 20.0}
 
 
 def test_what_a_kernel_does_not_have_is_not_zero(built: dict[str, Product]) -> None:
@@ -106,6 +121,7 @@ def test_another_generation_beside() -> None:
     assert found["kasan-all@kit-l3"] == Cell("plugin-19-l3", "kit-l3", "kasan-all", "tiny", "x86_64", "7.1.8")
     assert [rfc.baseline(name) for name in found] == ["none", "kasan"]
     assert rfc.beside("", cell) == {}
+    assert rfc.beside("all:kit-g1:plugin-19-g1:FRAME_WARN=2048", cell)["all@kit-g1"].sets == ("FRAME_WARN=2048",)
     with pytest.raises(UserError, match="PROFILE:SERIES:TOOLCHAIN"):
         rfc.beside("all:kit-l3", cell)
 

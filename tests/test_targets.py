@@ -40,6 +40,16 @@ def test_how_a_figure_is_made(row: Row, by: str, figure: float) -> None:
     assert not answer(row, by, figure - 1e-6).met
 
 
+def test_a_floor() -> None:
+    row = Row("functions that report", "", {"none": 0.0, "all": 100.0, G1: 98.0})
+    table = Table({one: {} for one in ("none", "all", G1)}, "", (row,), (), Path())
+    (one,) = targets.answers(table, [Target(row.name, "all", "beside", least=0.99)])
+    assert not one.met
+    assert "at least 0.99" in str(one)
+    assert one.as_json()["target"] == {"row": row.name, "profile": "all", "by": "beside", "least": 0.99}
+    assert targets.answers(table, [Target(row.name, "all", "beside", least=0.98)])[0].met
+
+
 def test_kasan_all_is_held_against_kasan() -> None:
     assert answer(BOOT, "ratio", 1.07, profile="kasan-all").figure == pytest.approx(1.06)
 

@@ -113,6 +113,7 @@ void settle(void);
 /* loops.c */
 long run_loops(struct run *run);
 long run_loops_recording(struct run *run);
+long run_gates(struct run *run);
 
 extern const struct workload workloads[];
 extern const u32 workload_count;

@@ -301,6 +301,7 @@ const struct workload workloads[] = {
 	{ "test", 0, { { NULL, NULL } }, 1, run_test },
 	{ "loops", 0, { { NULL, NULL } }, 0, run_loops },
 	{ "loops-recording", 1, { { "main", "words" } }, 0, run_loops_recording },
+	{ "gates", 1, { { "main", "words" } }, 0, run_gates },
 };
 
 const u32 workload_count = sizeof(workloads) / sizeof(workloads[0]);
