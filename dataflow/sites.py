@@ -36,7 +36,7 @@ _OPERANDS = {
 # of the function and of a shape. A shape: number of operands, kind, and per operand table, fields, size and where the
 # value is (docs/pass.md, "Behind gates").
 GATED = "__sanitizer_cov_trace_gated"
-_DESCRIPTOR = "r11"
+_DESCRIPTOR = {"x86_64": "r11", "arm64": "x16"}
 _OPERAND = 24  # bytes
 _CALL = {"x86_64": 5, "arm64": 4}  # bytes of a direct call: E8 and 32 bits; BL
 _THUNK = "__x86_indirect_thunk_"  # an indirect call, as retpolines make it
@@ -208,7 +208,7 @@ class Kernel:
 
     def _gate(self, call: Call) -> list[Site]:
         """What one call behind a gate reports: all parameters of a function, or its return value."""
-        descriptor = call.state.get(_DESCRIPTOR)
+        descriptor = call.state.get(_DESCRIPTOR[self.arch])
         if not isinstance(descriptor, int):
             raise UnderTest(f"the call behind a gate at {call.place:#x} has no constant descriptor")
         pc, shape = self._numbers(descriptor, 2)

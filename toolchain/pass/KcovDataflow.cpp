@@ -900,6 +900,7 @@ private:
   UnsureParameters Unsure;
   DenseMap<const DICompositeType *, std::pair<Constant *, uint32_t>> Tables;
   InlineAsm *Gate = nullptr;
+  bool OnArm = false;
 
   ParameterList parameters(Function &F) {
     std::optional<ParameterList> Params = readNotes(F);
@@ -1263,6 +1264,7 @@ private:
   /// The text of a gate is a string that the kernel's header gives to every
   /// module: its own static branch, to the label %l[cold].
   void readGate() {
+    OnArm = Triple(M.getTargetTriple()).isAArch64();
     GlobalVariable *Text = M.getGlobalVariable(GateText, /*AllowInternal=*/true);
     if (!Text || !Text->hasInitializer())
       return;
@@ -1285,7 +1287,8 @@ private:
     }
     Gate = InlineAsm::get(
         FunctionType::get(Type::getVoidTy(M.getContext()), false), Out,
-        "!i,~{dirflag},~{fpsr},~{flags}", /*hasSideEffects=*/true);
+        OnArm ? "!i,~{cc}" : "!i,~{dirflag},~{fpsr},~{flags}",
+        /*hasSideEffects=*/true);
     removeFromUsedLists(M, [&](Constant *C) {
       return C->stripPointerCasts() == Text;
     });
@@ -1445,6 +1448,14 @@ private:
                 ArrayRef<Pinned> Pins) {
     static const char *const Names[] = {"rdi", "rsi", "rdx", "rcx",
                                         "r8",  "r9",  "rax", "r10"};
+    // There is no red zone in a kernel, so a leaf function that has gates
+    // need not keep x30 on the hot path.
+    static const char *const OnX86 =
+        "leaq ${0:c}(%rip), %r11\n\tcall __sanitizer_cov_trace_gated";
+    static const char *const OnArm64 =
+        "adrp x16, ${0:c}\n\tadd x16, x16, :lo12:${0:c}\n\t"
+        "str x30, [sp, #-16]!\n\tbl __sanitizer_cov_trace_gated\n\t"
+        "ldr x30, [sp], #16";
     IRBuilder<> B(Cold->getTerminator());
     B.SetCurrentDebugLocation(Loc);
     std::string Constraints = "i";
@@ -1454,21 +1465,29 @@ private:
       if (V->getType()->isIntegerTy()) {
         unsigned Bits = P.Size ? P.Size * 8 : V->getType()->getIntegerBitWidth();
         V = B.CreateIntCast(V, B.getIntNTy(Bits), P.Signed);
-        unsigned Whole = Bits <= 8 ? 8 : Bits <= 16 ? 16 : Bits <= 32 ? 32 : 64;
+        // AArch64 has no registers of less than 32 bits.
+        unsigned Whole = Bits <= 8 && !OnArm    ? 8
+                         : Bits <= 16 && !OnArm ? 16
+                         : Bits <= 32           ? 32
+                                                : 64;
         V = B.CreateZExtOrTrunc(V, B.getIntNTy(Whole));
       }
       Inputs.push_back(V);
-      Constraints += (Twine(",{") + Names[P.Reg] + "}").str();
+      std::string Name = Names[P.Reg];
+      if (OnArm)
+        Name = (V->getType()->isIntegerTy(32) ? "w" : "x") + utostr(P.Reg);
+      Constraints += ",{" + Name + "}";
     }
-    Constraints += ",~{r11},~{memory},~{dirflag},~{fpsr},~{flags}";
+    Constraints += OnArm ? ",~{x16},~{x17},~{memory},~{cc}"
+                         : ",~{r11},~{memory},~{dirflag},~{fpsr},~{flags}";
     SmallVector<Type *, 9> Types;
     for (Value *V : Inputs)
       Types.push_back(V->getType());
     FunctionType *T =
         FunctionType::get(Type::getVoidTy(M.getContext()), Types, false);
     CallInst *C = B.CreateCall(
-        InlineAsm::get(T, "leaq ${0:c}(%rip), %r11\n\tcall __sanitizer_cov_trace_gated",
-                       Constraints, /*hasSideEffects=*/true),
+        InlineAsm::get(T, OnArm ? OnArm64 : OnX86, Constraints,
+                       /*hasSideEffects=*/true),
         Inputs);
     C->setDoesNotThrow();
     C->addFnAttr(Attribute::Cold);
@@ -1511,7 +1530,7 @@ private:
         continue;
       if (!fitsRegister(&A) || A.hasNestAttr())
         break;
-      if (Next < 6) {
+      if (Next < (OnArm ? 8 : 6)) {
         Homes[&A] = Next;
         Reserved |= 1u << Next++;
       }
@@ -1534,7 +1553,7 @@ private:
       Way W;
       DenseMap<Value *, unsigned> Result;
       if (Value *V = Returns[I]->getReturnValue(); V && !Buffer)
-        Result[V] = 6;
+        Result[V] = OnArm ? 0 : 6;
       W.Fits = gateOps(ArrayRef(&Exit[I], 1), Result, 0, W.Ops, W.Pins);
       if (!W.Fits && Exit[I])
         SlotSize = std::max(SlotSize, Exit[I]->slotSize(DL));
