@@ -116,10 +116,11 @@ def _figure(row: Row, target: Target, column: str) -> float | None:
     if target.by == "beside":
         # A generation is not measured against itself.
         return mine / other if other and column != target.profile else None
+    if target.by == "more":
+        # A baseline that nobody counted has none at the least.
+        return mine - (base or 0)
     if base is None:
         return None
-    if target.by == "more":
-        return mine - base
     if target.by == "ratio":
         return mine / base if base else None
     if other is None or column == target.profile or other <= base:

@@ -40,6 +40,11 @@ def test_how_a_figure_is_made(row: Row, by: str, figure: float) -> None:
     assert not answer(row, by, figure - 1e-6).met
 
 
+def test_more_than_a_baseline_that_nobody_counted() -> None:
+    assert answer(Row("frames over 2048", "", {G1: 0.0}), "more", 0).met
+    assert not answer(Row("frames over 2048", "", {G1: 1.0}), "more", 0).met
+
+
 def test_a_floor() -> None:
     row = Row("functions that report", "", {"none": 0.0, "all": 100.0, G1: 98.0})
     table = Table({one: {} for one in ("none", "all", G1)}, "", (row,), (), Path())
