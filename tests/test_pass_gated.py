@@ -18,7 +18,7 @@ from toolchain.verify import CORPUS
 
 pytestmark = [
     NEEDS_LLVM,
-    pytest.mark.skipif(platform.machine() != "x86_64", reason="gates are made for x86-64"),
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="the corpus's gates are for x86-64"),
 ]
 PASS = Path(plugin.__file__).parent / "pass"
 FLAGS = ("-fsanitize-coverage=gated-args,gated-ret", "-mno-red-zone")
@@ -111,3 +111,40 @@ def test_a_shut_gate_reports_nothing(plugin_19_g1: Path, tmp_path: Path) -> None
     )  # fmt: skip
     assert shut.total.wrong
     assert (tmp_path / "-O2-g" / "nested.out").read_text() == ""
+
+
+# As arch/arm64/include/asm/jump_label.h has it.
+ARM_TEXT = r"""
+static const char __kcov_df_gate_text[] __attribute__((used)) =
+    "1: nop\n\t.pushsection __jump_table, \"aw\"\n\t.align 3\n\t.long 1b - ., %l[cold] - .\n\t"
+    ".quad __kcov_df_key - .\n\t.popsection\n\t";
+"""
+
+
+def on_arm64(toolchain: Path, folder: Path, source: str) -> str:
+    """The assembly of a function f."""
+    (folder / "x.c").write_text(ARM_TEXT + source)
+    argv = [toolchain / "bin" / "clang", FLAGS[0], "--target=aarch64-linux-gnu", "-mgeneral-regs-only", "-O2", "-g"]
+    # It must be code that assembles; -S alone would not tell.
+    subprocess.run([*argv, "-c", "x.c", "-o", "x.o"], check=True, cwd=folder)
+    subprocess.run([*argv, "-S", "x.c", "-o", "x.s"], check=True, cwd=folder)
+    return (folder / "x.s").read_text().partition("\nf:")[2].partition(".Lfunc_end")[0]
+
+
+def test_a_leaf_function_on_arm64_keeps_nothing_on_the_hot_path(plugin_19_g1: Path, tmp_path: Path) -> None:
+    code = on_arm64(plugin_19_g1, tmp_path, SOURCE)
+    hot, cold = code.split("\tret\n", 1)
+    assert len(re.findall(r"^\tnop$", hot, re.MULTILINE)) == 2
+    assert "x30" not in hot
+    assert "sp" not in re.findall(r"\[(\w+)", hot)
+    assert len(re.findall(r"bl\s+__sanitizer_cov_trace_gated", cold)) == 2
+    assert cold.count("str\tx30, [sp, #-16]!") == cold.count("ldr\tx30, [sp], #16") == 2
+
+
+def test_eight_arguments_fit_on_arm64(plugin_19_g1: Path, tmp_path: Path) -> None:
+    code = on_arm64(
+        plugin_19_g1, tmp_path, "long f(signed char a, short b, int c, long d, char *e, unsigned char g, long h, int i)"
+        " { return a + b + c + d + *e + g + h + i; }"
+    )  # fmt: skip
+    assert "__sanitizer_cov_trace_args" not in code
+    assert len(re.findall(r"bl\s+__sanitizer_cov_trace_gated", code)) == 2
