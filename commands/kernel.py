@@ -32,6 +32,8 @@ def build(_c: Any, asked: Asked) -> None:
         f"Linux {facts['release']}{since}: image {human_size(facts['files']['image']['size'])}, "
         f"make {facts['make_seconds']} s with {facts['jobs']} jobs, ccache hits {rate}, {facts['warnings']} warnings"
     )
+    if facts.get("gate_text_sha256"):
+        print(f"gates: sha256 of their text {facts['gate_text_sha256']}")
     if facts.get("frames"):
         print("frames of functions: " + ", ".join(f"{n} over {limit} bytes" for limit, n in facts["frames"].items()))
     print(made.path)

@@ -18,7 +18,7 @@ from core import process, store
 from core.errors import UnderTest
 from core.progress import Progress
 from kconfig import survival
-from kernel import cache, pool, samples
+from kernel import cache, gates, pool, samples
 from kernel.cell import Cell
 from patches import series as patch_series
 
@@ -144,6 +144,7 @@ def keep(place: Workplace, compiled: Compiled, out: Path) -> dict[str, Any]:
         "cpu_seconds": round(compiled.cpu_seconds, 1),
         "warnings": len(compiled.warnings),
         "frames": frames(compiled.warnings, int(final.get("FRAME_WARN", "0"))),
+        "gate_text_sha256": gates.text_hash(out / "vmlinux", out / "System.map"),
         "objects": compiled.objects,
         "jobs": place.jobs,
         "ccache": asdict(cache.read(place.statistics)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from core.errors import UnderTest
 from dataflow import coverage, image, sites, symbols
 from dataflow.coverage import Coverage
 from dataflow.records import ENTRY, RETURN
+from kernel import gates
 from tests import test_dataflow_program as by_address
 from tests.test_pass_build import NEEDS_LLVM
 from tests.test_pass_gated import FLAGS, GATES, plugin_19_g1
@@ -114,6 +116,18 @@ def test_gates_are_counted(folder: Path, plugin_19_g1: Path, tmp_path: Path) -> 
     subprocess.run(made, check=True, cwd=tmp_path)
     assert image.gates(tmp_path / "vmlinux") == 2
     assert image.gates(folder / "vmlinux") == 0, "it has no table between these marks"
+
+
+def test_the_text_of_a_gate_is_found_in_the_image(plugin_19_g1: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.c").write_text('const char __kcov_df_gate_text[] = "1: nop"; void _start(void) {}')
+    made = [plugin_19_g1 / "bin" / "clang", "-nostdlib", "-static", "-fuse-ld=lld", "x.c", "-o", "vmlinux"]
+    subprocess.run(made, check=True, cwd=tmp_path)
+    named = subprocess.run([plugin_19_g1 / "bin" / "llvm-nm", tmp_path / "vmlinux"], check=True, stdout=subprocess.PIPE)
+    (tmp_path / "System.map").write_bytes(named.stdout)
+    assert gates.text(tmp_path / "vmlinux", tmp_path / "System.map") == b"1: nop"
+    assert gates.text_hash(tmp_path / "vmlinux", tmp_path / "System.map") == hashlib.sha256(b"1: nop").hexdigest()
+    (tmp_path / "System.map").write_text("0000000000000000 T _start\n")
+    assert gates.text_hash(tmp_path / "vmlinux", tmp_path / "System.map") is None
 
 
 def test_what_reports_is_counted_once(folder: Path) -> None:
