@@ -214,7 +214,7 @@ def gates(kernel: Product) -> int:
     """How many gates are patched when a task begins to record and nobody else does."""
     from dataflow import image
 
-    return image.gates(kernel.path / "vmlinux")
+    return len(image.gates(kernel.path / "vmlinux"))
 
 
 def coverage(kernel: Product) -> Coverage:

@@ -116,8 +116,8 @@ def executable_size(path: Path) -> int:
     )
 
 
-def gates(path: Path) -> int:
-    """How many gates of a vmlinux are opened and closed: those of init text are not. 0 if it has none.
+def gates(path: Path) -> NDArray[np.uint64]:
+    """Where a vmlinux has gates that are opened and closed: those of init text are not. In the order of its table.
 
     The table's entries are those of __jump_table (include/linux/jump_label.h): {s32 code, s32 target, s64 key}, each
     from its own address.
@@ -128,7 +128,7 @@ def gates(path: Path) -> int:
     return _opened(path, _gates)
 
 
-def _gates(elf: Any) -> int:
+def _gates(elf: Any) -> NDArray[np.uint64]:
     import numpy as np
 
     own, names = _symbols(elf)
@@ -139,11 +139,11 @@ def _gates(elf: Any) -> int:
     start, stop, init, end = marks.values()
     section = _linked(elf).section(start, stop - start) if start < stop else None
     if section is None:
-        return 0
+        return np.empty(0, dtype=np.uint64)
     data = section.data[start - section.address : stop - section.address]
     entries = np.frombuffer(data.tobytes(), dtype=[("code", "<i4"), ("target", "<i4"), ("key", "<i8")])
     code = start + 16 * np.arange(len(entries), dtype=np.uint64) + entries["code"].astype(np.int64).astype(np.uint64)
-    return int(np.count_nonzero((code < init) | (code >= end)))
+    return code[(code < init) | (code >= end)]
 
 
 def module(path: Path, loaded: Mapping[str, int], resolve: Callable[[str], int | None]) -> Image:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from core import process
+from dataflow import image, symbols
 from kernel import build as kernels
 from kernel import compiled
 from kernel.cell import Cell
@@ -52,13 +53,25 @@ STRESSED = (
 SOURCES = Path(__file__).parent / "gates"
 
 
+CELL = Cell("plugin-19-g1", "kit-g1", "kasan-all", "tiny", "x86_64", "7.1.8", sets=STRESSED)
+
+
+def gate_of(function: str) -> int:
+    """How far behind the start of a function its first gate is, bytes, in the kernel that is stressed."""
+    kernel = kernels.build(CELL, "docker").path
+    mapped = symbols.read(kernel / "System.map")
+    start = mapped.address(function)
+    assert start is not None
+    places = image.gates(kernel / "vmlinux")
+    return int(places[(places >= start) & (places < mapped.end(start))].min()) - start
+
+
 @pytest.fixture(scope="module")
 def stress(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of tests/gates, static, with its module in it, for the kernel that is stressed."""
-    cell = Cell("plugin-19-g1", "kit-g1", "kasan-all", "tiny", "x86_64", "7.1.8", sets=STRESSED)
-    kernels.build(cell, "docker")
+    kernels.build(CELL, "docker")
     made = tmp_path_factory.mktemp("gates") / "stress"
-    with kernels.workplace(kernels.prepare(cell, "docker")) as place:
+    with kernels.workplace(kernels.prepare(CELL, "docker")) as place:
         folder = place.build_dir / "gates"
         shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
         if not (place.build_dir / "vmlinux").is_file():
