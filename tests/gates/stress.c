@@ -371,7 +371,7 @@ static void probes(int gate)
 		set += !ret;
 	}
 	snprintf(place, sizeof(place), "p:kdf/gate do_sys_openat2+%d\n", gate);
-	on_gate = gate ? put(TRACING "kprobe_events", place, O_APPEND) : -EINVAL;
+	on_gate = put(TRACING "kprobe_events", place, O_APPEND);
 	say(on_gate == -EINVAL, "a probe on the gate at do_sys_openat2+%d is refused: %s", gate, strerror(-on_gate));
 	hit = put(TRACING "events/kdf/enable", "1", 0);
 	for (int i = 0; i < 5; i++) {
