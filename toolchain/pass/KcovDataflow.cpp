@@ -32,8 +32,10 @@
 #include "llvm/IR/Instructions.h"
 #include "llvm/IR/IntrinsicInst.h"
 #include "llvm/IR/Module.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/TargetParser/Triple.h"
 #include "llvm/Transforms/Utils/ModuleUtils.h"
+#include <cstdlib>
 #include <optional>
 
 using namespace llvm;
@@ -52,6 +54,7 @@ namespace {
 constexpr StringLiteral ArgsCallback = "__sanitizer_cov_trace_args";
 constexpr StringLiteral RetCallback = "__sanitizer_cov_trace_ret";
 constexpr StringLiteral GateText = "__kcov_df_gate_text";
+constexpr char GateFile[] = "KCOV_DATAFLOW_GATE_TEXT";
 
 // Notes of the mark pass. On a parameter: "P,OFFSET,SIZE" (it carries SIZE
 // bytes at OFFSET of parameter P) or "P@" (it is the address of parameter P).
@@ -1266,13 +1269,26 @@ private:
   void readGate() {
     OnArm = Triple(M.getTargetTriple()).isAArch64();
     GlobalVariable *Text = M.getGlobalVariable(GateText, /*AllowInternal=*/true);
-    if (!Text || !Text->hasInitializer())
+    std::string FromFile;
+    StringRef Rest;
+    if (Text && Text->hasInitializer()) {
+      const auto *Data = dyn_cast<ConstantDataArray>(Text->getInitializer());
+      if (!Data || !Data->isCString())
+        return;
+      Rest = Data->getAsCString();
+    } else if (const char *Path = std::getenv(GateFile)) {
+      // Rust: the front program has taken this from the command line.
+      auto File = MemoryBuffer::getFile(Path);
+      if (File)
+        FromFile = (*File)->getBuffer().rtrim('\n').str();
+      if (FromFile.find("%l[cold]") == std::string::npos)
+        report_fatal_error(Twine(Path) + " has no text of a gate",
+                           /*gen_crash_diag=*/false);
+      Rest = FromFile;
+    } else {
       return;
-    const auto *Data = dyn_cast<ConstantDataArray>(Text->getInitializer());
-    if (!Data || !Data->isCString())
-      return;
+    }
     std::string Out;
-    StringRef Rest = Data->getAsCString();
     while (!Rest.empty()) {
       if (Rest.consume_front("%l[cold]"))
         Out += "${0:l}";
@@ -1289,6 +1305,8 @@ private:
         FunctionType::get(Type::getVoidTy(M.getContext()), false), Out,
         OnArm ? "!i,~{cc}" : "!i,~{dirflag},~{fpsr},~{flags}",
         /*hasSideEffects=*/true);
+    if (!Text)
+      return;
     removeFromUsedLists(M, [&](Constant *C) {
       return C->stripPointerCasts() == Text;
     });

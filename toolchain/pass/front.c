@@ -378,6 +378,9 @@ static void translate_rustc(const struct list *in, struct list *out)
 				add_once(&passes, word);
 			else if (!(ours = after(word, "-sanitizer-coverage-")))
 				add(&options, joined(word, ""));
+			else if (after(ours, "gate-text="))
+				/* A plugin in rustc gets no options. */
+				setenv("KCOV_DATAFLOW_GATE_TEXT", after(ours, "gate-text="), 1);
 			else if (asked_by(ours, strlen(ours)))
 				wanted |= asked_by(ours, strlen(ours));
 			else
