@@ -345,17 +345,17 @@ def check(
     """Verify a toolchain of the store, its rustc included if it has one, and write `verify.json` into `work`.
 
     Args:
-        generation: of its callbacks, one of `FLAGS_OF`. Rust has no gates: with G1 its rustc is left out.
+        generation: of its callbacks, one of `FLAGS_OF`; with L3 its rustc is left out.
 
     Raises:
         UnderTest: a value was wrong.
     """
     result = verify(session, [session.path(toolchain / "bin" / "clang")], work, flags=FLAGS_OF[generation], log=log)
     # A plugin's is a link that only the session can follow.
-    if generation == "L0" and os.path.lexists(toolchain / "bin" / "rustc"):
+    if generation != "L3" and os.path.lexists(toolchain / "bin" / "rustc"):
         from toolchain import verify_rust
 
-        result = result.joined(verify_rust.run(session, toolchain, work, log=log))
+        result = result.joined(verify_rust.run(session, toolchain, work, generation=generation, log=log))
     store.write_json(work / "verify.json", result.as_json())
     if result.total.wrong:
         first = result.problems[0]
