@@ -70,13 +70,24 @@ def test_both_languages_count_together() -> None:
 
 
 @pytest.mark.e2e
-def test_the_stock_rustc_with_the_plugin(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("toolchain", "generation"), [("plugin-19", "L0"), ("plugin-19-g1", "G1")])
+def test_the_stock_rustc_with_the_plugin(tmp_path: Path, toolchain: str, generation: str) -> None:
     from core.runtime import Mount
     from toolchain import build
 
-    made = build.ensure("plugin-19", "docker")
+    made = build.ensure(toolchain, "docker")
     with build.open_session(made, [Mount(tmp_path, "/kdf/run", writable=True)]) as session:
-        found = verify_rust.run(session, made.product.path, tmp_path, log=tmp_path / "log")
-    assert found.problems == []
-    assert found.total.functions == 26 * len(verify_rust.LEVELS)
-    assert found.total.removed == 0
+        found = verify_rust.run(session, made.product.path, tmp_path, generation=generation, log=tmp_path / "log")
+        assert found.problems == []
+        assert found.total.functions == 26 * len(verify_rust.LEVELS)
+        assert found.total.removed == 0
+        gated = b"__kcov_df_table" in (tmp_path / "rust" / "1" / "integers.s.o").read_bytes()
+        assert gated == (generation == "G1")
+        if gated:
+            # A gate without a text is no reason to call without one.
+            (tmp_path / "gate.txt").write_text("nop")
+            tools = session.path(made.product.path / "bin")
+            argv = [f"{tools}/rustc", *verify_rust.GATED, "--crate-type=lib", "--cfg=subject", "rust/integers.rs"]
+            log = tmp_path / "refused"
+            assert not session.run(argv, cwd=tmp_path, log=log).ok
+            assert "gate.txt has no text of a gate" in log.read_text()
