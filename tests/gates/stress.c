@@ -267,8 +267,11 @@ static int round_of(struct recorder *r, u64 n, int shut)
 		bad("loading: %s", strerror(errno));
 		return 0;
 	}
-	if (shut)
+	if (shut) {
+		/* Its init text is freed a moment later, and must be left alone from then on. */
+		usleep(500000);
 		good = called(r, 1, 0);
+	}
 	if (good && !called(r, n, 1)) {
 		bad("no record of %llx in %llu words", (unsigned long long)n, (unsigned long long)r->area[0]);
 		good = 0;
