@@ -33,6 +33,8 @@ PROFILES = ("none", "dataflow", "all", "kasan", "kasan-all")
 # What a profile's figures are divided by; `none` for all others.
 _BASELINE = {"kasan-all": "kasan"}
 ROUNDS = 7
+# Loops whose records are counted, and the workload that is one round of each.
+_RECORDED = {"getpid": "getpid", "open_close": "open-close"}
 
 
 @dataclass(frozen=True)
@@ -211,13 +213,14 @@ def rows(
         values = {p: m.recording[loop].each for p, m in recording.items()}
         idle = {"none": exact["none"].idle[loop].each} if "none" in exact else {}
         made.append(row(f"{loop}, recording", "instructions", {**idle, **values}))
-    per_record = {
-        p: _one_record(m, exact[baseline(p)].idle["getpid"].each, lambda loop: loop.each)
-        for p, m in recording.items()
-        if m.recording["getpid"].words
-    }
-    made.append(row("one record", "instructions", per_record))
-    for name in ("getpid", "open-close"):
+    for name, workload in _RECORDED.items():
+        per_record = {
+            p: _one_record(m, name, exact[baseline(p)].idle[name].each, lambda loop: loop.each)
+            for p, m in recording.items()
+            if m.recording[name].words
+        }
+        made.append(row(f"one record of {workload}", "instructions", per_record))
+    for name in _RECORDED.values():
         for what in ("records", "words", "dropped"):
             values = {p: float(getattr(m.captures[name], what)) for p, m in recording.items()}
             made.append(
@@ -289,7 +292,7 @@ def _wall_rows(wall: Mapping[str, Sequence[Measured]], row: Callable[..., Row]) 
         of(
             "ns for one record",
             "ns",
-            lambda one: _one_record(one, base, lambda loop: loop.ns / loop.rounds),
+            lambda one: _one_record(one, "getpid", base, lambda loop: loop.ns / loop.rounds),
             {profile: many for profile, many in recording.items() if many[0].recording["getpid"].words},
         ),
     ]
@@ -303,14 +306,15 @@ def _spread(values: Sequence[float]) -> float:
     return (high - low) / 2
 
 
-def _one_record(one: Measured, base: float, cost: Callable[[measure.Loop], float]) -> float:
-    """What one record costs in the getpid loop.
+def _one_record(one: Measured, name: str, base: float, cost: Callable[[measure.Loop], float]) -> float:
+    """What one record costs in a loop.
 
     Args:
+        name: of the loop, one of _RECORDED.
         base: what a round of the loop costs in a kernel without callbacks.
         cost: of a round.
     """
-    loop, capture = one.recording["getpid"], one.captures["getpid"]
+    loop, capture = one.recording[name], one.captures[_RECORDED[name]]
     if not loop.words or not capture.words:
         return 0.0
     return (cost(loop) - base) / (loop.words / loop.rounds * capture.records / capture.words)
@@ -332,8 +336,8 @@ def _cpu() -> str:
     return platform.machine()
 
 
-def markdown(table: Table) -> str:
-    """The table for a page: figures, with ratios behind them, and what the RFC says below."""
+def markdown(table: Table, *, figures: bool = True) -> str:
+    """The table for a page: figures, with ratios behind them, and, unless they are not wanted, the RFC's below."""
     profiles = list(table.cells)
     lines = [f"| figure | unit | {' | '.join(profiles)} |", f"|---|---|{'---|' * len(profiles)}"]
     lines += [
@@ -345,7 +349,7 @@ def markdown(table: Table) -> str:
         for row in table.rows
         for one in row.rfc
     ]
-    return "\n".join([*lines, "", "The RFC's figures, under other conditions:", "", *said, ""])
+    return "\n".join([*lines, "", *(["The RFC's figures, under other conditions:", "", *said, ""] if figures else [])])
 
 
 def cell_text(row: Row, profile: str) -> str:

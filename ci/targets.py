@@ -28,6 +28,7 @@ class Target:
         row: name of the table's row.
         by: how the figure is made, one of KINDS.
         most, least: the largest or the smallest figure that meets it; the other one is infinite.
+        set: a SYMBOL=value without which a kernel does not have the row.
     """
 
     row: str
@@ -35,6 +36,12 @@ class Target:
     by: str
     most: float = inf
     least: float = -inf
+    set: str = ""
+
+    @property
+    def limit(self) -> str:
+        """What is asked of the figure, in words."""
+        return f"at least {self.least:,g}" if self.most == inf else f"at most {self.most:,g}"
 
 
 @dataclass(frozen=True)
@@ -57,14 +64,17 @@ class Answer:
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
         whole = asdict(self)
-        whole["target"] = {key: value for key, value in whole["target"].items() if value not in (inf, -inf)}
+        whole["target"] = {key: value for key, value in whole["target"].items() if value not in (inf, -inf, "")}
         return {**whole, "met": self.met}
 
+    @property
+    def said(self) -> str:
+        """The figure in words."""
+        return "not measured" if self.figure is None else f"{self.figure:,.3f}"
+
     def __str__(self) -> str:
-        said = "not measured" if self.figure is None else f"{self.figure:,.3f}"
-        target = self.target
-        limit = f"at least {target.least:,g}" if target.most == inf else f"at most {target.most:,g}"
-        return f"{'met' if self.met else 'MISSED'}: {target.row}, {self.column}, {target.by}: {said}, {limit}"
+        row, by, limit = self.target.row, self.target.by, self.target.limit
+        return f"{'met' if self.met else 'MISSED'}: {row}, {self.column}, {by}: {self.said}, {limit}"
 
 
 def targets() -> list[Target]:
@@ -76,7 +86,7 @@ def targets() -> list[Target]:
     found = []
     for node in load_yaml(FILE).elements("targets"):
         bound = "least" if node.has("least") else "most"
-        node.only("row", "profile", "by", bound)
+        node.only("row", "profile", "by", bound, "set")
         if (by := node.string("by")) not in KINDS:
             raise node.get("by").error(f"{by} is none of {', '.join(KINDS)}")
         try:
@@ -86,7 +96,7 @@ def targets() -> list[Target]:
         if not isfinite(limit):
             raise node.get(bound).error("wanted a finite number")
         bounds = {"least": limit} if bound == "least" else {"most": limit}
-        found.append(Target(node.string("row"), node.string("profile"), by, **bounds))
+        found.append(Target(node.string("row"), node.string("profile"), by, **bounds, set=node.string("set", "")))
     return found
 
 

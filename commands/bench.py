@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from commands.cells import Asked, cell_command
+from commands.common import CELL_HELP, RUNTIME_HELP
 from core.program import command
 
 _ROOT = Path(__file__).parent.parent
@@ -118,6 +119,36 @@ def rfc(
     if found.differ:
         raise UnderTest(f"two runs of one kernel count differently: {', '.join(found.differ)}", log=found.folder)
     targets.require(answers)
+
+
+@command(
+    help={
+        "places": "of ci/targets.yaml, BASE/ARCH with commas between; all if none is named",
+        "runtime": RUNTIME_HELP,
+        "no_install": CELL_HELP["no_install"],
+        "json": CELL_HELP["json"],
+    }
+)
+def idle(_c: Any, places: str = "", runtime: str = "auto", no_install: bool = False, json: bool = False) -> None:
+    """What a kernel costs while nobody records, beside L0. Example: ./invoke bench.idle --places tiny/x86_64"""
+    from ci import idle as table
+    from ci import targets
+    from commands.common import print_json
+    from core.errors import UnderTest
+    from core.runtime import choose
+
+    measure = table.load()
+    wanted = table.chosen(places, measure.places)
+    quiet = (lambda _line: None) if json else (lambda line: print(line, file=sys.stderr, flush=True))
+    found, folder = table.run(measure, wanted, choose(runtime), install=not no_install, told=quiet)
+    if json:
+        print_json([one.as_json() for one in found])
+    else:
+        print(table.markdown(found))
+        print(folder / table.RESULT)
+    if differ := [f"{one.place} {what}" for one in found for what in one.table.differ]:
+        raise UnderTest(f"two runs of one kernel count differently: {', '.join(differ)}", log=folder)
+    targets.require([answer for one in found for answer in one.answers])
 
 
 @cell_command(
