@@ -8,13 +8,14 @@ is signed here: a signature is by whoever publishes, over these files. What is n
 from __future__ import annotations
 
 import platform
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from core import process, runtime, store
+from core import process, store
 from core.program import VERSION
 from core.store import Product
 from kernel import samples
@@ -49,7 +50,7 @@ def write(folder: Path, kernel: Product, where: str, started: int) -> None:
 
 def revision() -> Mapping[str, str]:
     """The commit of this kit and whether files differ from it; empty if it is no checkout."""
-    if not (_ROOT / ".git").exists() or not runtime.have("git"):
+    if not (_ROOT / ".git").exists() or not shutil.which("git"):
         return {}
     told = process.capture(["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"])
     commit, _, dirty = told.out.strip().partition("-")

@@ -23,7 +23,7 @@ from ci import cell as cells
 from ci import result
 from ci.matrix import MatrixCell
 from ci.plan import Planned
-from core import process, runtime, store
+from core import engine, process, runtime, store
 from core.errors import InfraError, KitError, UnderTest
 from kernel import pool
 from kernel.pool import Pool
@@ -331,9 +331,9 @@ def _stop(running: dict[str, _Job]) -> None:
 def _sweep() -> None:
     """Remove what cells that were killed left in the engine: they were killed while it was being made."""
     with contextlib.suppress(KitError):  # an engine that is gone has nothing left
-        client = runtime.engine()
+        client = engine.client()
         try:
-            runtime.sweep_containers(client)
+            engine.sweep(client)
         finally:
             client.close()
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core import host, origins, runtime, store
+from core import engine, host, origins, runtime, store
 from core.errors import KitError
 
 OK, MISSING, DEGRADED = "ok", "missing", "degraded"
@@ -91,18 +91,18 @@ def examine(packages: Sequence[str]) -> Report:
     Args:
         packages: the Debian packages that work on the host needs.
     """
-    engine, engine_root = _engine()
+    answer, engine_root = _engine()
     lacking = host.missing([host.need(package) for package in packages])
     rows = [
         Row("python", OK, platform.python_version()),
         _cores(),
         _memory(),
         _disk("disk of the home", store.home()),
-        engine,
+        answer,
         *([_disk("disk of the engine", engine_root)] if engine_root else []),
         _kvm(),
         _apt(),
-        _packages(packages, [need.package for need in lacking], has_engine=engine.status == OK),
+        _packages(packages, [need.package for need in lacking], has_engine=answer.status == OK),
     ]
     return Report(tuple(rows))
 
@@ -137,12 +137,12 @@ def _engine() -> tuple[Row, Path | None]:
     """The container engine, and where it keeps its images if that is on this machine."""
     advice = "start one (as root: dockerd) to build in containers; without one, work goes on the host"
     try:
-        client = runtime.engine()
+        client = engine.client()
     except KitError as error:
         why = str(error.__cause__ or error.message).splitlines()[0]
         return Row("engine", DEGRADED, f"no Docker engine answers: {why[:120]}", advice), None
     try:
-        with runtime.engine_errors("asking what it is"):
+        with engine.errors("asking what it is"):
             facts = client.info()
             name = f"{client.version().get('Platform', {}).get('Name') or 'Docker'} {facts.get('ServerVersion', '?')}"
     except KitError as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import shutil
 import sys
 import threading
 import time
@@ -20,13 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from core import process
+from core import engine, process
 from core.errors import InfraError, UserError, nearest
 from core.process import TAIL_LINES, Finished, LineFeed, shown
 from core.store import home
 
 NAMES = ("auto", "docker", "host")
-_LABEL = "org.kcov-dataflow-kit"
 
 
 @dataclass(frozen=True)
@@ -84,22 +82,6 @@ class Session(Protocol):
         are in it, so only a difference says something."""
 
 
-def engine() -> Any:
-    """A client of the Docker engine (or of podman's socket, which speaks the same API).
-
-    Raises:
-        InfraError: no engine answers.
-    """
-    import docker
-
-    try:
-        client = docker.from_env(timeout=600)
-        client.ping()
-    except Exception as error:  # the SDK raises its own, requests' and urllib3's kinds
-        raise InfraError("no Docker engine answers", "start one (as root: dockerd), or say --runtime host") from error
-    return client
-
-
 def choose(name: str = "auto") -> str:
     """The runtime to use: `auto` takes docker if an engine answers, else the host.
 
@@ -112,40 +94,12 @@ def choose(name: str = "auto") -> str:
     if name == "host":
         return "host"
     try:
-        engine().close()
+        engine.client().close()
     except InfraError:
         if name == "docker":
             raise
         return "host"
     return "docker"
-
-
-@contextlib.contextmanager
-def engine_errors(doing: str) -> Iterator[None]:
-    """Turn what the SDK raises when the engine goes away into a sentence.
-
-    Raises:
-        InfraError: the engine refused or went away.
-    """
-    import docker.errors
-    import requests
-    import urllib3
-
-    again = "start the engine and run the same command again; what was finished is kept"
-    try:
-        yield
-    except docker.errors.ImageNotFound as error:
-        raise InfraError(f"the engine has no such image while {doing}: {error.explanation}", again) from error
-    except docker.errors.APIError as error:
-        raise InfraError(f"the Docker engine refused while {doing}: {error.explanation}", again) from error
-    except (
-        docker.errors.DockerException,
-        requests.exceptions.RequestException,
-        urllib3.exceptions.HTTPError,
-        ConnectionError,
-        EOFError,
-    ) as error:
-        raise InfraError(f"the Docker engine went away while {doing}", again) from error
 
 
 @dataclass(frozen=True)
@@ -219,7 +173,7 @@ class DockerSession:
                 sink = stack.enter_context(log.open("ab"))
                 sink.write(f"[{self.container[:12]}] $ {shown(argv, env)}\n".encode())
                 sink.flush()
-            stack.enter_context(engine_errors(f"running {_program(argv)}"))
+            stack.enter_context(engine.errors(f"running {_program(argv)}"))
             api = self.client.api
             made = api.exec_create(
                 self.container,
@@ -255,7 +209,7 @@ class DockerSession:
         return Finished(tuple(argv), code, tuple(tail), time.monotonic() - started, timed_out.is_set())
 
     def cpu_seconds(self) -> float:
-        with engine_errors("reading what a container used"):
+        with engine.errors("reading what a container used"):
             stats = self.client.api.stats(self.container, stream=False, one_shot=True)
         # Docker Engine API, ContainerStats: nanoseconds.
         return float(stats["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
@@ -278,31 +232,6 @@ def _program(argv: Sequence[str]) -> str:
         elif word != "time" and not word.startswith("-"):
             return word
     return argv[0]
-
-
-def _process_mark(pid: int) -> str:
-    """A name for a process that its successors with the same pid do not share; empty if it is gone."""
-    try:
-        # Field 22 of /proc/pid/stat is the start time (proc(5)); the name in field 2 may hold spaces and brackets.
-        return f"{pid}:{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
-    except OSError:
-        return ""
-
-
-def sweep_containers(client: Any) -> int:
-    """Remove the containers that killed runs with this home left behind; returns how many."""
-    gone = 0
-    mine = {"label": f"{_LABEL}.home={home()}"}
-    # The client asks for the list, and then for each one in it: another run may have removed one meanwhile.
-    with engine_errors("removing containers of killed runs"):
-        for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
-            mark = container.labels.get(f"{_LABEL}.owner", "")
-            pid = mark.partition(":")[0]
-            if not pid.isdigit() or _process_mark(int(pid)) != mark:
-                with contextlib.suppress(Exception):  # another run may be removing it, too
-                    container.remove(force=True, v=True)
-                    gone += 1
-    return gone
 
 
 def available_memory() -> int:
@@ -351,13 +280,13 @@ def open_session(
         return
     if image is None:
         raise ValueError("a docker session needs an image")
-    client = engine()
-    sweep_containers(client)
+    client = engine.client()
+    engine.sweep(client)
     made: list[Any] = []
     held: Any = None
     try:
         # A container that nobody knows of yet could not be removed.
-        with process.deferred(), engine_errors("making a container"):
+        with process.deferred(), engine.errors("making a container"):
             # Not containers.run: that asks a registry for an image that the engine does not have.
             container = client.containers.create(
                 image.ref,
@@ -374,11 +303,11 @@ def open_session(
                 devices=[f"{d}:{d}:rwm" for d in devices if Path(d).exists()],
                 group_add=sorted({str(Path(d).stat().st_gid) for d in devices if Path(d).exists()}),
                 mem_limit=memory or int(total_memory() * 0.9),
-                labels={f"{_LABEL}.home": str(home()), f"{_LABEL}.owner": _process_mark(os.getpid())},
+                labels={f"{engine.LABEL}.home": str(home()), f"{engine.LABEL}.owner": engine.process_mark(os.getpid())},
                 security_opt=["no-new-privileges"],
             )
             made.append(container)
-        with engine_errors("starting a container"):
+        with engine.errors("starting a container"):
             held = container.attach_socket(params={"stdin": 1, "stream": 1})
             container.start()
         yield DockerSession(client, container.id, tuple(mounts))
@@ -412,8 +341,3 @@ def foreground(session: Session, argv: Sequence[str], env: Mapping[str, str] | N
     user = f"{os.getuid()}:{os.getgid()}"
     # The engine's own client knows about terminals, their size and their signals; everything else here does without it.
     return process.foreground(["docker", "exec", "-it", "-u", user, *place, *variables, session.container, *argv])
-
-
-def have(program: str) -> bool:
-    """Whether the host has a program."""
-    return shutil.which(program) is not None

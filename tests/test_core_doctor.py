@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core import doctor, host, origins, runtime, store
+from core import doctor, engine, host, origins, runtime, store
 from core.doctor import DEGRADED, MISSING, OK, Report, Row
 from core.errors import InfraError
 
@@ -20,7 +20,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise InfraError("no Docker engine answers") from ConnectionError("connection refused")
 
-    monkeypatch.setattr(runtime, "engine", refuse)
+    monkeypatch.setattr(engine, "client", refuse)
     monkeypatch.setattr(host, "missing", lambda _needs: [])
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from core import process, runtime
+from core import engine, process, runtime
 from core.errors import InfraError, UserError
 from core.runtime import DockerSession, HostSession, Image, Mount
 
@@ -83,8 +83,6 @@ def test_memory_and_jobs() -> None:
     assert 0 < runtime.available_memory() <= runtime.total_memory()
     assert 1 <= runtime.jobs() <= len(os.sched_getaffinity(0))
     assert runtime.jobs(1 << 60) == 1
-    assert runtime.have("sh")
-    assert not runtime.have("no-such-program")
 
 
 def tool_archive() -> bytes:
@@ -114,7 +112,7 @@ def tool_archive() -> bytes:
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
-    client = runtime.engine()
+    client = engine.client()
     name = f"kdf-test-{os.getpid()}"
     client.api.import_image_from_data(tool_archive(), repository=name, tag="latest")
     made = client.images.get(f"{name}:latest")
@@ -131,7 +129,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def containers(home: Path) -> list[Any]:
-    client = runtime.engine()
+    client = engine.client()
     try:
         label = f"org.kcov-dataflow-kit.home={home / 'kdf-home'}"
         return list(client.containers.list(all=True, filters={"label": label}))
@@ -292,4 +290,4 @@ def test_a_container_that_another_run_removes_meanwhile_is_no_failure() -> None:
                 raise docker.errors.NotFound("No such container")
             return []
 
-    assert runtime.sweep_containers(SimpleNamespace(containers=Containers())) == 0
+    assert engine.sweep(SimpleNamespace(containers=Containers())) == 0

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import process, runtime, store
+from core import engine, process, store
 from core.data import load_yaml
 from core.errors import InfraError, UserError, nearest
 from core.host import ensure_packages
@@ -128,7 +128,7 @@ def ensure(name: str, *, renew: bool = False, install: bool = True) -> Image:
         "packages": sorted({*own.packages, *own.image_packages}),
         "suite": own.suite,
     }
-    client = runtime.engine()
+    client = engine.client()
     try:
         found = None if renew else _known(client, inputs)
         if found:
@@ -151,7 +151,7 @@ def _known(client: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
     product = store.find("image", inputs)
     if product is None:
         return None
-    with runtime.engine_errors("looking for an image"):
+    with engine.errors("looking for an image"):
         try:
             client.images.get(product.metadata["ref"])
         except docker.errors.ImageNotFound:
@@ -162,7 +162,7 @@ def _known(client: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _build(client: Any, own: ImageSpec, below: str, inputs: Mapping[str, Any], log: Path) -> dict[str, Any]:
     """Run the Dockerfile; what it prints goes to the log."""
     with (
-        runtime.engine_errors(f"building the image {own.name}"),
+        engine.errors(f"building the image {own.name}"),
         Progress(f"image {own.name}", unit="lines") as progress,
         log.open("w") as out,
     ):
@@ -184,7 +184,7 @@ def _build(client: Any, own: ImageSpec, below: str, inputs: Mapping[str, Any], l
         # The engine repeats the whole instruction; what went wrong stands at its end.
         why = " ".join(failed.split())[-120:]
         raise InfraError(f"building the image {own.name} failed: {why}", "read the log", _keep(log, own.name))
-    with runtime.engine_errors(f"looking at the image {own.name}"):
+    with engine.errors(f"looking at the image {own.name}"):
         ref = client.images.get(f"kcov-dataflow-kit/{own.name}:{store.key_of(inputs)[:12]}").id
     return {"name": own.name, "ref": ref, "packages": _packages(client, ref, log.parent)}
 
@@ -198,7 +198,7 @@ def _keep(log: Path, name: str) -> Path:
 
 def _packages(client: Any, ref: str, folder: Path) -> str:
     """List the packages of an image into a file, and hash the list."""
-    with runtime.engine_errors("listing the packages of an image"):
+    with engine.errors("listing the packages of an image"):
         text = client.containers.run(ref, _QUERY, remove=True, network_mode="none").decode()
     listing = "".join(sorted(text.splitlines(keepends=True)))
     (folder / "packages.txt").write_text(listing)
@@ -218,7 +218,7 @@ def _ensure_base(*, install: bool) -> Image:
     """The image under all others: pulled by digest, or made with mmdebstrap."""
     base, _images = specs()
     inputs = {"suite": base.suite, "digest": base.digest, "machine": platform.machine()}
-    client = runtime.engine()
+    client = engine.client()
     try:
         found = _known(client, inputs)
         if found is None:
@@ -232,7 +232,7 @@ def _ensure_base(*, install: bool) -> Image:
 
 
 def _pull_base(client: Any, base: BaseSpec, tmp: Path) -> dict[str, Any]:
-    with runtime.engine_errors(f"pulling {base.digest}"):
+    with engine.errors(f"pulling {base.digest}"):
         ref = client.images.pull(base.digest).id
     return {"name": "base", "ref": ref, "packages": _packages(client, ref, tmp), "origin": base.digest}
 
@@ -273,7 +273,7 @@ def _bootstrap_base(client: Any, base: BaseSpec, tmp: Path) -> dict[str, Any]:
             "read the log",
             _keep(log, "base"),
         )
-    with runtime.engine_errors("importing the base image"):
+    with engine.errors("importing the base image"):
         answer = client.api.import_image_from_file(str(archive), repository="kcov-dataflow-kit/base", tag=base.suite)
         ref = str(json.loads(answer.splitlines()[-1])["status"])
     archive.unlink()

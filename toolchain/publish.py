@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core import runtime
+from core import engine
 from core.errors import InfraError, UserError
 from core.progress import Progress
 from toolchain import image
@@ -47,9 +47,9 @@ def publish(made: Toolchain) -> Published:
     if made.image is None:
         raise UserError(f"{made.name} was built for the host: there is no image to put it on", "say --runtime docker")
     tag = f"kcov-dataflow-kit/{made.name}:{made.product.key[:12]}"
-    client = runtime.engine()
+    client = engine.client()
     try:
-        with runtime.engine_errors(f"making the image {tag}"), Progress(f"image {tag}", unit="lines") as progress:
+        with engine.errors(f"making the image {tag}"), Progress(f"image {tag}", unit="lines") as progress:
             new = False
             try:
                 there = client.images.get(tag)
