@@ -10,20 +10,16 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from core.errors import UnderTest
 from dataflow import capture, identify, records, samples, sites, symbols
 from dataflow.capture import Capture
 from dataflow.demangle import demangle
+from dataflow.facts import Fact, Recorded, among, equal, number
 from dataflow.identify import Identified
-from dataflow.records import CLAMP, ENTRY, RETURN, Records
-from dataflow.sites import Kernel, Site
+from dataflow.records import CLAMP, ENTRY
+from dataflow.sites import Kernel
 from kconfig import survival
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 # O_LARGEFILE, which openat adds to the flags on 64-bit kernels: asm-generic and arm64 fcntl.h.
 O_LARGEFILE = {"x86_64": 0o100000, "arm64": 0o400000}
@@ -31,64 +27,9 @@ _SYSCALL_PREFIX = {"x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
 # Workloads of the sample modules, where a kernel comes with them.
 SAMPLES = ("call-c", "call-rust")
 WORKLOADS = ("getpid", "open-close", "fork", "overflow-big", "overflow-small", "overflow-resumed")
-
-
 # What sets a timer then (kernel/time/hrtimer.c, __hrtimer_rearm_deferred()): seen in a task's records on defconfig.
 _REARMING = ("ktime_get", "ktime_get_update_offsets_now", "tick_program_event", "clockevents_program_event")
 _FEW = 64  # records of several timer interrupts
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One thing that was asked of a run."""
-
-    name: str
-    ok: bool
-    asked: str
-    got: str
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Everything that the checks look at; `addresses` are link-time addresses of the functions of the records.
-
-    Where the layout names the calls of the callbacks, `places` are their addresses, and `inlined` says what is inlined
-    there: such a record is none of the function itself. `rearms_late`: interrupts leave it to the way back to the task
-    to set the next timer (CONFIG_HRTIMER_REARM_DEFERRED of Linux 7.1, include/linux/hrtimer_rearm.h), where nothing
-    tells an interrupt from the task any more.
-    """
-
-    captures: Mapping[str, Capture]
-    tables: Mapping[str, Records]
-    addresses: Mapping[str, NDArray[np.uint64]]
-    kernel: Kernel
-    places: Mapping[str, NDArray[np.uint64]] | None = None
-    inlined: Callable[[int], tuple[str, ...]] = lambda _place: ()
-    rearms_late: bool = False
-
-    def rows(self, name: str, function: str, kind: int) -> list[int]:
-        """The records of a function in a capture, in order."""
-        place = self.kernel.symbols.address(function)
-        if place is None:
-            return []
-        found = (self.addresses[name] == place) & (self.tables[name].kind == kind)
-        rows = [row for row, there in enumerate(found.tolist()) if there]
-        if self.places is None:
-            return rows
-        places = self.places[name]
-        return [row for row in rows if not self.inlined(int(places[row]))]
-
-    def sites(self, pc: int, place: int, kind: int, index: int) -> tuple[Site, ...]:
-        """What the code passes where a record comes from."""
-        code = self.kernel.code(pc)
-        if self.places is None:
-            return code.of(kind, index)
-        return tuple(s for s in code.inside(place) if (s.kind, s.recorded_index) == (kind, index))
-
-    def returned(self, name: str, function: str) -> list[int]:
-        """All values that a function returned in a capture: as many bits as it returns, as signed numbers."""
-        table = self.tables[name]
-        return [_signed(table.values(row)[0], int(table.size[row])) for row in self.rows(name, function, RETURN)]
 
 
 @dataclass(frozen=True)
@@ -157,18 +98,18 @@ def examine(folder: Path, kernel_dir: Path) -> list[Fact]:
     return facts
 
 
-def _run(captures: Mapping[str, Capture], found: Mapping[str, Identified], kernel_dir: Path) -> _Run:
+def _run(captures: Mapping[str, Capture], found: Mapping[str, Identified], kernel_dir: Path) -> Recorded:
     tables = {name: one.table for name, one in found.items()}
     addresses = {name: one.functions for name, one in found.items()}
     kernel = next(iter(found.values())).kernel
     config = kernel_dir / "config"
     late = config.is_file() and survival.values(config.read_text()).get("HRTIMER_REARM_DEFERRED") == "y"
     if not kernel.by_value:
-        return _Run(captures, tables, addresses, kernel, rearms_late=late)
+        return Recorded(captures, tables, addresses, kernel, rearms_late=late)
     from dataflow.types import Types
 
     places = {name: one.places for name, one in found.items()}
-    return _Run(captures, tables, addresses, kernel, places, Types(kernel_dir / "vmlinux").inlined, late)
+    return Recorded(captures, tables, addresses, kernel, places, Types(kernel_dir / "vmlinux").inlined, late)
 
 
 def _kernel(captures: Mapping[str, Capture], mapped: symbols.Symbols, kernel_dir: Path, by_value: bool) -> Kernel:
@@ -187,7 +128,7 @@ def to_json(facts: Sequence[Fact]) -> dict[str, object]:
     return {"ok": bool(facts) and all(fact.ok for fact in facts), "checks": [asdict(fact) for fact in facts]}
 
 
-def _guarded(group: Callable[[_Run], list[Fact]], run: _Run) -> list[Fact]:
+def _guarded(group: Callable[[Recorded], list[Fact]], run: Recorded) -> list[Fact]:
     """The facts of a group; data that is missing is a fact that does not hold."""
     try:
         return group(run)
@@ -195,27 +136,7 @@ def _guarded(group: Callable[[_Run], list[Fact]], run: _Run) -> list[Fact]:
         return [Fact(group.__name__.strip("_"), False, "plan and facts", f"{type(error).__name__}: {error}")]
 
 
-def _signed(value: int, size: int) -> int:
-    """A recorded number of so many bytes as a signed one."""
-    bits = 8 * min(size, 8)
-    return value - (1 << bits) if bits and value >> (bits - 1) else value
-
-
-def _number(text: str) -> int:
-    """A number as plans and facts write it: decimal, 0x hexadecimal, or with a leading 0 octal."""
-    return int(text, 8) if len(text) > 1 and text[0] == "0" and text[1] not in "xX" else int(text, 0)
-
-
-def _equal(name: str, asked: object, got: object) -> Fact:
-    return Fact(name, asked == got, str(asked), str(got))
-
-
-def _among(name: str, asked: int, got: Sequence[int], show: Callable[[int], str] = str) -> Fact:
-    """Exactly one value was recorded, and it is the one asked."""
-    return Fact(name, list(got) == [asked], show(asked), ", ".join(show(v) for v in got[:5]) or "no record")
-
-
-def _well_formed(run: _Run, name: str) -> list[Fact]:
+def _well_formed(run: Recorded, name: str) -> list[Fact]:
     """What holds for the records of any capture."""
     import numpy as np
 
@@ -247,7 +168,7 @@ def _well_formed(run: _Run, name: str) -> list[Fact]:
     ]
 
 
-def _miscounted(run: _Run, name: str) -> list[str]:
+def _miscounted(run: Recorded, name: str) -> list[str]:
     """Records whose number of values, or size, is not one that the code of their function passes."""
     import numpy as np
 
@@ -276,19 +197,17 @@ def _row(one: tuple[Sequence[int], int]) -> int:
     return one[1]
 
 
-def _getpid(run: _Run) -> list[Fact]:
+def _getpid(run: Recorded) -> list[Fact]:
     one = run.captures["getpid"]
     function = _SYSCALL_PREFIX[one.arch] + "getpid"
     return [
-        _equal("getpid: the workload's pid", _number(one.plan["pid"]), _number(one.facts["pid"])),
-        _among(
-            f"getpid: {function} returned the drawn pid", _number(one.plan["pid"]), run.returned("getpid", function)
-        ),
-        _equal("getpid: dropped", 0, one.dropped),
+        equal("getpid: the workload's pid", number(one.plan["pid"]), number(one.facts["pid"])),
+        among(f"getpid: {function} returned the drawn pid", number(one.plan["pid"]), run.returned("getpid", function)),
+        equal("getpid: dropped", 0, one.dropped),
     ]
 
 
-def _opens(run: _Run, name: str) -> list[_Opened]:
+def _opens(run: Recorded, name: str) -> list[_Opened]:
     """Calls of do_sys_openat2(dfd, path, how), or, where that was inlined, of do_sys_open(dfd, path, flags, mode)."""
     table = run.tables[name]
     for function in ("do_sys_openat2", "do_sys_open"):
@@ -308,46 +227,46 @@ def _opens(run: _Run, name: str) -> list[_Opened]:
     return []
 
 
-def _own_open(run: _Run, name: str, opened: Sequence[_Opened], function: str) -> list[Fact]:
+def _own_open(run: Recorded, name: str, opened: Sequence[_Opened], function: str) -> list[Fact]:
     """The one open of a workload: path, flags, mode and descriptor."""
     one = run.captures[name]
-    flags = _number(one.plan["flags"]) | O_LARGEFILE[one.arch]
-    descriptor = _number(one.facts["fd"])
+    flags = number(one.plan["flags"]) | O_LARGEFILE[one.arch]
+    descriptor = number(one.facts["fd"])
     return [
-        _equal(f"{name}: the workload's descriptor", _number(one.plan["fd"]), descriptor),
-        _among(f"{name}: {function} got the drawn flags | O_LARGEFILE", flags, [o.flags for o in opened], hex),
-        _among(f"{name}: {function} got the drawn mode", _number(one.plan["mode"]), [o.mode for o in opened], oct),
-        _among(f"{name}: {function} returned the descriptor", descriptor, run.returned(name, function)),
-        _equal(f"{name}: dropped", 0, one.dropped),
+        equal(f"{name}: the workload's descriptor", number(one.plan["fd"]), descriptor),
+        among(f"{name}: {function} got the drawn flags | O_LARGEFILE", flags, [o.flags for o in opened], hex),
+        among(f"{name}: {function} got the drawn mode", number(one.plan["mode"]), [o.mode for o in opened], oct),
+        among(f"{name}: {function} returned the descriptor", descriptor, run.returned(name, function)),
+        equal(f"{name}: dropped", 0, one.dropped),
     ]
 
 
-def _open_close(run: _Run) -> list[Fact]:
+def _open_close(run: Recorded) -> list[Fact]:
     opened = _opens(run, "open-close")
     function = opened[0].function if opened else "do_sys_openat2"
     one = run.captures["open-close"]
     return [
         *_own_open(run, "open-close", opened, function),
-        _among(
+        among(
             f"open-close: {function} got the path's address",
-            _number(one.facts["path_address"]),
+            number(one.facts["path_address"]),
             [o.path for o in opened],
             hex,
         ),
-        _equal("open-close: close returned", 0, _number(one.facts["closed"])),
+        equal("open-close: close returned", 0, number(one.facts["closed"])),
     ]
 
 
-def _fork(run: _Run) -> list[Fact]:
+def _fork(run: Recorded) -> list[Fact]:
     opened = _opens(run, "fork")
     function = opened[0].function if opened else "do_sys_openat2"
     one = run.captures["fork"]
-    foreign = _number(one.plan["child_mode"])
+    foreign = number(one.plan["child_mode"])
     modes = [o.mode for o in opened]
     return [
         Fact(
             "fork: the child did open with its drawn mode",
-            _number(one.facts["child_mode"]) == foreign and _number(one.facts["child_fd"]) >= 0,
+            number(one.facts["child_mode"]) == foreign and number(one.facts["child_fd"]) >= 0,
             oct(foreign),
             f"{one.facts['child_mode']}, descriptor {one.facts['child_fd']}",
         ),
@@ -361,11 +280,11 @@ def _fork(run: _Run) -> list[Fact]:
     ]
 
 
-def _overflow(run: _Run) -> list[Fact]:
+def _overflow(run: Recorded) -> list[Fact]:
     big, small, resumed = (run.captures[f"overflow-{part}"] for part in ("big", "small", "resumed"))
     counts = {name: len(run.tables[f"overflow-{name}"]) for name in ("big", "small", "resumed")}
     function = _SYSCALL_PREFIX[resumed.arch] + "getpid"
-    again = [_number(resumed.plan["pid"])] * _number(resumed.plan["again"])
+    again = [number(resumed.plan["pid"])] * number(resumed.plan["again"])
     got = run.returned("overflow-resumed", function)
     # With few objects instrumented, all that the loops record may fit into the small buffer, too.
     too_small = len(big.words) > small.capacity
@@ -373,7 +292,7 @@ def _overflow(run: _Run) -> list[Fact]:
     # What was dropped has no names, so of those records only this is known: there are not many.
     more = 2 * (counts["big"] - asked) + _FEW if run.rearms_late else 0
     return [
-        _equal("overflow: dropped with the big buffer", 0, big.dropped),
+        equal("overflow: dropped with the big buffer", 0, big.dropped),
         Fact(
             "overflow: the small buffer overflows",
             ((small.dropped or 0) > 0) == too_small,
@@ -386,12 +305,12 @@ def _overflow(run: _Run) -> list[Fact]:
             f"{asked}, and up to {more} of timers set after an interrupt" if more else str(asked),
             str(whole),
         ),
-        _equal("overflow: after zeroing word 0 it records on", again, got),
-        _equal("overflow: dropped did not grow while there was room", small.dropped, resumed.dropped),
+        equal("overflow: after zeroing word 0 it records on", again, got),
+        equal("overflow: dropped did not grow while there was room", small.dropped, resumed.dropped),
     ]
 
 
-def _late(run: _Run, name: str) -> int:
+def _late(run: Recorded, name: str) -> int:
     """How many records of a capture are of timers that were set when an interrupt was over already."""
     if not run.rearms_late:
         return 0
@@ -399,16 +318,16 @@ def _late(run: _Run, name: str) -> int:
     return sum(int(address) in places for address in run.addresses[name])
 
 
-def _called(run: _Run, name: str) -> list[Fact]:
+def _called(run: Recorded, name: str) -> list[Fact]:
     """Each call of a sample module, with all its values."""
     language = name.removeprefix("call-")
-    asked = samples.calls(language, _number(run.captures[name].plan["number"]))
+    asked = samples.calls(language, number(run.captures[name].plan["number"]))
     got = samples.recorded(run.tables[name], run.addresses[name], run.kernel.symbols, language)
-    facts = [_equal(f"{name}: dropped", 0, run.captures[name].dropped)]
+    facts = [equal(f"{name}: dropped", 0, run.captures[name].dropped)]
     if language == "rust":
         many = _instrumented_rust(run.kernel)
         facts.append(Fact("vmlinux: instrumented functions of Rust", many > 0, "> 0", str(many)))
-    facts.append(_equal(f"{name}: calls", len(asked), len(got)))
+    facts.append(equal(f"{name}: calls", len(asked), len(got)))
     for one, other in itertools.zip_longest(asked, got):
         label = samples.name(language, (one or other).function)
         ok = one is not None and other is not None and samples.same(one, other)
