@@ -15,6 +15,7 @@ from invoke.exceptions import ParseError
 from invoke.parser import ParserContext
 from invoke.program import Program
 
+from ci import idle
 from tests.documented import ASSIGNMENT, FOREIGN, PLACEHOLDERS, ROOT, Line, added, tasks
 
 
@@ -267,6 +268,7 @@ CHECKS: Mapping[str, Check] = {
     "output": _PLACE,
     "parts": _each(_not_one_of("a part", ("same", "steps", "rebuild", "warm", "kernel", "faster", "cold"))),
     "profile": _profile,
+    "places": _refusal(lambda value: idle.chosen(value, idle.load().places)),
     "profiles": _each(_profile),
     "range_": _pattern(r"\S+\.\.\S+"),
     "require": _WORDS,
