@@ -38,3 +38,34 @@ def invoke(*words: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, 
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+# Facts of a standard run that no generation of callbacks may lose.
+FIRST_RECORD = (
+    "getpid: __x64_sys_getpid returned the drawn pid",
+    "open-close: do_sys_openat2 got the drawn flags | O_LARGEFILE",
+    "open-close: do_sys_openat2 got the drawn mode",
+    "open-close: do_sys_openat2 returned the descriptor",
+    "open-close: every pc is in an instrumented function",
+    "open-close: the sequence steps by 1",
+    "open-close: value counts equal vmlinux's tables",
+    "fork: the child's mode is not in the parent's records",
+    "overflow: after zeroing word 0 it records on",
+)
+
+
+def first_record(series: str, toolchain: str) -> list[Any]:
+    """Build and boot `all` on tiny with a series, check each value, and return the calls of open-close as shown."""
+    cell = ("--profile", "all", "--base", "tiny", "--series", series, "--runtime", "docker")
+    said = invoke("kernel.run", *cell, "--toolchain", toolchain, "--json")
+    assert said.code == 0, said.err
+    result = said.json()
+    held = {c["name"]: c["ok"] for c in result["checks"]}
+    assert result["status"] == "passed"
+    assert all(held.values())
+    for name in FIRST_RECORD:
+        assert held.get(name) is True, name
+    shown = invoke("dataflow.show", "--run", result["folder"], "--workload", "open-close", "--json")
+    calls = [json.loads(line) for line in shown.out.splitlines()]
+    assert [c["function"] for c in calls if c["function"] == "do_sys_openat2"]
+    return calls

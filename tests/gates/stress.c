@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Gates under stress, in the guest: `stress cycles N`, `stress module N`, `stress probes N`. Prints KTAP. Whatever is wrong
+ * Gates under stress, in the guest: `stress cycles N`, `stress module N`, `stress probes N M` (N, M: how far behind its start
+ * do_sys_openat2 has its gate, and the instruction before that), `stress patches N`. Prints KTAP. Whatever is wrong
  * inside the kernel (KASAN, lockdep) is on the console and is the verdict's matter; here records are looked at.
  */
 #define _GNU_SOURCE
@@ -47,8 +48,10 @@ struct shared {
 	int arrived, turn, bad, done, looked;
 };
 
-extern const char module_start[], module_end[];
-__asm__(".section .rodata\nmodule_start: .incbin \"kdf_gates.ko\"\nmodule_end: .previous");
+extern const char module_start[], module_end[], patch_start[], patch_end[];
+__asm__(".section .rodata\n"
+	"module_start: .incbin \"kdf_gates.ko\"\nmodule_end:\n"
+	"patch_start: .incbin \"kdf_patch.ko\"\npatch_end: .previous");
 
 static struct shared *shared;
 static int number;
@@ -213,22 +216,22 @@ static void cycles(int all)
 	say(!shared->bad, "no lost and no foreign record: %d bad", shared->bad);
 }
 
-static int load(void)
+static int load(const char *start, const char *end)
 {
-	int fd = memfd_create("kdf_gates", 0);
-	size_t size = (size_t)(module_end - module_start);
+	int fd = memfd_create("module", 0);
+	size_t size = (size_t)(end - start);
 	int ret;
 
-	if (fd < 0 || write(fd, module_start, size) != (ssize_t)size)
+	if (fd < 0 || write(fd, start, size) != (ssize_t)size)
 		return -1;
 	ret = (int)syscall(SYS_finit_module, fd, "", 0);
 	close(fd);
 	return ret;
 }
 
-static int unload(void)
+static int unload(const char *name)
 {
-	return (int)syscall(SYS_delete_module, "kdf_gates", O_NONBLOCK);
+	return (int)syscall(SYS_delete_module, name, O_NONBLOCK);
 }
 
 static int called(struct recorder *r, u64 n, int record)
@@ -263,7 +266,7 @@ static int round_of(struct recorder *r, u64 n, int shut)
 {
 	int good = 1;
 
-	if (load()) {
+	if (load(module_start, module_end)) {
 		bad("loading: %s", strerror(errno));
 		return 0;
 	}
@@ -276,7 +279,7 @@ static int round_of(struct recorder *r, u64 n, int shut)
 		bad("no record of %llx in %llu words", (unsigned long long)n, (unsigned long long)r->area[0]);
 		good = 0;
 	}
-	if (unload()) {
+	if (unload("kdf_gates")) {
 		bad("unloading: %s", strerror(errno));
 		good = 0;
 	}
@@ -354,8 +357,23 @@ static long hits(const char *name)
 	return count;
 }
 
-/* Probes on functions and on the gate of one, and the function tracer, while gates open and close. */
-static void probes(int gate)
+/* Whether the kernel has put a jump, which covers five bytes, where a probe is. */
+static int optimized(int offset)
+{
+	FILE *f = fopen("/sys/kernel/debug/kprobes/list", "r");
+	char line[256], place[64];
+	int found = f ? 0 : -1;
+
+	snprintf(place, sizeof(place), "do_sys_openat2+0x%x ", offset);
+	while (f && fgets(line, sizeof(line), f))
+		found |= strstr(line, place) && strstr(line, "[OPTIMIZED]");
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* Probes on functions, on the gate of one and before it, and the function tracer, while gates open and close. */
+static void probes(int gate, int before)
 {
 	static const char *const where[] = { "do_sys_openat2", "__x64_sys_lseek", "vfs_read" };
 	int set = 0, on_gate, hit, tracer;
@@ -376,7 +394,13 @@ static void probes(int gate)
 	snprintf(place, sizeof(place), "p:kdf/gate do_sys_openat2+%d\n", gate);
 	on_gate = put(TRACING "kprobe_events", place, O_APPEND);
 	say(on_gate == -EINVAL, "a probe on the gate at do_sys_openat2+%d is refused: %s", gate, strerror(-on_gate));
+	snprintf(place, sizeof(place), "p:kdf/before do_sys_openat2+%d\n", before);
+	set += !put(TRACING "kprobe_events", place, O_APPEND);
 	hit = put(TRACING "events/kdf/enable", "1", 0);
+	/* Long enough for the kernel to make a jump of what it can. */
+	usleep(1300000);
+	say(!access("/proc/sys/debug/kprobes-optimization", F_OK), "this kernel makes jumps of probes");
+	say(optimized(before) == 0, "no jump at do_sys_openat2+%d covers the gate", before);
 	for (int i = 0; i < 5; i++) {
 		int fd;
 
@@ -390,8 +414,9 @@ static void probes(int gate)
 		usleep(1300000);
 	}
 	printf("# do_sys_openat2 was hit %ld times\n", hits("p0"));
-	say(set == 3 && !hit, "%d probes on functions are set", set);
+	say(set == 4 && !hit, "%d probes are set", set);
 	say(hits("p0") >= 5, "the probe at the start of a function is hit while gates open and close");
+	say(hits("before") >= 5, "the probe before the gate is hit as well: %ld times", hits("before"));
 	put(TRACING "events/kdf/enable", "0", 0);
 	say(!put(TRACING "kprobe_events", "\n", O_TRUNC), "the probes are gone again");
 	tracer = put(TRACING "current_tracer", "function", 0);
@@ -411,6 +436,81 @@ static void probes(int gate)
 	say(!shared->bad, "records are whole: %d bad", shared->bad);
 }
 
+#define PATCH "/sys/kernel/livepatch/kdf_patch/"
+/* What tests/gates/kdf_patch.c has getpid return. */
+#define PATCHED 424242
+
+/* Whether all tasks have gone over to what the live patch, or its end, gives them. */
+static int gone_over(void)
+{
+	for (int i = 0; i < 600; i++) {
+		int fd = open(PATCH "transition", O_RDONLY);
+		char state = '0';
+
+		/* The directory goes when the patch is off. */
+		if (fd < 0)
+			return 1;
+		if (read(fd, &state, 1) != 1)
+			state = '0';
+		close(fd);
+		if (state == '0')
+			return 1;
+		usleep(100000);
+	}
+	return 0;
+}
+
+static int recorded_getpid(struct recorder *r, long wanted)
+{
+	long got;
+
+	r->area[0] = 0;
+	if (ioctl(r->fd, ENABLE))
+		return 0;
+	got = syscall(SYS_getpid);
+	if (ioctl(r->fd, DISABLE))
+		return 0;
+	if (got != wanted)
+		printf("# getpid gave %ld, not %ld\n", got, wanted);
+	return got == wanted && look(r, RETURN, (u64)wanted, 0, 0);
+}
+
+/* A live patch comes and goes while gates are open, and while they are shut. */
+static void patches(int rounds)
+{
+	struct recorder r;
+	int on = 0, off = 0, gone = 0;
+	long own = getpid();
+	pid_t other = 0;
+
+	open_recorder(&r);
+	for (int i = 0; i < rounds; i++) {
+		shared->done = 0;
+		if (i & 1)
+			other = started(records_always);
+		else
+			usleep(1300000);
+		if (load(patch_start, patch_end)) {
+			bad("loading the patch: %s", strerror(errno));
+			break;
+		}
+		on += gone_over() && recorded_getpid(&r, PATCHED);
+		usleep(1300000);
+		on += recorded_getpid(&r, PATCHED);
+		off += !put(PATCH "enabled", "0", 0) && gone_over() && recorded_getpid(&r, own);
+		shared->done = 1;
+		if (i & 1)
+			waitpid(other, NULL, 0);
+		/* Its directory is taken away a moment before it can be unloaded. */
+		for (int n = 0; n < 100 && (gone += !unload("kdf_patch")) <= i; n++)
+			usleep(100000);
+	}
+	say(on == 2 * rounds, "a patched function and its record: %d of %d", on, 2 * rounds);
+	say(off == rounds, "the function itself again, and its record: %d of %d", off, rounds);
+	say(gone == rounds, "the patch is unloaded: %d of %d", gone, rounds);
+	say(!shared->bad, "records are whole: %d bad", shared->bad);
+}
+
 int main(int argc, char **argv)
 {
 	int many = argc > 2 ? atoi(argv[2]) : 0;
@@ -422,8 +522,10 @@ int main(int argc, char **argv)
 		cycles(many);
 	else if (argc > 1 && !strcmp(argv[1], "module"))
 		module(many);
+	else if (argc > 1 && !strcmp(argv[1], "patches"))
+		patches(many);
 	else
-		probes(many);
+		probes(many, argc > 3 ? atoi(argv[3]) : 0);
 	printf("1..%d\n", number);
 	return shared->bad ? 1 : 0;
 }
