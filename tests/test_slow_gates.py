@@ -32,6 +32,14 @@ def test_values_of_the_first_record() -> None:
     assert first_record("kit-g1", "plugin-19-g1")
 
 
+def test_the_frame_pointer_unwinder_does_not_go_with_gates() -> None:
+    unwinder = ("--set", "UNWINDER_GUESS=n", "--set", "UNWINDER_FRAME_POINTER=y")
+    cell = ("--base", "tiny", "--series", "kit-g1", "--toolchain", "plugin-19-g1", "--runtime", "docker")
+    said = invoke("kconfig.check", "all", *cell, *unwinder)
+    assert said.code == 1, said.err
+    assert "KCOV_DATAFLOW_ARGS=y needs UNWINDER_FRAME_POINTER=n, which is y" in said.err
+
+
 def gate_of(function: str) -> tuple[int, int]:
     """How far behind a function's start its first gate is, and the instruction before that, in the stressed kernel."""
     kernel = kernels.build(CELL, "docker").path
