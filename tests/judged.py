@@ -217,11 +217,14 @@ def _source(value: str) -> str:
 
 
 def _beside(value: str) -> str:
-    profile, _, rest = value.partition(":")
-    series, _, toolchain = rest.partition(":")
-    return _profile(profile) or _series(series) or _toolchain(toolchain)
+    words = value.split(":")
+    if len(words) < 3:
+        return "wanted PROFILE:SERIES:TOOLCHAIN"
+    profile, series, toolchain, *settings = words
+    return _profile(profile) or _series(series) or _toolchain(toolchain) or "".join(map(_SETTING, settings))
 
 
+_SETTING = _pattern(r"[A-Z][A-Z0-9_]+=\S+")
 _PLACE = _pattern(r"[~./\w][\w./~:@+-]*")
 _REVISION = _pattern(r"[\w./~^-]+")
 _NUMBER = _pattern(r"[0-9]+")
@@ -279,7 +282,7 @@ CHECKS: Mapping[str, Check] = {
     "runtime": _not_one_of("a runtime", ("auto", "docker", "host")),
     "seed": _pattern(r"[0-9a-f]+"),
     "series": _series,
-    "set": _pattern(r"[A-Z][A-Z0-9_]+=\S+"),
+    "set": _SETTING,
     "sha256": _pattern(r"[0-9a-f]{64}"),
     "since": _REVISION,
     "smp": _NUMBER,
