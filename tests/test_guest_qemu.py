@@ -115,6 +115,21 @@ def test_timeouts_grow_with_what_makes_a_guest_slow() -> None:
         qemu.timeout("tcg", "kasna")
 
 
+@pytest.mark.parametrize(
+    ("arch", "accelerator", "cpus", "asked"),
+    [
+        ("x86_64", "tcg", 1, "tcg"),
+        ("x86_64", "tcg", 2, "tcg,thread=single"),
+        ("x86_64", "kvm", 2, "kvm"),
+        ("arm64", "tcg", 2, "tcg"),
+    ],
+)
+def test_translated_cpus_share_a_thread(arch: str, accelerator: str, cpus: int, asked: str) -> None:
+    machine = Machine(arch, accelerator, "k", "i", "c", "p", cpus=cpus)
+    argv = qemu.command(machine)
+    assert argv[argv.index("-accel") + 1] == asked
+
+
 @pytest.mark.parametrize("accelerator", ["tcg", "kvm"])
 @pytest.mark.parametrize("sanitizer", ["none", "ubsan", "kasan"])
 def test_limits_are_at_least_twice_what_was_measured(accelerator: str, sanitizer: str) -> None:
