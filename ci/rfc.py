@@ -20,7 +20,7 @@ from ci import run as cells
 from ci.measure import Measured
 from core import store
 from core.data import load_yaml
-from core.errors import UserError
+from core.errors import UnderTest, UserError
 from core.store import Product
 from guest import plan
 from kconfig import survival
@@ -181,6 +181,16 @@ def differences(first: Measured, second: Measured) -> list[str]:
         one, other = getattr(first, kind), getattr(second, kind)
         found += [f"{name}, {kind}" for name in one if one[name].instructions != other[name].instructions]
     return found
+
+
+def require_agreement(differ: Sequence[str], log: Path) -> None:
+    """Refuse a table in which something does not repeat: a ratio of it says nothing.
+
+    Raises:
+        UnderTest: two exact runs of one kernel did not agree on a figure; `log` is where to look.
+    """
+    if differ:
+        raise UnderTest(f"two runs of one kernel count differently: {', '.join(differ)}", log=log)
 
 
 def rows(

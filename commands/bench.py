@@ -100,7 +100,6 @@ def rfc(
     from ci import rfc as table
     from ci import targets
     from commands.common import print_json
-    from core.errors import UnderTest
 
     wanted = {name: replace(asked.cell, profile=name) for name in profiles.split(",")}
     wanted |= table.beside(beside, asked.cell)
@@ -116,8 +115,7 @@ def rfc(
         for one in answers:
             print(one)
         print(found.folder / table.RESULT)
-    if found.differ:
-        raise UnderTest(f"two runs of one kernel count differently: {', '.join(found.differ)}", log=found.folder)
+    table.require_agreement(found.differ, found.folder)
     targets.require(answers)
 
 
@@ -132,9 +130,8 @@ def rfc(
 def idle(_c: Any, places: str = "", runtime: str = "auto", no_install: bool = False, json: bool = False) -> None:
     """What a kernel costs while nobody records, beside L0. Example: ./invoke bench.idle --places tiny/x86_64"""
     from ci import idle as table
-    from ci import targets
+    from ci import rfc, targets
     from commands.common import print_json
-    from core.errors import UnderTest
     from core.runtime import choose
 
     measure = table.load()
@@ -146,8 +143,7 @@ def idle(_c: Any, places: str = "", runtime: str = "auto", no_install: bool = Fa
     else:
         print(table.markdown(found))
         print(folder / table.RESULT)
-    if differ := [f"{one.place} {what}" for one in found for what in one.table.differ]:
-        raise UnderTest(f"two runs of one kernel count differently: {', '.join(differ)}", log=folder)
+    rfc.require_agreement([f"{one.place} {what}" for one in found for what in one.table.differ], folder)
     targets.require([answer for one in found for answer in one.answers])
 
 

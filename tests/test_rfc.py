@@ -10,7 +10,7 @@ import pytest
 
 from ci import measure, rfc
 from ci.measure import Gates, Loop, Measured, Recorded
-from core.errors import UserError
+from core.errors import UnderTest, UserError
 from core.store import Product
 from dataflow.coverage import Coverage
 from guest import plan
@@ -102,6 +102,13 @@ def test_two_runs_that_differ_are_named() -> None:
     assert rfc.differences(one, one) == []
     other = replace(one, initmem_us=1, idle={**one.idle, "fork": Loop(10, 1, 1)})
     assert rfc.differences(one, other) == ["boot", "fork, idle"]
+
+
+def test_a_table_of_runs_that_differ_is_refused(tmp_path: Path) -> None:
+    rfc.require_agreement([], tmp_path)
+    with pytest.raises(UnderTest, match="count differently: all: boot") as caught:
+        rfc.require_agreement(["all: boot"], tmp_path)
+    assert caught.value.log == tmp_path
 
 
 def test_every_figure_of_the_rfc_has_its_row(built: dict[str, Product]) -> None:
