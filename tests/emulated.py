@@ -105,8 +105,9 @@ class Machine:
             self.uc.mem_write(at, b"".join(struct.pack("<Q", at + n) for n in range(0, size, 8)))
         # The kernel's own data: tables of the compiler are in there, and structs may be.
         self.image = self.symbols["__log_buf"]
+        self.uc.mem_write(self.symbols["__preempt_count"], bytes(4))
         self._set(page_offset_base=DIRECT, vmalloc_base=0xFFFFC90000000000, vmemmap_base=0xFFFFEA0000000000)
-        self._set(high_memory=DIRECT + MEMORY, max_pfn=MEMORY // PAGE, current_task=TASK, __preempt_count=0)
+        self._set(high_memory=DIRECT + MEMORY, max_pfn=MEMORY // PAGE, current_task=TASK)
         self.uc.reg_write(x86.UC_X86_REG_GS_BASE, 0)
         # What a callback returns to.
         self.back = self.image + 0x8000
@@ -117,8 +118,7 @@ class Machine:
 
     def _set(self, **values: int) -> None:
         for name, value in values.items():
-            if name in self.symbols:
-                self.uc.mem_write(self.symbols[name], struct.pack("<Q", value))
+            self.uc.mem_write(self.symbols[name], struct.pack("<Q", value))
 
     def _put(self, at: int, *words: int) -> None:
         self.uc.mem_write(at, struct.pack(f"<{len(words)}Q", *words))
