@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ci.result import FORMAT, STATUSES, Check, Result, Splat
+from ci.result import BOOT, FORMAT, STATUSES, Check, Result, Splat
 from ci.suites import KINDS, Suite
 from core import store
 from core.data import Node
@@ -83,7 +83,8 @@ class Run:
         words = [str(cell[name]) for name in ("profile", "base", "arch", "linux", "series", "toolchain")]
         for name in ("instrument", "fragments", "sets"):
             words += [f"{name}={','.join(map(str, cell[name]))}"] if cell.get(name) else []
-        return " ".join([*(["test"] if self.tested() else []), *words])
+        kind = ["test"] if self.tested() else ["boot"] if self.label.startswith(BOOT) else []
+        return " ".join([*kind, *words])
 
     def tested(self) -> bool:
         """Whether it is one of test.run; by its folder's name if it ended before the first suite."""

@@ -23,6 +23,8 @@ _TOLD = 3
 
 FORMAT = 1
 FILE = "result.json"
+# What the folder of a run that only boots begins with, behind its time.
+BOOT = "boot-"
 STATUSES = ("running", "passed", "failed", "lost")
 
 

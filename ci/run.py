@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ci import provenance, result
-from ci.result import Check, Result, finish
+from ci.result import BOOT, Check, Result, finish
 from core import store
 from core.errors import KitError, UnderTest, UserError
 from core.store import Product
@@ -153,6 +153,7 @@ def run(
     facts: Mapping[str, Any] | None = None,
     copy: Path | None = None,
     control: bool = False,
+    boots_only: bool = False,
     smp: str = "",
     memory: str = "",
 ) -> Result:
@@ -163,6 +164,7 @@ def run(
         facts: what else the result is to tell.
         copy: a second place for result.json.
         control: of a kernel whose configuration has no dataflow, one to compare with, ask only that it boots.
+        boots_only: ask that of any kernel, and let it do nothing; the folder's name then begins with BOOT.
         smp, memory: processors of the guest, and its MB, as the user says them; empty for the RFC's.
 
     Returns:
@@ -172,7 +174,7 @@ def run(
         KitError: it could not be carried through; result.json then holds the reason.
     """
     size_of(smp, memory)
-    folder = new_folder(f"{cell.profile}-{cell.base}-{cell.arch}")
+    folder = new_folder(f"{BOOT if boots_only else ''}{cell.profile}-{cell.base}-{cell.arch}")
     result = Result(folder, asdict(cell), where, facts=facts or {}, copy=copy).save()
     stages: dict[str, float] = {}
     clock = time.monotonic()
@@ -187,11 +189,12 @@ def run(
         kernel = kernels.build(cell, where, install=install, guard=guard)
         stage("build")
         provenance.write(folder, kernel, where, result.started)
-        modules = [path.name for path in samples_of(kernel)]
-        works = (*plan.STANDARD, *(plan.SAMPLES if modules else ()))
+        modules = [] if boots_only else [path.name for path in samples_of(kernel)]
+        works = () if boots_only else (*plan.STANDARD, *(plan.SAMPLES if modules else ()))
         todo = plan.draw(works, seed=seed, modules=modules)
         values = survival.values((kernel.path / "config").read_text())
-        require_sites(cell.profile, values, cell.instrument, lambda: _instrumented(kernel))
+        if not boots_only:
+            require_sites(cell.profile, values, cell.instrument, lambda: _instrumented(kernel))
         size = size_of(smp, memory, values)
         booted = boot(cell, kernel, where, todo, result.folder, install=install, size=size)
         stage("boot")
@@ -205,11 +208,12 @@ def run(
                 "accelerator": booted.accelerator,
                 "seed": booted.outcome.plan.seed,
                 "qemu": list(booted.outcome.argv),
+                **({"device": booted.outcome.said.device} if boots_only else {}),
                 **memory_of(booted),
             },
         )
         booted.verdict.require(booted.outcome.console)
-        if control and values.get("KCOV_DATAFLOW") != "y":
+        if boots_only or (control and values.get("KCOV_DATAFLOW") != "y"):
             token = booted.outcome.said.token
             checks = [Check("the guest said its token at the end", token == todo.token, todo.token, str(token))]
         else:

@@ -88,7 +88,10 @@ def test_the_control_has_no_device_and_is_no_empty_success() -> None:
     boot = invoke("guest.boot", "--profile", "none", "--base", "tiny", "--runtime", "docker", "--json")
     assert boot.code == 0, boot.err
     assert boot.json()["status"] == "passed"
-    assert boot.json()["device"] is False
+    assert boot.json()["facts"]["device"] is False
+    kept = json.loads((Path(boot.json()["folder"]) / "result.json").read_text())
+    assert kept == boot.json()
+    assert [one["ok"] for one in kept["checks"]] == [True]
 
 
 def test_only_listed_objects_are_instrumented() -> None:

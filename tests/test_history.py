@@ -25,6 +25,12 @@ def test_what_was_saved_is_read(tmp_path: Path) -> None:
     assert run.key() == "test all tiny x86_64 7.1.8 kit plugin-19"
 
 
+def test_a_run_that_only_boots_is_no_repetition_of_one_with_records(tmp_path: Path) -> None:
+    whole = runs.save(tmp_path / "20261123-100000-all-tiny-x86_64", checks={"a": True})
+    boot = runs.save(tmp_path / "20261123-100001-boot-all-tiny-x86_64", checks={"a": True})
+    assert history.read(boot.folder).key() == f"boot {history.read(whole.folder).key()}"
+
+
 @pytest.mark.parametrize(
     "text",
     [
