@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from dataflow.coverage import Coverage
 
 # The RFC's figure: the kernel's own time stamp of this line (arch-independent: mm/page_alloc.c, free_reserved_area).
-_INITMEM = re.compile(r"^\[ *(\d+)\.(\d{6})\] Freeing unused kernel image \(initmem\) memory")
+# x86's words (free_kernel_image_pages()), and arm64's (free_initmem()).
+_INITMEM = re.compile(r"^\[ *(\d+)\.(\d{6})\] Freeing unused kernel (?:image \(initmem\) )?memory: ")
 _RECORDED = ("getpid", "open-close")
 # The buffer of the RFC's figures: 64K words.
 WORDS = 1 << 16

@@ -35,12 +35,17 @@ _KERNEL_ARCH = {
 # run: what it counts repeats to the digit (docs/performance.md). It takes TCG and one CPU.
 _ICOUNT = ("-icount", "shift=1,sleep=off", "-rtc", "base=2026-01-01,clock=vm")
 _NO_ENTROPY = ",-rdrand,-rdseed"
+# "max" of arm64 has RNDR, which nothing turns off.
+_NO_RNDR = "neoverse-n1"
 _EXACT_KERNEL = ("nokaslr", "norandmaps", "random.trust_cpu=off", "random.trust_bootloader=off")
 # A kernel that knows no better spends 200 ms of its boot waiting for ticks; under KVM it does not (no_timer_check is
 # on, and its timer needs no calibration). Waiting is counted too, and hides what the rest costs.
 _NO_WAITING = {"x86_64": ("no_timer_check", "nolapic_timer"), "arm64": ()}
 NS_PER_INSTRUCTION = 2
 
+# A frame is in the file when the guest's write() returns: nothing is lost at the end, and no thread of QEMU's decides
+# when the guest is told, which counts instructions.
+_AT_ONCE = "ioeventfd=off"
 # Ctrl-C is the guest's.
 _TERMINAL = "stdio,id=console,mux=on,signal=off"
 
@@ -154,8 +159,7 @@ def _x86_64(machine: Machine) -> list[str]:
         *("-accel", f"{machine.accelerator}{_one_thread(machine)}"),
         *("-cpu", cpu),
         *_common(machine),
-        # ioeventfd=off: a frame is in the file when the guest's write() returns, so nothing is lost at the end.
-        *("-device", "virtio-serial-pci,ioeventfd=off"),
+        *("-device", f"virtio-serial-pci,{_AT_ONCE}"),
         *_port(machine),
     ]
 
@@ -171,13 +175,14 @@ def _one_thread(machine: Machine) -> str:
 
 
 def _arm64(machine: Machine) -> list[str]:
-    cpu = "host" if machine.accelerator == "kvm" else "max"
+    cpu = "host" if machine.accelerator == "kvm" else _NO_RNDR if machine.exact else "max"
     return [
         # The device tree has a seed for the kernel's random numbers, unless it is told not to.
         *("-machine", f"virt,gic-version=max{',dtb-randomness=off' if machine.exact else ''}"),
         *("-accel", machine.accelerator),
         *("-cpu", cpu),
         *_common(machine),
+        *("-global", f"virtio-mmio.{_AT_ONCE}"),
         *("-device", "virtio-serial-device"),
         *_port(machine),
     ]

@@ -52,6 +52,11 @@ def test_the_line_that_the_rfc_times(tmp_path: Path) -> None:
         b"[    0.480000] Freeing unused kernel image (text/rodata gap) memory: 2K\r\n"
     )
     assert measure.initmem_us(console) == 479_401
+    # As architectures say it that free it by free_reserved_area(): arm64.
+    console.write_bytes(
+        b"[    0.021210] Freeing initrd memory: 32K\r\n[    0.087398] Freeing unused kernel memory: 384K\r\n"
+    )
+    assert measure.initmem_us(console) == 87_398
     console.write_bytes(b"Freeing unused kernel image (initmem) memory: 1024K\n")
     with pytest.raises(UnderTest, match="no line"):
         measure.initmem_us(console)
