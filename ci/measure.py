@@ -24,8 +24,8 @@ from kernel.cell import Cell
 if TYPE_CHECKING:
     from dataflow.coverage import Coverage
 
-# The RFC's figure: the kernel's own time stamp of this line (arch-independent: mm/page_alloc.c, free_reserved_area).
-# x86's words (free_kernel_image_pages()), and arm64's (free_initmem()).
+# The RFC's figure: the kernel's own time stamp of this line, from free_reserved_area() (mm/memblock.c). The words are
+# those of the architecture's free_initmem(): x86's, or arm64's.
 _INITMEM = re.compile(r"^\[ *(\d+)\.(\d{6})\] Freeing unused kernel (?:image \(initmem\) )?memory: ")
 _RECORDED = ("getpid", "open-close")
 # The buffer of the RFC's figures: 64K words.

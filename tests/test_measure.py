@@ -52,7 +52,7 @@ def test_the_line_that_the_rfc_times(tmp_path: Path) -> None:
         b"[    0.480000] Freeing unused kernel image (text/rodata gap) memory: 2K\r\n"
     )
     assert measure.initmem_us(console) == 479_401
-    # As architectures say it that free it by free_reserved_area(): arm64.
+    # In arm64's words.
     console.write_bytes(
         b"[    0.021210] Freeing initrd memory: 32K\r\n[    0.087398] Freeing unused kernel memory: 384K\r\n"
     )
