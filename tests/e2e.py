@@ -40,13 +40,14 @@ def invoke(*words: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, 
     return Said(done.returncode, done.stdout, done.stderr)
 
 
-# Facts of a standard run that no generation of callbacks may lose.
+# How facts of a standard run begin that no generation of callbacks may lose. What a pc is depends on the generation: a
+# function's start, or a place inside of it.
 FIRST_RECORD = (
     "getpid: __x64_sys_getpid returned the drawn pid",
     "open-close: do_sys_openat2 got the drawn flags | O_LARGEFILE",
     "open-close: do_sys_openat2 got the drawn mode",
     "open-close: do_sys_openat2 returned the descriptor",
-    "open-close: every pc is in an instrumented function",
+    "open-close: every pc is ",
     "open-close: the sequence steps by 1",
     "open-close: value counts equal vmlinux's tables",
     "fork: the child's mode is not in the parent's records",
@@ -64,7 +65,7 @@ def first_record(series: str, toolchain: str) -> list[Any]:
     assert result["status"] == "passed"
     assert all(held.values())
     for name in FIRST_RECORD:
-        assert held.get(name) is True, name
+        assert [ok for check, ok in held.items() if check.startswith(name)] == [True], name
     shown = invoke("dataflow.show", "--run", result["folder"], "--workload", "open-close", "--json")
     calls = [json.loads(line) for line in shown.out.splitlines()]
     assert [c["function"] for c in calls if c["function"] == "do_sys_openat2"]
