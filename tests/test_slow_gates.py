@@ -29,7 +29,7 @@ CELL = Cell("plugin-19-g1", "kit-g1", "kasan-all", "tiny", "x86_64", "7.1.8", se
 
 
 def test_values_of_the_first_record() -> None:
-    assert first_record("kit-g1", "plugin-19-g1")
+    assert first_record("kit-g1", "plugin-19-g1", "an instrumented function's start")
 
 
 def test_the_frame_pointer_unwinder_does_not_go_with_gates() -> None:
