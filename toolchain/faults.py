@@ -1,6 +1,6 @@
 """Deliberate mistakes in the pass, and which cases of the corpus must notice each: the test of the verification.
 
-The numbers are those of `fault(n)` in KcovDataflow.cpp. Together they must make every case of the corpus fail.
+The numbers are those of `fault(n)` in the pass. Together they must make every case of the corpus fail.
 """
 
 from __future__ import annotations

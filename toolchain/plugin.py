@@ -99,14 +99,14 @@ def _build_pass(
         fault: link only `dataflow-args-ret`, with this deliberate mistake in it (tests of the verification).
     """
     cxx = [f"{llvm.bindir}/clang++", *llvm.cxxflags, "-O2", "-fPIC", "-fno-rtti", "-fvisibility=hidden", "-Wall"]
-    compiled: list[str] = []
-    for name in ("KcovDataflow", "Plugin"):
-        place = objects / f"{name}{'' if fault is None else '-faults'}.o"
-        compiled.append(session.path(place))
-        if not place.exists():
-            extra = [] if fault is None else ["-DKCOV_DATAFLOW_FAULTS"]
-            source = session.path(sources / f"{name}.cpp")
-            _compile(session, [*cxx, *extra, "-c", source, "-o", compiled[-1]], name, log)
+    # LLVM's headers take far longer to compile than the pass: its files are compiled as one.
+    whole = objects / f"pass{'' if fault is None else '-faults'}.cpp"
+    compiled = whole.with_suffix(".o")
+    if not compiled.exists():
+        files = sorted(sources.glob("*.cpp"))
+        whole.write_text("".join(f'#include "{session.path(file)}"\n' for file in files))
+        extra = [] if fault is None else ["-DKCOV_DATAFLOW_FAULTS"]
+        _compile(session, [*cxx, *extra, "-c", session.path(whole), "-o", session.path(compiled)], "the pass", log)
     for variant, number in VARIANTS.items():
         if fault is not None and number != 3:
             continue
@@ -118,7 +118,7 @@ def _build_pass(
                            "-o", own], "variant.c", log)  # fmt: skip
         # Without libraries of LLVM a plugin takes what it needs from the compiler that loads it.
         defs = ["-Wl,-z,defs"] if llvm.ldflags else []
-        _compile(session, [f"{llvm.bindir}/clang++", "-shared", *defs, *compiled, own, *llvm.ldflags,
+        _compile(session, [f"{llvm.bindir}/clang++", "-shared", *defs, session.path(compiled), own, *llvm.ldflags,
                            "-o", session.path(lib / f"{variant}.so")], "the plugin", log)  # fmt: skip
 
 
@@ -273,7 +273,7 @@ def build_faulty(session: Session, major: int, sources: Path, objects: Path, lib
     Args:
         objects: where the compiled pass stays between calls; one compile serves all faults.
         lib: directory for the plugin.
-        fault: number in KcovDataflow.cpp; 0 is none.
+        fault: number, of those that the pass asks `fault()` for; 0 is none.
 
     Returns:
         The plugin.

@@ -1,0 +1,128 @@
+//===- KcovDataflowNotes.cpp - What the first pass tells the last ---------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "KcovDataflowImpl.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/IR/Metadata.h"
+
+using namespace llvm;
+using namespace llvm::kcov_dataflow;
+
+// Notes of the mark pass. On a parameter: "P,OFFSET,SIZE" (it carries SIZE
+// bytes at OFFSET of parameter P) or "P@" (it is the address of parameter P).
+// On the function: "COUNT;P,P,..." (how many parameters there are, and those
+// that the source may assign to). P is counted from 1, as in DWARF.
+static constexpr StringLiteral ArgNote = "kcov-dataflow-arg";
+static constexpr StringLiteral FunctionNote = "kcov-dataflow-params";
+
+// By value only, and only until the last pass: one operand per function that
+// may be reported, its subprogram and the parameters whose value at entry the
+// debug records do not tell ("P,P,..."). Unlike attributes it outlives
+// inlining.
+static constexpr StringLiteral InlineNote = "kcov.dataflow.unsure";
+
+void kcov_dataflow::writeNotes(Function &F, const ParameterList &Params) {
+  std::string Note = utostr(Params.size()) + ";";
+  for (unsigned I = 0; I < Params.size(); ++I) {
+    if (Params[I].Assigned)
+      Note += utostr(I + 1) + ",";
+    for (const Piece &P : Params[I].Pieces)
+      if (auto *A = dyn_cast<Argument>(P.V);
+          A && !F.getAttributes().hasParamAttr(A->getArgNo(), ArgNote))
+        A->addAttr(Attribute::get(F.getContext(), ArgNote,
+                                  P.IsAddress
+                                      ? utostr(I + 1) + "@"
+                                      : utostr(I + 1) + "," + utostr(P.Offset) +
+                                            "," + utostr(P.Size)));
+  }
+  F.addFnAttr(FunctionNote, Note);
+}
+
+std::optional<ParameterList> kcov_dataflow::readNotes(Function &F) {
+  if (!F.hasFnAttribute(FunctionNote))
+    return std::nullopt;
+  auto [Count, List] =
+      F.getFnAttribute(FunctionNote).getValueAsString().split(';');
+  unsigned N = 0;
+  if (Count.getAsInteger(10, N) || N > 4096)
+    return std::nullopt;
+  ParameterList Params(N);
+  collectTypes(F, Params);
+  SmallVector<StringRef, 8> Words;
+  List.split(Words, ',', -1, /*KeepEmpty=*/false);
+  for (StringRef W : Words)
+    if (unsigned P = 0; !W.getAsInteger(10, P) && P && P <= Params.size())
+      Params[P - 1].Assigned = true;
+  for (Argument &A : F.args()) {
+    if (!F.getAttributes().hasParamAttr(A.getArgNo(), ArgNote))
+      continue;
+    StringRef Note = F.getAttributes()
+                         .getParamAttr(A.getArgNo(), ArgNote)
+                         .getValueAsString();
+    unsigned P = 0;
+    if (Note.consumeInteger(10, P) || !P || P > Params.size())
+      continue;
+    if (Note == "@") {
+      uint64_t Size = sizeOf(Params[P - 1].Type);
+      if (!Size && A.hasPassPointeeByValueCopyAttr())
+        Size = F.getParent()->getDataLayout().getTypeAllocSize(
+            A.getPointeeInMemoryValueType());
+      Params[P - 1].Pieces.push_back({&A, 0, Size, true});
+      continue;
+    }
+    uint64_t Offset = 0, Size = 0;
+    if (!Note.consume_front(",") || Note.consumeInteger(10, Offset) ||
+        !Note.consume_front(",") || Note.consumeInteger(10, Size))
+      continue;
+    Params[P - 1].Pieces.push_back({&A, Offset, Size, false});
+  }
+  return Params;
+}
+
+void kcov_dataflow::writeInlineNote(Function &F, const ParameterList &Params) {
+  DISubprogram *SP = F.getSubprogram();
+  if (!SP)
+    return;
+  std::string Unsure;
+  for (unsigned I = 0; I < Params.size(); ++I)
+    if (Params[I].Assigned || Params[I].Pieces.empty() ||
+        any_of(Params[I].Pieces, [](const Piece &P) { return P.IsAddress; }))
+      Unsure += utostr(I + 1) + ",";
+  LLVMContext &C = F.getContext();
+  F.getParent()
+      ->getOrInsertNamedMetadata(InlineNote)
+      ->addOperand(MDNode::get(C, {SP, MDString::get(C, Unsure)}));
+}
+
+UnsureParameters kcov_dataflow::readInlineNotes(Module &M) {
+  UnsureParameters Found;
+  NamedMDNode *Notes = M.getNamedMetadata(InlineNote);
+  for (unsigned I = 0; Notes && I < Notes->getNumOperands(); ++I) {
+    const MDNode *N = Notes->getOperand(I);
+    auto *SP = dyn_cast_or_null<DISubprogram>(N->getOperand(0));
+    auto *List = dyn_cast_or_null<MDString>(N->getOperand(1));
+    if (!SP || !List)
+      continue;
+    SmallVector<unsigned, 4> &Params = Found[SP];
+    SmallVector<StringRef, 8> Words;
+    List->getString().split(Words, ',', -1, /*KeepEmpty=*/false);
+    for (StringRef W : Words)
+      if (unsigned P = 0; !W.getAsInteger(10, P))
+        Params.push_back(P);
+  }
+  return Found;
+}
+
+void kcov_dataflow::removeNotes(Module &M) {
+  if (NamedMDNode *N = M.getNamedMetadata(InlineNote))
+    M.eraseNamedMetadata(N);
+  for (Function &F : M) {
+    F.removeFnAttr(FunctionNote);
+    for (Argument &A : F.args())
+      F.removeParamAttr(A.getArgNo(), ArgNote);
+  }
+}

@@ -1,0 +1,373 @@
+//===- KcovDataflowReports.cpp - What is reported of a value --------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "KcovDataflowImpl.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/BinaryFormat/Dwarf.h"
+#include "llvm/IR/AttributeMask.h"
+#include "llvm/IR/Constants.h"
+#include "llvm/IR/GlobalAlias.h"
+#include "llvm/TargetParser/Triple.h"
+
+using namespace llvm;
+using namespace llvm::kcov_dataflow;
+
+static constexpr StringLiteral ArgsCallback = "__sanitizer_cov_trace_args";
+static constexpr StringLiteral RetCallback = "__sanitizer_cov_trace_ret";
+
+static uint64_t fnv1a(StringRef Text) {
+  uint64_t Hash = 0xcbf29ce484222325; // FNV-1a, 64 bit: offset basis and prime
+  for (unsigned char C : Text)
+    Hash = (Hash ^ C) * 0x100000001b3;
+  return Hash;
+}
+
+/// Whether a value can be copied to memory and has a size known now.
+static bool isStorable(const Value *V) {
+  Type *T = V->getType();
+  if (T->isTokenTy() || T->isMetadataTy() || T->isX86_AMXTy() ||
+      T->isTargetExtTy() || !T->isSized())
+    return false;
+  if (const auto *A = dyn_cast<Argument>(V); A && A->hasSwiftErrorAttr())
+    return false;
+  return !T->isScalableTy();
+}
+
+FunctionCallee Reporter::args() {
+  if (!Args)
+    Args = declare(ArgsCallback, true);
+  return Args;
+}
+
+FunctionCallee Reporter::ret() {
+  if (!Ret)
+    Ret = declare(RetCallback, false);
+  return Ret;
+}
+
+/// A callback's declaration. Some ABIs want 32-bit integers extended.
+FunctionCallee Reporter::declare(StringRef Name, bool IsArgs) {
+  SmallVector<Type *, 6> Operands{I64, I32, I32, Ptr, Ptr, I32};
+  if (Options.ByValue)
+    Operands = {I32, I32, I64, Ptr, I32};
+  if (!IsArgs) // no index
+    Operands.erase(Operands.begin() + (Options.ByValue ? 0 : 1));
+  FunctionType *T =
+      FunctionType::get(Type::getVoidTy(M.getContext()), Operands, false);
+  FunctionCallee Callee = M.getOrInsertFunction(Name, T);
+  if (auto *F = dyn_cast<Function>(Callee.getCallee());
+      F && F->isDeclaration()) {
+    F->addFnAttr(Attribute::NoUnwind);
+    if (Attribute::AttrKind Kind = extension(); Kind != Attribute::None)
+      for (unsigned I = 0; I < T->getNumParams(); ++I)
+        if (T->getParamType(I) == I32)
+          F->addParamAttr(I, Kind);
+  }
+  return Callee;
+}
+
+Attribute::AttrKind Reporter::extension() const {
+  Triple T(M.getTargetTriple());
+  if (T.isRISCV64() || T.isLoongArch64() || T.isMIPS())
+    return Attribute::SExt;
+  if (T.isPPC64() || T.isSystemZ())
+    return Attribute::ZExt;
+  return Attribute::None;
+}
+
+CallInst *Reporter::call(IRBuilder<> &B, FunctionCallee Callee,
+                         ArrayRef<Value *> Operands) {
+  CallInst *C = B.CreateCall(Callee, Operands);
+  C->setDoesNotThrow();
+  if (Attribute::AttrKind Kind = extension(); Kind != Attribute::None)
+    for (unsigned I = 0; I < C->arg_size(); ++I)
+      if (C->getArgOperand(I)->getType() == I32)
+        C->addParamAttr(I, Kind);
+  return C;
+}
+
+/// {hash, offset 0, size 0, offset 1, ...}; the address of element 1. By
+/// value there is no hash.
+std::pair<Constant *, uint32_t> Reporter::table(const DICompositeType *C,
+                                                StringRef Name) {
+  auto [It, New] = Tables.try_emplace(C, nullptr, 0);
+  if (!New)
+    return It->second;
+  SmallVector<uint64_t, 32> Words{
+      fnv1a(C->getName().empty() ? Name : C->getName())};
+  for (const DINode *N : C->getElements()) {
+    const auto *D = dyn_cast<DIDerivedType>(N);
+    if (!D || D->getTag() != dwarf::DW_TAG_member || D->isStaticMember())
+      continue;
+    uint64_t Bits = D->getSizeInBits(), Start = D->getOffsetInBits();
+    if (!Bits && !fault(21))
+      continue;
+    Words.push_back(Start / 8);
+    Words.push_back(fault(12) ? Bits / 8 : bytes(Start + Bits) - Start / 8);
+  }
+  uint32_t Fields = (Words.size() - 1) / 2;
+  if (!Fields)
+    return It->second;
+  if (fault(2) && Fields > 1) {
+    std::swap(Words[1], Words[3]);
+    std::swap(Words[2], Words[4]);
+  }
+  if (fault(24))
+    Words.pop_back(), Words.pop_back(), --Fields;
+  if (Options.ByValue)
+    Words.erase(Words.begin());
+  Constant *Data = ConstantDataArray::get(M.getContext(), Words);
+  auto *GV = new GlobalVariable(M, Data->getType(), /*isConstant=*/true,
+                                GlobalValue::PrivateLinkage, Data,
+                                "__kcov_dataflow_fields");
+  GV->setUnnamedAddr(GlobalValue::UnnamedAddr::Global);
+  GV->setAlignment(Align(8));
+  if (Options.ByValue) {
+    It->second = {GV, Fields};
+    return It->second;
+  }
+  Constant *Index[] = {ConstantInt::get(I64, 0),
+                       ConstantInt::get(I64, fault(8) ? 0 : 1)};
+  It->second = {
+      ConstantExpr::getInBoundsGetElementPtr(Data->getType(), GV, Index),
+      Fields};
+  return It->second;
+}
+
+/// A weak definition may lose against
+/// another one, to which its own name then refers, even across sections; a
+/// private alias stays with this body.
+Constant *Reporter::pc(Function &F) {
+  Constant *Address = &F;
+  Triple T(M.getTargetTriple());
+  if ((F.isInterposable() || F.isWeakForLinker()) && T.isOSBinFormatELF() &&
+      !fault(14))
+    Address = GlobalAlias::create(F.getValueType(), F.getAddressSpace(),
+                                  GlobalValue::PrivateLinkage,
+                                  "__kcov_dataflow_pc", &F, &M);
+  return ConstantExpr::getPtrToInt(Address, I64);
+}
+
+std::optional<Report> Reporter::report(const Parameter &P) {
+  if (P.Pieces.empty())
+    return std::nullopt;
+  for (const Piece &Part : P.Pieces)
+    if (!isStorable(Part.V))
+      return std::nullopt;
+  Report R;
+  StringRef Name;
+  bool IsPointer = false;
+  const Piece &First = P.Pieces.front();
+  const DIType *Target = pointee(P.Type, IsPointer);
+  if (IsPointer && P.Pieces.size() == 1 && !First.IsAddress &&
+      First.V->getType() == Ptr) {
+    const DICompositeType *C = asStruct(Target, &Name);
+    uint64_t Size = C ? sizeOf(C) : 0;
+    if (Size)
+      std::tie(R.Table, R.Fields) = table(C, Name);
+    if (R.Fields || fault(10)) {
+      R.Address = First.V;
+      R.Size = R.Fields ? Size : 8;
+      return R;
+    }
+  }
+  const DICompositeType *C = IsPointer ? nullptr : asStruct(P.Type, &Name);
+  if (C)
+    std::tie(R.Table, R.Fields) = table(C, Name);
+  if (fault(18) && R.Fields > 1)
+    R.Fields--;
+  if (First.IsAddress) {
+    R.Address = First.V;
+    R.Size = First.Size;
+    return R;
+  }
+  R.SlotPieces = P.Pieces;
+  R.Size = valueSize(P);
+  const auto *Basic = dyn_cast_or_null<DIBasicType>(strip(P.Type));
+  R.Signed = Basic && Basic->getSignedness() == DIBasicType::Signedness::Signed;
+  if (P.Pieces.size() == 1 && (Basic || !P.Type) &&
+      First.V->getType()->isIntegerTy())
+    R.SlotPieces[0].Size = R.Size;
+  if (!isCovered(P, R))
+    return std::nullopt;
+  if (fault(9))
+    for (Piece &Part : R.SlotPieces)
+      Part.Offset = 0;
+  if (fault(3))
+    R.Size = std::max<uint64_t>(R.Size / 2, 1);
+  if (fault(19) && First.V->getType()->isFloatingPointTy())
+    return std::nullopt;
+  return R;
+}
+
+/// How many bytes the source says the value has; what the IR says if the
+/// source does not say, or if it promoted the value on the way.
+uint64_t Reporter::valueSize(const Parameter &P) const {
+  uint64_t Known = 0;
+  for (const Piece &Part : P.Pieces)
+    Known = std::max(Known, Part.Offset + Part.Size);
+  uint64_t Declared = sizeOf(P.Type);
+  Type *T = P.Pieces.front().V->getType();
+  if (!Declared || (P.Pieces.size() == 1 && T->isFloatingPointTy()))
+    return Known;
+  return Declared;
+}
+
+/// Whether the pieces hold every value in it; sets ZeroSlot if not every byte.
+bool Reporter::isCovered(const Parameter &P, Report &R) const {
+  SmallVector<std::pair<uint64_t, uint64_t>, 8> Have, Need;
+  for (const Piece &Part : R.SlotPieces)
+    Have.push_back({Part.Offset, Part.Offset + Part.Size});
+  llvm::sort(Have);
+  auto Covers = [&](uint64_t Begin, uint64_t End) {
+    for (auto [B, E] : Have)
+      if (B <= Begin && Begin < E)
+        Begin = E;
+    return Begin >= End;
+  };
+  R.ZeroSlot = !Covers(0, R.Size);
+  leaves(P.Type, 0, Need);
+  if (Need.empty())
+    Need.push_back({0, 1});
+  return all_of(Need, [&](auto &N) { return Covers(N.first, N.second); });
+}
+
+std::optional<Report> Reporter::reportReturn(Function &F, Value *V) {
+  Parameter P;
+  P.Type = returnType(F);
+  if (Argument *Buffer = returnBuffer(F)) {
+    uint64_t Size = sizeOf(P.Type);
+    if (!Size)
+      Size = DL.getTypeAllocSize(Buffer->getParamStructRetType());
+    P.Pieces.push_back({Buffer, 0, Size, true});
+  } else {
+    // The optimizer takes away what no caller looks at.
+    if (isa<UndefValue>(V) || !isStorable(V))
+      return std::nullopt;
+    P.Pieces.push_back(
+        {V, 0, DL.getTypeStoreSize(V->getType()).getFixedValue(), false});
+  }
+  return report(P);
+}
+
+/// Eight-byte aligned, so that it never makes a function realign its stack (and
+/// need a base pointer, which inline assembly may use).
+AllocaInst *Reporter::slot(Function &F, uint64_t Size) {
+  if (!Size)
+    return nullptr;
+  BasicBlock &Entry = F.getEntryBlock();
+  IRBuilder<> B(&Entry, Entry.getFirstInsertionPt());
+  AllocaInst *Slot =
+      B.CreateAlloca(ArrayType::get(I64, (Size + 7) / 8),
+                     DL.getAllocaAddrSpace(), nullptr, "kcov.dataflow.slot");
+  Slot->setAlignment(Align(8));
+  MDNode *None = MDNode::get(M.getContext(), {});
+  Slot->setMetadata(LLVMContext::MD_nosanitize, None);
+  // From LLVM 20 on: no reason for a stack protector.
+  Slot->setMetadata("stack-protector",
+                    MDNode::get(M.getContext(), ConstantAsMetadata::get(
+                                                    ConstantInt::get(I32, 0))));
+  return Slot;
+}
+
+CallInst *Reporter::emitArgument(IRBuilder<> &B, Constant *Pc, unsigned Index,
+                                 const std::optional<Report> &R,
+                                 AllocaInst *Slot) {
+  Operands O = operands(B, R, Slot);
+  return call(
+      B, args(),
+      {Pc, ConstantInt::get(I32, Index), O.Size, O.Address, O.Table, O.Fields});
+}
+
+CallInst *Reporter::emitReturn(IRBuilder<> &B, Constant *Pc,
+                               const std::optional<Report> &R,
+                               AllocaInst *Slot) {
+  Operands O = operands(B, R, Slot);
+  return call(B, ret(), {Pc, O.Size, O.Address, O.Table, O.Fields});
+}
+
+Reporter::Operands Reporter::operands(IRBuilder<> &B,
+                                      const std::optional<Report> &R,
+                                      AllocaInst *Slot) {
+  Constant *Null = ConstantPointerNull::get(Ptr);
+  if (!R)
+    return {ConstantInt::get(I32, 0), Null, Null, ConstantInt::get(I32, 0)};
+  Value *Address = R->Address;
+  MDNode *None = MDNode::get(M.getContext(), {});
+  if (!Address) {
+    if (R->ZeroSlot)
+      for (uint64_t I = 0; I < R->Size; I += 8)
+        B.CreateAlignedStore(ConstantInt::get(I64, 0),
+                             B.CreateConstInBoundsGEP1_64(I8, Slot, I),
+                             Align(8))
+            ->setMetadata(LLVMContext::MD_nosanitize, None);
+    for (const Piece &P : R->SlotPieces) {
+      Value *V = P.V;
+      // i1 and _BitInt are narrower than what the source stores.
+      if (V->getType()->isIntegerTy() && P.Size)
+        V = B.CreateIntCast(V, B.getIntNTy(P.Size * 8), R->Signed);
+      if (fault(16) && V->getType() == I8)
+        continue;
+      Value *To =
+          P.Offset ? B.CreateConstInBoundsGEP1_64(I8, Slot, P.Offset) : Slot;
+      B.CreateAlignedStore(V, To, commonAlignment(Align(8), P.Offset))
+          ->setMetadata(LLVMContext::MD_nosanitize, None);
+    }
+    Address = Slot;
+  }
+  if (Address->getType() != Ptr)
+    Address = B.CreateAddrSpaceCast(Address, Ptr);
+  return {ConstantInt::get(I32, R->Size), Address, R->Fields ? R->Table : Null,
+          ConstantInt::get(I32, R->Fields)};
+}
+
+Argument *kcov_dataflow::returnBuffer(Function &F) {
+  Argument *Buffer = nullptr;
+  for (Argument &A : F.args())
+    if (A.hasStructRetAttr())
+      Buffer = &A;
+  return Buffer;
+}
+
+SmallVector<ReturnInst *, 4> kcov_dataflow::returnsOf(Function &F) {
+  SmallVector<ReturnInst *, 4> Returns;
+  for (BasicBlock &BB : F)
+    if (auto *R = dyn_cast<ReturnInst>(BB.getTerminator()))
+      if ((!BB.getTerminatingMustTailCall() || fault(15)) &&
+          !BB.getTerminatingDeoptimizeCall())
+        Returns.push_back(R);
+  return Returns;
+}
+
+BasicBlock::iterator kcov_dataflow::entryOf(Function &F) {
+  BasicBlock::iterator At = F.getEntryBlock().getFirstInsertionPt();
+  while (isa<AllocaInst>(*At))
+    ++At;
+  return At;
+}
+
+DebugLoc kcov_dataflow::locationOf(Function &F) {
+  DISubprogram *SP = F.getSubprogram();
+  return SP ? DebugLoc(
+                  DILocation::get(F.getContext(), SP->getScopeLine(), 0, SP))
+            : DebugLoc();
+}
+
+void kcov_dataflow::forgetEffects(Function &F) {
+  F.removeFnAttr(Attribute::Memory);
+  F.removeFnAttr(Attribute::Speculatable);
+  AttributeMask Mask;
+  Mask.addAttribute(Attribute::ReadNone);
+  Mask.addAttribute(Attribute::ReadOnly);
+  Mask.addAttribute(Attribute::WriteOnly);
+#if LLVM_VERSION_MAJOR >= 21
+  Mask.addAttribute(Attribute::Captures);
+#else
+  Mask.addAttribute(Attribute::NoCapture);
+#endif
+  for (Argument &A : F.args())
+    F.removeParamAttrs(A.getArgNo(), Mask);
+}
