@@ -34,8 +34,11 @@ def client() -> Any:
 
 
 @contextlib.contextmanager
-def errors(doing: str) -> Iterator[None]:
+def errors(doing: str, log: Path | None = None) -> Iterator[None]:
     """Turn what the SDK raises when the engine goes away into a sentence.
+
+    Args:
+        log: where what was done until then can be read.
 
     Raises:
         InfraError: the engine refused or went away.
@@ -48,9 +51,9 @@ def errors(doing: str) -> Iterator[None]:
     try:
         yield
     except docker.errors.ImageNotFound as error:
-        raise InfraError(f"the engine has no such image while {doing}: {error.explanation}", again) from error
+        raise InfraError(f"the engine has no such image while {doing}: {error.explanation}", again, log) from error
     except docker.errors.APIError as error:
-        raise InfraError(f"the Docker engine refused while {doing}: {error.explanation}", again) from error
+        raise InfraError(f"the Docker engine refused while {doing}: {error.explanation}", again, log) from error
     except (
         docker.errors.DockerException,
         requests.exceptions.RequestException,
@@ -58,7 +61,7 @@ def errors(doing: str) -> Iterator[None]:
         ConnectionError,
         EOFError,
     ) as error:
-        raise InfraError(f"the Docker engine went away while {doing}", again) from error
+        raise InfraError(f"the Docker engine went away while {doing}", again, log) from error
 
 
 def process_mark(pid: int) -> str:

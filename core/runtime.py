@@ -173,7 +173,7 @@ class DockerSession:
                 sink = stack.enter_context(log.open("ab"))
                 sink.write(f"[{self.container[:12]}] $ {shown(argv, env)}\n".encode())
                 sink.flush()
-            stack.enter_context(engine.errors(f"running {_program(argv)}"))
+            stack.enter_context(engine.errors(f"running {_program(argv)}", log))
             api = self.client.api
             made = api.exec_create(
                 self.container,

@@ -291,3 +291,14 @@ def test_a_container_that_another_run_removes_meanwhile_is_no_failure() -> None:
             return []
 
     assert engine.sweep(SimpleNamespace(containers=Containers())) == 0
+
+
+def test_an_engine_that_goes_away_leaves_the_log_of_what_ran(tmp_path: Path) -> None:
+    def gone(*_asked: object, **_more: object) -> None:
+        raise ConnectionError("the socket is closed")
+
+    session = DockerSession(SimpleNamespace(api=SimpleNamespace(exec_create=gone)), "c0ffee", ())
+    with pytest.raises(InfraError, match="the Docker engine went away while running ninja") as found:
+        session.run(["ninja", "-j2"], log=tmp_path / "build.log")
+    assert found.value.log == tmp_path / "build.log"
+    assert (tmp_path / "build.log").read_text() == "[c0ffee] $ ninja -j2\n"
