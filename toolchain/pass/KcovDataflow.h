@@ -1,4 +1,4 @@
-//===- KcovDataflow.h - Report arguments and return values -------*- C++ -*-===//
+//===- KcovDataflow.h - Report arguments and return values ------*- C++ -*-===//
 //
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //

@@ -12,8 +12,7 @@ using namespace llvm::kcov_dataflow;
 
 static void instrument(Reporter &Rep, Function &F, ParameterList &Params) {
   SmallVector<ReturnInst *, 4> Returns;
-  Argument *Buffer = returnBuffer(F);
-  bool IsVoid = F.getReturnType()->isVoidTy() && !Buffer;
+  bool IsVoid = returnsNothing(F);
   if (Rep.Options.TraceRet && (!IsVoid || fault(22)))
     Returns = returnsOf(F);
   if (fault(4) && !Returns.empty())
@@ -21,33 +20,24 @@ static void instrument(Reporter &Rep, Function &F, ParameterList &Params) {
 
   SmallVector<std::optional<Report>, 8> Entry;
   SmallVector<std::optional<Report>, 4> Exit;
-  uint64_t SlotSize = 0;
-  auto Note = [&](const std::optional<Report> &R) {
-    if (R)
-      SlotSize = std::max(SlotSize, R->slotSize(Rep.DL));
-  };
-  if (fault(5) && Buffer)
+  if (Argument *Buffer = returnBuffer(F); fault(5) && Buffer)
     Params.insert(Params.begin(), Parameter{{{Buffer, 0, 8, false}}});
-  for (Parameter &P : Params) {
+  for (const Parameter &P : Params)
     Entry.push_back(Rep.report(P));
-    Note(Entry.back());
-  }
-  for (ReturnInst *R : Returns) {
+  for (ReturnInst *R : Returns)
     Exit.push_back(fault(22) && IsVoid
                        ? std::nullopt
                        : Rep.reportReturn(F, R->getReturnValue()));
-    Note(Exit.back());
-  }
   if (Entry.empty() && Exit.empty())
     return;
 
   forgetEffects(F);
   Constant *Pc = fault(7) ? ConstantInt::get(Rep.I64, 1) : Rep.pc(F);
-  DebugLoc Loc = locationOf(F);
   BasicBlock::iterator At = entryOf(F);
-  AllocaInst *Slot = Rep.slot(F, SlotSize);
+  AllocaInst *Slot =
+      Rep.slot(F, std::max(slotSize(Entry, Rep.DL), slotSize(Exit, Rep.DL)));
   IRBuilder<> B(&F.getEntryBlock(), At);
-  B.SetCurrentDebugLocation(Loc);
+  B.SetCurrentDebugLocation(locationOf(F));
   for (unsigned I = 0; I < Entry.size(); ++I) {
     if (fault(25) && !Entry[I])
       continue;
@@ -64,9 +54,7 @@ static void instrument(Reporter &Rep, Function &F, ParameterList &Params) {
   }
   for (unsigned I = 0; I < Exit.size(); ++I) {
     IRBuilder<> R(Returns[I]);
-    if (Loc)
-      R.SetCurrentDebugLocation(
-          Returns[I]->getDebugLoc() ? Returns[I]->getDebugLoc() : Loc);
+    R.SetCurrentDebugLocation(locationOf(*Returns[I]));
     Rep.emitReturn(R, Pc, Exit[I], Slot);
   }
 }

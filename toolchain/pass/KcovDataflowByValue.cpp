@@ -33,9 +33,8 @@ public:
     if (Params.empty() && Frames.empty() && Returns.empty())
       return;
     forgetEffects(F);
-    DebugLoc Loc = locationOf(F);
     BasicBlock::iterator At = entryOf(F);
-    reportArguments(At, Loc, Params);
+    reportArguments(At, locationOf(F), Params);
     for (const Frame &One : Frames) {
       bool Early = One.Start->getParent() == At->getParent() &&
                    One.Start->comesBefore(&*At);
@@ -45,11 +44,10 @@ public:
                                       const_cast<DILocation *>(One.InlinedAt)),
                       One.Params);
     }
-    bool IsVoid = F.getReturnType()->isVoidTy() && !returnBuffer(F);
+    bool IsVoid = returnsNothing(F);
     for (ReturnInst *R : Returns) {
       IRBuilder<> B(R);
-      if (Loc)
-        B.SetCurrentDebugLocation(R->getDebugLoc() ? R->getDebugLoc() : Loc);
+      B.SetCurrentDebugLocation(locationOf(*R));
       std::optional<Report> What;
       if (!IsVoid)
         What = Rep.reportReturn(F, R->getReturnValue());

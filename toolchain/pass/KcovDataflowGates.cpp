@@ -39,6 +39,18 @@ struct Pinned {
   bool Signed;
 };
 
+/// The registers in which the ABI has values.
+using HomeMap = DenseMap<Value *, unsigned>;
+
+/// What stands behind one gate: one call with all operands in registers, or,
+/// where they do not fit there, the calls of generation L0.
+struct Way {
+  SmallVector<std::optional<Report>, 4> Reports;
+  SmallVector<GateOp, 4> Ops;
+  SmallVector<Pinned, 4> Pins;
+  bool Fits = false;
+};
+
 } // namespace
 
 /// Find a register for a value: the one that the ABI has put it into, else
@@ -82,60 +94,23 @@ public:
 
   bool areKnown() const { return Gate; }
 
-  void instrument(Function &F, ParameterList &Params) {
+  void instrument(Function &F, const ParameterList &Params) {
     SmallVector<ReturnInst *, 4> Returns;
-    Argument *Buffer = returnBuffer(F);
-    if (Rep.Options.TraceRet && (!F.getReturnType()->isVoidTy() || Buffer))
+    if (Rep.Options.TraceRet && !returnsNothing(F))
       Returns = returnsOf(F);
     if (Params.empty() && Returns.empty())
       return;
     forgetEffects(F);
     Constant *Pc = Rep.pc(F);
-    DebugLoc Loc = locationOf(F);
 
     // All is decided before anything is split: a slot must come first.
-    SmallVector<std::optional<Report>, 8> Entry;
-    for (Parameter &P : Params)
-      Entry.push_back(Rep.report(P));
-    SmallVector<std::optional<Report>, 4> Exit;
+    Way Entry = entryWay(F, Params);
+    SmallVector<Way, 0> Exits;
     for (ReturnInst *R : Returns)
-      Exit.push_back(Rep.reportReturn(F, R->getReturnValue()));
-    DenseMap<Value *, unsigned> Homes;
-    unsigned Reserved = 0, Next = 0;
-    for (Argument &A : F.args()) {
-      if (A.hasByValAttr() || A.getType()->isFPOrFPVectorTy())
-        continue;
-      if (!fitsRegister(&A) || A.hasNestAttr())
-        break;
-      if (Next < (OnArm ? 8 : 6)) {
-        Homes[&A] = Next;
-        Reserved |= 1u << Next++;
-      }
-    }
-    SmallVector<GateOp, 8> EntryOps;
-    SmallVector<Pinned, 8> EntryPins;
-    bool EntryFits = gateOps(Entry, Homes, Reserved, EntryOps, EntryPins);
-    uint64_t SlotSize = 0;
-    if (!EntryFits)
-      for (auto &R : Entry)
-        if (R)
-          SlotSize = std::max(SlotSize, R->slotSize(Rep.DL));
-    struct Way {
-      SmallVector<GateOp, 1> Ops;
-      SmallVector<Pinned, 2> Pins;
-      bool Fits;
-    };
-    SmallVector<Way, 4> Ways;
-    for (unsigned I = 0; I < Exit.size(); ++I) {
-      Way W;
-      DenseMap<Value *, unsigned> Result;
-      if (Value *V = Returns[I]->getReturnValue(); V && !Buffer)
-        Result[V] = OnArm ? 0 : 6;
-      W.Fits = gateOps(ArrayRef(&Exit[I], 1), Result, 0, W.Ops, W.Pins);
-      if (!W.Fits && Exit[I])
-        SlotSize = std::max(SlotSize, Exit[I]->slotSize(Rep.DL));
-      Ways.push_back(std::move(W));
-    }
+      Exits.push_back(exitWay(F, *R));
+    uint64_t SlotSize = slotSize(Entry);
+    for (const Way &W : Exits)
+      SlotSize = std::max(SlotSize, slotSize(W));
     BasicBlock::iterator At = entryOf(F);
     // What is below the gate is no longer the entry block.
     for (Instruction &I : make_early_inc_range(F.getEntryBlock()))
@@ -143,30 +118,23 @@ public:
           A && isa<ConstantInt>(A->getArraySize()) && At->comesBefore(A))
         A->moveBefore(*At->getParent(), At);
     AllocaInst *Slot = Rep.slot(F, SlotSize);
-    for (unsigned I = 0; I < Exit.size(); ++I) {
-      DebugLoc At2 =
-          Returns[I]->getDebugLoc() ? Returns[I]->getDebugLoc() : Loc;
-      BasicBlock *Cold = gate(Returns[I], At2);
-      if (Ways[I].Fits) {
-        gateCall(Cold, At2, gateHead(Pc, gateShape(true, Ways[I].Ops)),
-                 Ways[I].Pins);
-        continue;
-      }
-      IRBuilder<> B(Cold->getTerminator());
-      B.SetCurrentDebugLocation(At2);
-      Rep.emitReturn(B, Pc, Exit[I], Slot)->addFnAttr(Attribute::Cold);
+
+    for (unsigned I = 0; I < Returns.size(); ++I) {
+      IRBuilder<> B(gate(Returns[I], locationOf(*Returns[I])));
+      if (Exits[I].Fits)
+        gateCall(B, gateHead(Pc, gateShape(true, Exits[I].Ops)), Exits[I].Pins);
+      else
+        Rep.emitReturn(B, Pc, Exits[I].Reports[0], Slot)
+            ->addFnAttr(Attribute::Cold);
     }
-    if (Entry.empty())
+    if (Params.empty())
       return;
-    BasicBlock *Cold = gate(&*At, Loc);
-    if (EntryFits) {
-      gateCall(Cold, Loc, gateHead(Pc, gateShape(false, EntryOps)), EntryPins);
-      return;
-    }
-    IRBuilder<> B(Cold->getTerminator());
-    B.SetCurrentDebugLocation(Loc);
-    for (unsigned I = 0; I < Entry.size(); ++I)
-      Rep.emitArgument(B, Pc, I, Entry[I], Slot);
+    IRBuilder<> B(gate(&*At, locationOf(F)));
+    if (Entry.Fits)
+      gateCall(B, gateHead(Pc, gateShape(false, Entry.Ops)), Entry.Pins);
+    else
+      for (unsigned I = 0; I < Entry.Reports.size(); ++I)
+        Rep.emitArgument(B, Pc, I, Entry.Reports[I], Slot);
   }
 
 private:
@@ -224,23 +192,57 @@ private:
       Text->eraseFromParent();
   }
 
+  Way entryWay(Function &F, const ParameterList &Params) {
+    Way W;
+    for (const Parameter &P : Params)
+      W.Reports.push_back(Rep.report(P));
+    HomeMap Homes;
+    unsigned Reserved = 0, Next = 0;
+    for (Argument &A : F.args()) {
+      if (A.hasByValAttr() || A.getType()->isFPOrFPVectorTy())
+        continue;
+      if (!fitsRegister(&A) || A.hasNestAttr())
+        break;
+      if (Next < (OnArm ? 8 : 6)) {
+        Homes[&A] = Next;
+        Reserved |= 1u << Next++;
+      }
+    }
+    W.Fits = gateOps(W, Homes, Reserved);
+    return W;
+  }
+
+  Way exitWay(Function &F, ReturnInst &R) {
+    Way W;
+    Value *V = R.getReturnValue();
+    W.Reports.push_back(Rep.reportReturn(F, V));
+    HomeMap Homes;
+    if (V && !returnBuffer(F))
+      Homes[V] = OnArm ? 0 : 6;
+    W.Fits = gateOps(W, Homes, 0);
+    return W;
+  }
+
+  uint64_t slotSize(const Way &W) const {
+    return W.Fits ? 0 : kcov_dataflow::slotSize(W.Reports, Rep.DL);
+  }
+
   /// Describes reports as operands in registers; false if they do not fit.
-  bool gateOps(ArrayRef<std::optional<Report>> Reports,
-               const DenseMap<Value *, unsigned> &Homes, unsigned Reserved,
-               SmallVectorImpl<GateOp> &Ops, SmallVectorImpl<Pinned> &Pins) {
+  bool gateOps(Way &W, const HomeMap &Homes, unsigned Reserved) {
     auto Home = [&](Value *V) -> std::optional<unsigned> {
       auto It = Homes.find(V);
       return It == Homes.end() ? std::nullopt : std::optional(It->second);
     };
-    for (const std::optional<Report> &R : Reports) {
-      GateOp &Op = Ops.emplace_back();
+    for (const std::optional<Report> &R : W.Reports) {
+      GateOp &Op = W.Ops.emplace_back();
       if (!R)
         continue;
       Op.Size = R->Size;
       Op.Table = R->Fields ? R->Table : nullptr;
       Op.Fields = R->Fields;
       if (R->Address) {
-        auto Reg = pin(Pins, R->Address, 8, false, Home(R->Address), Reserved);
+        auto Reg =
+            pin(W.Pins, R->Address, 8, false, Home(R->Address), Reserved);
         if (!Reg || R->Address->getType() != Rep.Ptr)
           return false;
         Op.Kind = GateAddress;
@@ -259,7 +261,7 @@ private:
       for (const Piece &P : R->SlotPieces) {
         if (!fitsRegister(P.V) || P.Offset > 8)
           return false;
-        auto Reg = pin(Pins, P.V, P.Size, R->Signed, Home(P.V), Reserved);
+        auto Reg = pin(W.Pins, P.V, P.Size, R->Signed, Home(P.V), Reserved);
         if (!Reg)
           return false;
         (First ? Op.Reg : Op.Reg2) = *Reg;
@@ -298,6 +300,7 @@ private:
     }
     return It->second;
   }
+
   Constant *gateHead(Constant *Pc, Constant *Shape) {
     Constant *Parts[] = {Pc, Shape};
     Constant *Data = ConstantStruct::getAnon(Rep.M.getContext(), Parts);
@@ -310,25 +313,24 @@ private:
     return GV;
   }
 
-  /// A gate before \p At; the block behind it, which jumps back, is returned.
-  BasicBlock *gate(Instruction *At, DebugLoc Loc) {
+  /// A gate before \p At; the jump back from what stands behind it is returned.
+  Instruction *gate(Instruction *At, DebugLoc Loc) {
     BasicBlock *Before = At->getParent();
     BasicBlock *After = Before->splitBasicBlock(At->getIterator());
     BasicBlock *Cold =
         BasicBlock::Create(Rep.M.getContext(), "", Before->getParent());
     IRBuilder<> C(Cold);
     C.SetCurrentDebugLocation(Loc);
-    C.CreateBr(After);
+    Instruction *Back = C.CreateBr(After);
     Before->getTerminator()->eraseFromParent();
     IRBuilder<> B(Before);
     B.SetCurrentDebugLocation(Loc);
     B.CreateCallBr(Gate->getFunctionType(), Gate, After, {Cold})
         ->addFnAttr(Attribute::NoUnwind);
-    return Cold;
+    return Back;
   }
 
-  void gateCall(BasicBlock *Cold, DebugLoc Loc, Constant *Head,
-                ArrayRef<Pinned> Pins) {
+  void gateCall(IRBuilder<> &B, Constant *Head, ArrayRef<Pinned> Pins) {
     static const char *const Names[] = {"rdi", "rsi", "rdx", "rcx",
                                         "r8",  "r9",  "rax", "r10"};
     // There is no red zone in a kernel, so a leaf function that has gates
@@ -339,8 +341,6 @@ private:
         "adrp x16, ${0:c}\n\tadd x16, x16, :lo12:${0:c}\n\t"
         "str x30, [sp, #-16]!\n\tbl __sanitizer_cov_trace_gated\n\t"
         "ldr x30, [sp], #16";
-    IRBuilder<> B(Cold->getTerminator());
-    B.SetCurrentDebugLocation(Loc);
     std::string Constraints = "i";
     SmallVector<Value *, 9> Inputs{Head};
     for (const Pinned &P : Pins) {

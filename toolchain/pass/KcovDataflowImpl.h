@@ -248,6 +248,9 @@ private:
 /// The argument through which a function returns a struct, or null.
 Argument *returnBuffer(Function &F);
 
+/// Whether a function returns no value, in a register or through memory.
+bool returnsNothing(Function &F);
+
 /// The returns before which a call can stand.
 SmallVector<ReturnInst *, 4> returnsOf(Function &F);
 
@@ -255,7 +258,14 @@ SmallVector<ReturnInst *, 4> returnsOf(Function &F);
 BasicBlock::iterator entryOf(Function &F);
 
 /// The location of a function's beginning; none without debug info.
-DebugLoc locationOf(Function &F);
+DebugLoc locationOf(const Function &F);
+
+/// The location of a return, which is that of the beginning if it has none.
+DebugLoc locationOf(const ReturnInst &R);
+
+/// How many bytes of stack suffice for each of the reports in its turn.
+uint64_t slotSize(ArrayRef<std::optional<Report>> Reports,
+                  const DataLayout &DL);
 
 /// Callbacks read memory, so what was inferred about the function is over.
 void forgetEffects(Function &F);

@@ -25,6 +25,17 @@ static constexpr StringLiteral FunctionNote = "kcov-dataflow-params";
 // inlining.
 static constexpr StringLiteral InlineNote = "kcov.dataflow.unsure";
 
+/// The parameters of a list "P,P,...".
+static SmallVector<unsigned, 4> readList(StringRef List) {
+  SmallVector<unsigned, 4> Found;
+  SmallVector<StringRef, 8> Words;
+  List.split(Words, ',', -1, /*KeepEmpty=*/false);
+  for (StringRef W : Words)
+    if (unsigned P = 0; !W.getAsInteger(10, P))
+      Found.push_back(P);
+  return Found;
+}
+
 void kcov_dataflow::writeNotes(Function &F, const ParameterList &Params) {
   std::string Note = utostr(Params.size()) + ";";
   for (unsigned I = 0; I < Params.size(); ++I) {
@@ -52,10 +63,8 @@ std::optional<ParameterList> kcov_dataflow::readNotes(Function &F) {
     return std::nullopt;
   ParameterList Params(N);
   collectTypes(F, Params);
-  SmallVector<StringRef, 8> Words;
-  List.split(Words, ',', -1, /*KeepEmpty=*/false);
-  for (StringRef W : Words)
-    if (unsigned P = 0; !W.getAsInteger(10, P) && P && P <= Params.size())
+  for (unsigned P : readList(List))
+    if (P && P <= Params.size())
       Params[P - 1].Assigned = true;
   for (Argument &A : F.args()) {
     if (!F.getAttributes().hasParamAttr(A.getArgNo(), ArgNote))
@@ -107,12 +116,7 @@ UnsureParameters kcov_dataflow::readInlineNotes(Module &M) {
     auto *List = dyn_cast_or_null<MDString>(N->getOperand(1));
     if (!SP || !List)
       continue;
-    SmallVector<unsigned, 4> &Params = Found[SP];
-    SmallVector<StringRef, 8> Words;
-    List->getString().split(Words, ',', -1, /*KeepEmpty=*/false);
-    for (StringRef W : Words)
-      if (unsigned P = 0; !W.getAsInteger(10, P))
-        Params.push_back(P);
+    Found[SP].append(readList(List->getString()));
   }
   return Found;
 }

@@ -332,6 +332,10 @@ Argument *kcov_dataflow::returnBuffer(Function &F) {
   return Buffer;
 }
 
+bool kcov_dataflow::returnsNothing(Function &F) {
+  return F.getReturnType()->isVoidTy() && !returnBuffer(F);
+}
+
 SmallVector<ReturnInst *, 4> kcov_dataflow::returnsOf(Function &F) {
   SmallVector<ReturnInst *, 4> Returns;
   for (BasicBlock &BB : F)
@@ -349,11 +353,26 @@ BasicBlock::iterator kcov_dataflow::entryOf(Function &F) {
   return At;
 }
 
-DebugLoc kcov_dataflow::locationOf(Function &F) {
+DebugLoc kcov_dataflow::locationOf(const Function &F) {
   DISubprogram *SP = F.getSubprogram();
   return SP ? DebugLoc(
                   DILocation::get(F.getContext(), SP->getScopeLine(), 0, SP))
             : DebugLoc();
+}
+
+DebugLoc kcov_dataflow::locationOf(const ReturnInst &R) {
+  if (DebugLoc Own = R.getDebugLoc())
+    return Own;
+  return locationOf(*R.getFunction());
+}
+
+uint64_t kcov_dataflow::slotSize(ArrayRef<std::optional<Report>> Reports,
+                                 const DataLayout &DL) {
+  uint64_t Size = 0;
+  for (const std::optional<Report> &R : Reports)
+    if (R)
+      Size = std::max(Size, R->slotSize(DL));
+  return Size;
 }
 
 void kcov_dataflow::forgetEffects(Function &F) {
