@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from invoke.collection import Collection
@@ -131,6 +131,12 @@ def _parse_tasks(program: Program) -> None:
         raise ParseError(f"{wrong[1]} is no number" if wrong else str(error)) from error
 
 
+def asks_help(words: Sequence[str]) -> str | None:
+    """The task of which `TASK ... --help` asks an explanation; Invoke would take the option for a position's value."""
+    own = words[: words.index("--")] if "--" in words else words
+    return own[0] if own and not own[0].startswith("-") and "--help" in own[1:] else None
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run tasks; returns the exit code."""
     import tasks
@@ -139,7 +145,8 @@ def main(argv: list[str] | None = None) -> int:
     if not given:
         print(START)
         return 0
-    words = ["invoke", *given]
+    explained = asks_help(given)
+    words = ["invoke", *(("--help", explained) if explained else given)]
     program = Program(namespace=tasks.ns, name="invoke", binary="invoke", version=VERSION)
     try:
         program.create_config()

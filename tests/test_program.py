@@ -108,3 +108,26 @@ def test_repeated_options_are_kept_whole(capsys: pytest.CaptureFixture[str]) -> 
     assert program.main(words) == 0
     asked = {row["symbol"]: row["value"] for row in json.loads(capsys.readouterr().out)}
     assert (asked["BUGY"], asked["OTHER"]) == ("y", "n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["toolchain.import", "--help"],
+        ["toolchain.import", "some.tar.zst", "--help"],
+        ["dataflow.compare", "--help"],
+        ["kernel.build", "--profile", "all", "--help"],
+    ],
+)
+def test_help_may_stand_behind_a_task(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(words) == 0
+    behind = capsys.readouterr().out
+    assert program.main(["--help", words[0]]) == 0
+    assert capsys.readouterr().out == behind
+    assert words[0] in behind
+
+
+def test_what_stands_behind_two_dashes_is_no_request_for_help() -> None:
+    assert program.asks_help(["toolchain.shell", "plugin-19", "--", "clang", "--help"]) is None
+    assert program.asks_help(["toolchain.shell", "plugin-19", "--help", "--", "clang"]) == "toolchain.shell"
+    assert program.asks_help(["--help", "toolchain.shell"]) is None
