@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from commands.cells import Asked, cell_command
@@ -10,6 +11,14 @@ from core.program import command
 
 _BUILT = {"name": "a toolchain of toolchains.yaml", "runtime": RUNTIME_HELP}
 _HELP = {**_BUILT, "no_install": CELL_HELP["no_install"]}
+
+
+def _effort(facts: Mapping[str, Any]) -> str:
+    """What compiling from source took; a call that was killed could not be measured."""
+    return (
+        f"which took {facts['last_wall_seconds']:.0f} s; {facts['cpu_seconds']:.0f} s of CPU without killed calls, "
+        f"{facts['jobs']} jobs, largest process {human_size(facts['largest_process'])}"
+    )
 
 
 @command(
@@ -54,24 +63,17 @@ def build(
     made = toolchains.ensure(
         named, where, install=not no_install, targets=wanted, lto=lto, profile=profile, shared=from_
     )
+    compiled = made.product.metadata.get("build")
+    took = "" if compiled else f"made in {made.product.metadata['seconds']} s, "
     print(
         f"{made.name}: {made.manifest['versions']['clang']}, callback generation {made.generation or 'none'}, "
-        f"runtime {where}, made in {made.product.metadata['seconds']} s, {human_size(store.size_of(made.product.path))}"
+        f"runtime {where}, {took}{human_size(store.size_of(made.product.path))}"
     )
-    facts = made.product.metadata.get("build")
-    if facts:
-        print(
-            f"{facts['steps']} steps, {facts['steps_run']} of them in the last call; "
-            f"{facts['cpu_seconds']:.0f} s of CPU in {facts['runs']} calls that were not killed, {facts['jobs']} jobs, "
-            f"largest process {human_size(facts['largest_process'])}"
-        )
-    facts = made.product.metadata.get("rustc")
-    if facts and "crates" in facts:
-        print(
-            f"{made.manifest['versions']['rustc']}: {facts['crates']} crates in the last call; "
-            f"{facts['cpu_seconds']:.0f} s of CPU in {facts['runs']} calls that were not killed, {facts['jobs']} jobs, "
-            f"largest process {human_size(facts['largest_process'])}"
-        )
+    if compiled:
+        print(f"LLVM: {compiled['steps']} steps, {compiled['steps_run']} of them in the last call, {_effort(compiled)}")
+    rustc = made.product.metadata.get("rustc")
+    if rustc and "crates" in rustc:
+        print(f"{made.manifest['versions']['rustc']}: {rustc['crates']} crates in the last call, {_effort(rustc)}")
     print(made.product.path)
 
 
