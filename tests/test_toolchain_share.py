@@ -6,6 +6,7 @@ import functools
 import http.server
 import json
 import platform
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,29 @@ def test_a_flipped_byte(made: Product, tmp_path: Path, monkeypatch: pytest.Monke
     content[len(content) // 2] ^= 1
     out.write_bytes(content)
     new_home(monkeypatch, tmp_path / "elsewhere")
+
+    with pytest.raises(InfraError, match="is refused"):
+        share.load(out)
+    assert [p for p in (store.home() / "store").rglob("*") if p.is_file()] == []
+
+
+def test_no_image_is_made_for_a_damaged_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill_much(tmp: Path) -> dict[str, Any]:
+        (tmp / "large").write_bytes(random.Random(1).randbytes(1 << 20))
+        return fill(tmp)
+
+    out = tmp_path / "t.tar.zst"
+    share.export(store.make("toolchain", inputs(), fill_much), out)
+    content = bytearray(out.read_bytes())
+    content[len(content) // 2] ^= 1
+    out.write_bytes(content)
+    new_home(monkeypatch, tmp_path / "elsewhere")
+    archive.read_index(out)  # the damage is behind what says what this is
+
+    def place(*_words: Any, **_options: Any) -> None:
+        raise AssertionError("an image is made")
+
+    monkeypatch.setattr(build, "place", place)
     with pytest.raises(InfraError, match="is refused"):
         share.load(out)
     assert [p for p in (store.home() / "store").rglob("*") if p.is_file()] == []

@@ -124,15 +124,15 @@ def load(path: Path, *, install: bool = True) -> Imported:
     """
     index = archive.read_index(path)
     name, where = _identify(index, path)
-    made, packages = build.place(name, where, install=install)
-    same = packages == index.inputs.get("packages")
-    if not same and index.inputs.get("kind") != "patched":
-        raise _other_packages(index, name, where, path, packages)
     there = store.find("toolchain", index.inputs)
 
     def work(tmp: Path) -> dict[str, Any]:
+        # First what takes seconds: no image is made for a damaged archive.
         kept = unpack(path, tmp, index.key)
-        if not same:
+        made, packages = build.place(name, where, install=install)
+        if packages != index.inputs.get("packages"):
+            if index.inputs.get("kind") != "patched":
+                raise _other_packages(index, name, where, path, packages)
             try:
                 build.check_fit(tmp, index.key, where, made, packages)
             except UnderTest as error:
