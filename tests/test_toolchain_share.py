@@ -153,14 +153,17 @@ def test_a_shared_store_that_lies(made: Product, tmp_path: Path, monkeypatch: py
     assert store.products() == []
 
 
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def test_a_flipped_byte(made: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "t.tar.zst"
     share.export(made, out)
-    content = bytearray(out.read_bytes())
-    content[len(content) // 2] ^= 1
-    out.write_bytes(content)
+    flip_a_byte(out)
     new_home(monkeypatch, tmp_path / "elsewhere")
-
     with pytest.raises(InfraError, match="is refused"):
         share.load(out)
     assert [p for p in (store.home() / "store").rglob("*") if p.is_file()] == []
@@ -173,9 +176,7 @@ def test_no_image_is_made_for_a_damaged_archive(tmp_path: Path, monkeypatch: pyt
 
     out = tmp_path / "t.tar.zst"
     share.export(store.make("toolchain", inputs(), fill_much), out)
-    content = bytearray(out.read_bytes())
-    content[len(content) // 2] ^= 1
-    out.write_bytes(content)
+    flip_a_byte(out)
     new_home(monkeypatch, tmp_path / "elsewhere")
     archive.read_index(out)  # the damage is behind what says what this is
 
@@ -198,6 +199,16 @@ def test_other_packages_are_named(
     with pytest.raises(InfraError, match=r"image kernel here: clang-19 1:19.1.7-3 there, 1:19.1.7-4 here; new none"):
         share.load(out)
     assert store.products() == []
+
+
+def test_other_packages_are_named_where_the_store_has_it(
+    made: Product, tmp_path: Path, surroundings: dict[str, Any]
+) -> None:
+    out = tmp_path / "t.tar.zst"
+    share.export(made, out)
+    surroundings.update(packages="p2", list=["clang-19=1:19.1.7-4:amd64", PACKAGES[1]])
+    with pytest.raises(InfraError, match=r"clang-19 1:19.1.7-3 there, 1:19.1.7-4 here"):
+        share.load(out)
 
 
 @pytest.mark.parametrize(

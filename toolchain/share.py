@@ -126,19 +126,25 @@ def load(path: Path, *, install: bool = True) -> Imported:
     name, where = _identify(index, path)
     there = store.find("toolchain", index.inputs)
 
+    def fit(folder: Path) -> None:
+        made, packages = build.place(name, where, install=install)
+        if packages == index.inputs.get("packages"):
+            return
+        if index.inputs.get("kind") != "patched":
+            raise _other_packages(index, name, where, path, packages)
+        try:
+            build.check_fit(folder, index.key, where, made, packages)
+        except UnderTest as error:
+            raise _other_packages(index, name, where, path, packages, error.message) from error
+
     def work(tmp: Path) -> dict[str, Any]:
         # First what takes seconds: no image is made for a damaged archive.
         kept = unpack(path, tmp, index.key)
-        made, packages = build.place(name, where, install=install)
-        if packages != index.inputs.get("packages"):
-            if index.inputs.get("kind") != "patched":
-                raise _other_packages(index, name, where, path, packages)
-            try:
-                build.check_fit(tmp, index.key, where, made, packages)
-            except UnderTest as error:
-                raise _other_packages(index, name, where, path, packages, error.message) from error
+        fit(tmp)
         return kept
 
+    if there:
+        fit(there.path)
     product = store.make("toolchain", index.inputs, work)
     return Imported(name, where, product, there is None, _stale(names.spec(name), index.inputs))
 
