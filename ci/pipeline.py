@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ci.matrix import Matrix, MatrixCell, Time
+from ci.matrices import Matrix, MatrixCell, Time
 from core.errors import UnderTest, UserError, nearest
 
 ROOT = Path(__file__).parent.parent

@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ci import cell as cells
-from ci import result
-from ci.matrix import MatrixCell
-from ci.plan import Planned
+from cells import result
+from ci import job
+from ci.matrices import MatrixCell
+from ci.plans import Planned
 from core import engine, process, runtime, store
 from core.errors import InfraError, KitError, UnderTest
 from kernel import pool
@@ -76,7 +76,7 @@ class Outcome:
             "code": self.code,
             "seconds": round(self.seconds, 1),
             "reason": self.reason,
-            "result": str(cells.place(self.cell.id) / result.FILE),
+            "result": str(job.place(self.cell.id) / result.FILE),
         }
 
 
@@ -212,7 +212,7 @@ def report(done: MatrixRun) -> Path:
 
     What its cells did in earlier runs is on it as well, so that a reader sees what is new.
     """
-    from ci import history, page
+    from report import history, html
 
     cells = {json.dumps(asdict(one.cell.cell), sort_keys=True) for one in done.outcomes}
     earlier = history.load(history.home(), _PAGE_RUNS).runs
@@ -221,7 +221,7 @@ def report(done: MatrixRun) -> Path:
     # A cell that came to no result, or whose run is older than what was read.
     more = [run for run in history.of_matrix(done.folder) if not (run.result and run.result.folder in known)]
     file = done.folder / PAGE
-    page.write(history.History([*more, *same]), file)
+    html.write(history.History([*more, *same]), file)
     return file
 
 
@@ -247,7 +247,7 @@ def _fits(
 def _start(one: MatrixCell, where: str, folder: Path, shared: Pool) -> _Job:
     close = contextlib.ExitStack()
     log = folder / f"{one.id}.log"
-    argv = [sys.executable, "-m", "core.program", "cell.run", one.id, "--runtime", where]
+    argv = [sys.executable, "-m", "commands.program", "cell.run", one.id, "--runtime", where]
     started = close.enter_context(process.background(argv, log=log, cwd=_ROOT, env=shared.variables()))
     return _Job(started, log, time.monotonic(), close)
 
@@ -255,18 +255,18 @@ def _start(one: MatrixCell, where: str, folder: Path, shared: Pool) -> _Job:
 def _reap(running: dict[str, _Job], outcomes: dict[str, Outcome]) -> bool:
     """Take note of cells that ended, and end those whose time is over; whether there was one."""
     changed = False
-    for identity, job in list(running.items()):
+    for identity, child in list(running.items()):
         one = outcomes[identity]
-        spent = time.monotonic() - job.started
+        spent = time.monotonic() - child.started
         late = spent > one.cell.time.minutes * 60
-        if job.process.poll() is None and not late:
+        if child.process.poll() is None and not late:
             continue
         if late:
-            _ask_to_end([job])
-        job.close.close()
+            _ask_to_end([child])
+        child.close.close()
         del running[identity]
-        code = job.process.returncode
-        outcomes[identity] = _ended(one, code, spent, job.log, late=late)
+        code = child.process.returncode
+        outcomes[identity] = _ended(one, code, spent, child.log, late=late)
         changed = True
     return changed
 
@@ -286,7 +286,7 @@ def _ended(one: Outcome, code: int, spent: float, log: Path, *, late: bool) -> O
 
 def _result(identity: str) -> Mapping[str, Any]:
     try:
-        told = json.loads((cells.place(identity) / result.FILE).read_text())
+        told = json.loads((job.place(identity) / result.FILE).read_text())
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
@@ -294,9 +294,9 @@ def _result(identity: str) -> Mapping[str, Any]:
 
 def _look(running: Mapping[str, _Job], outcomes: dict[str, Outcome]) -> None:
     """Read how far the running cells are."""
-    for identity, job in running.items():
-        spent = time.monotonic() - job.started
-        outcomes[identity] = replace(outcomes[identity], note=last_line(job.log), seconds=spent)
+    for identity, child in running.items():
+        spent = time.monotonic() - child.started
+        outcomes[identity] = replace(outcomes[identity], note=last_line(child.log), seconds=spent)
 
 
 def last_line(log: Path) -> str:
@@ -312,20 +312,20 @@ def last_line(log: Path) -> str:
 
 def _ask_to_end(jobs: Sequence[_Job]) -> None:
     """Ask cells to end, and wait for it. SIGTERM does what Ctrl-C does, and is heard in the background as well."""
-    for job in jobs:
+    for child in jobs:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(job.process.pid, signal.SIGTERM)
+            os.killpg(child.process.pid, signal.SIGTERM)
     until = time.monotonic() + _GRACE_SECONDS
-    for job in jobs:
+    for child in jobs:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            job.process.wait(max(0.0, until - time.monotonic()))
+            child.process.wait(max(0.0, until - time.monotonic()))
 
 
 def _stop(running: dict[str, _Job]) -> None:
     """End all that runs."""
     _ask_to_end(list(running.values()))
-    for job in running.values():
-        job.close.close()
+    for child in running.values():
+        child.close.close()
 
 
 def _sweep() -> None:

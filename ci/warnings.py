@@ -1,7 +1,7 @@
 """New warnings: those that building a kernel gave and building its control, the same cell with profile `none`, did not.
 
-What comes in is a matrix and what its jobs left (ci.kept): `folder/ID/build.log`; what goes out are the new warnings of
-each cell, and the words that CI systems show at the line of a source. Logs are hostile: nothing of them is trusted.
+Takes a matrix and what its jobs left (ci.artifacts): `folder/ID/build.log`. Gives the new warnings of each cell, and
+the words that CI systems show at the line of a source. Logs are hostile: nothing of them is trusted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ci.matrix import Matrix, MatrixCell
+from ci.matrices import Matrix, MatrixCell
 from core.errors import printable
 from kconfig.annotate import Note
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from commands.cells import Asked, cell_command
 from commands.common import CELL_HELP, RUNTIME_HELP
-from core.program import command
+from commands.task import command
 
 _ROOT = Path(__file__).parent.parent
 
@@ -22,9 +22,7 @@ def _run(name: str, *args: str) -> None:
     from core.errors import UnderTest
     from core.process import run
 
-    done = run(
-        [sys.executable, "-m", f"tests.bench.{name}", *args], cwd=_ROOT, on_line=lambda line: print(line, flush=True)
-    )
+    done = run([sys.executable, "-m", f"bench.{name}", *args], cwd=_ROOT, on_line=lambda line: print(line, flush=True))
     if not done.ok:
         raise UnderTest(f"the benchmark {name} missed a target", "read what it printed above")
 
@@ -84,7 +82,7 @@ def matrix(_c: Any) -> None:
     profiles="profiles with commas between; none must be among them",
     rounds="how many times wall times are taken of each; 0 for none",
     beside="other generations in columns of their own: PROFILE:SERIES:TOOLCHAIN with commas between",
-    check="end with 1 if what stands beside (or what is asked, if nothing does) misses a target of ci/targets.yaml",
+    check="end with 1 if what stands beside (or what is asked, if nothing does) misses a target of bench/targets.yaml",
 )
 def rfc(
     _c: Any,
@@ -97,31 +95,30 @@ def rfc(
     """Measure what the RFC's table says. Example: ./invoke bench.rfc --base tiny --profiles none,all"""
     from dataclasses import replace
 
-    from ci import rfc as table
-    from ci import targets
+    from bench import rfc, targets
     from commands.common import print_json
 
     wanted = {name: replace(asked.cell, profile=name) for name in profiles.split(",")}
-    wanted |= table.beside(beside, asked.cell)
+    wanted |= rfc.beside(beside, asked.cell)
     wishes = targets.targets() if check else []
     quiet = (lambda _line: None) if asked.json else (lambda line: print(line, file=sys.stderr, flush=True))
-    found = table.run(wanted, asked.where, rounds=rounds, install=asked.install, told=quiet)
+    found = rfc.run(wanted, asked.where, rounds=rounds, install=asked.install, told=quiet)
     answers = targets.answers(found, wishes)
     if asked.json:
         print_json({**found.as_json(), **({"targets": [one.as_json() for one in answers]} if check else {})})
     else:
         print(f"{found.machine}; series {asked.cell.series}, toolchain {asked.cell.toolchain}, base {asked.cell.base}")
-        print(table.markdown(found))
+        print(rfc.markdown(found))
         for one in answers:
             print(one)
-        print(found.folder / table.RESULT)
-    table.require_agreement(found.differ, found.folder)
+        print(found.folder / rfc.RESULT)
+    rfc.require_agreement(found.differ, found.folder)
     targets.require(answers)
 
 
 @command(
     help={
-        "places": "of ci/targets.yaml, BASE/ARCH with commas between; all if none is named",
+        "places": "of bench/targets.yaml, BASE/ARCH with commas between; all if none is named",
         "runtime": RUNTIME_HELP,
         "no_install": CELL_HELP["no_install"],
         "json": CELL_HELP["json"],
@@ -129,34 +126,33 @@ def rfc(
 )
 def idle(_c: Any, places: str = "", runtime: str = "auto", no_install: bool = False, json: bool = False) -> None:
     """What a kernel costs while nobody records, beside L0. Example: ./invoke bench.idle --places tiny/x86_64"""
-    from ci import idle as table
-    from ci import rfc, targets
+    from bench import idle, rfc, targets
     from commands.common import print_json
     from core.runtime import choose
 
-    measure = table.load()
-    wanted = table.chosen(places, measure.places)
+    measure = idle.load()
+    wanted = idle.chosen(places, measure.places)
     quiet = (lambda _line: None) if json else (lambda line: print(line, file=sys.stderr, flush=True))
-    found, folder = table.run(measure, wanted, choose(runtime), install=not no_install, told=quiet)
+    found, folder = idle.run(measure, wanted, choose(runtime), install=not no_install, told=quiet)
     if json:
         print_json([one.as_json() for one in found])
     else:
-        print(table.markdown(found))
-        print(folder / table.RESULT)
+        print(idle.markdown(found))
+        print(folder / idle.RESULT)
     rfc.require_agreement([f"{one.place} {what}" for one in found for what in one.table.differ], folder)
     targets.require([answer for one in found for answer in one.answers])
 
 
 @cell_command(
     defaults={"profile": "all", "base": "tiny"},
-    update="write what is measured into ci/gate.yaml, and compare nothing",
+    update="write what is measured into bench/gate.yaml, and compare nothing",
 )
 def gate(_c: Any, asked: Asked, update: bool = False) -> None:
     """Has a change made the kernel slower? By instruction counts. Example: ./invoke bench.gate"""
-    from ci import gate as gates
+    from bench import gate
     from commands.common import print_json
 
-    found = gates.run(asked.cell, asked.where, update=update, install=asked.install)
+    found = gate.run(asked.cell, asked.where, update=update, install=asked.install)
     if asked.json:
         print_json({"same": found.same, "slower": [str(o) for o in found.slower], "folder": str(found.folder)})
     else:
@@ -170,7 +166,7 @@ def gate(_c: Any, asked: Asked, update: bool = False) -> None:
             if found.same
             else "ratios to none: another compiler, configuration or QEMU"
         )
-        print("written to ci/gate.yaml" if update else f"compared: {said}")
+        print("written to bench/gate.yaml" if update else f"compared: {said}")
         for one in found.faster:
             print(f"faster: {one}")
     found.require()

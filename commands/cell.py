@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from commands.common import CELL_HELP, RUNTIME_HELP, print_json
-from core.program import command
+from commands.task import command
 
 
 @command(
@@ -29,22 +29,22 @@ def run(
     json: bool = False,
 ) -> None:
     """Build, boot and check a cell, if that is not done. Example: ./invoke cell.run CELL"""
-    from ci import cell as cells
-    from ci import matrix, result
+    from cells import result
+    from ci import job, matrices
     from core.runtime import choose
 
     if until:
-        cells.until(matrix.find_cell(id), choose(runtime), until, install=not no_install)
+        job.until(matrices.find_cell(id), choose(runtime), until, install=not no_install)
         print(f"{id}: done until {until}")
         return
-    found = cells.do(matrix.find_cell(id), choose(runtime), again=again, install=not no_install)
+    found = job.do(matrices.find_cell(id), choose(runtime), again=again, install=not no_install)
     if json:
         print_json(found)
     else:
         held = sum(check["ok"] for check in found["checks"])
         print(f"{id}: {found['status']}, {held} of {len(found['checks'])} checks hold")
-        print(cells.place(id) / result.FILE)
-    cells.require(found)
+        print(job.place(id) / result.FILE)
+    job.require(found)
 
 
 @command(
@@ -55,9 +55,9 @@ def keep(_c: Any, id: str, into: str) -> None:  # noqa: A002  (the word of the o
     """Copy a cell's result and logs, whatever came of it. Example: ./invoke cell.keep CELL kdf-cells/CELL"""
     from pathlib import Path
 
-    from ci import kept, matrix
+    from ci import artifacts, matrices
 
-    for path in kept.keep(matrix.find_cell(id).id, Path(into)):
+    for path in artifacts.keep(matrices.find_cell(id).id, Path(into)):
         print(path)
 
 
@@ -73,12 +73,12 @@ def reproduce(_c: Any, result: str, no_install: bool = False, json: bool = False
     """Build a result's kernel again, elsewhere and without a cache: same bytes? Example: ./invoke cell.reproduce RUN"""
     from pathlib import Path
 
-    from ci import reproduce as again
-    from ci.run import new_folder
+    from cells import reproduction
+    from cells.runs import new_folder
     from commands.common import print_table
 
-    recorded = again.load(Path(result))
-    found = again.run(recorded, new_folder(f"reproduce-{recorded.cell.profile}"), install=not no_install)
+    recorded = reproduction.load(Path(result))
+    found = reproduction.run(recorded, new_folder(f"reproduce-{recorded.cell.profile}"), install=not no_install)
     if json:
         print_json(found.as_json())
     else:
@@ -90,5 +90,5 @@ def reproduce(_c: Any, result: str, no_install: bool = False, json: bool = False
         print(
             f"{found.objects} objects compiled without a cache in {found.directory}, {found.cpu_seconds:.0f} s of CPU"
         )
-        print(found.folder / again.FILE)
+        print(found.folder / reproduction.FILE)
     found.require()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from commands.common import CELL_HELP, announce, make_cell
-from core.program import command
+from commands.task import command
 
 if TYPE_CHECKING:
     from kernel.cell import Cell

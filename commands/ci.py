@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from commands.common import CELL_HELP, RUNTIME_HELP, print_json, print_table
-from core.program import command
+from commands.task import command
 
 if TYPE_CHECKING:
     from ci.schedule import MatrixRun, Outcome
@@ -24,8 +24,7 @@ _COLUMNS = ("id", "required", "time", "state", "seconds", "command")
 @command(help={name: _HELP[name] for name in ("matrix", "runtime", "json")})
 def plan(_c: Any, matrix: str = "tiny", runtime: str = "auto", json: bool = False) -> None:
     """Show the cells of a matrix, what they cost, and what is there already. Example: ./invoke ci.plan --matrix tiny"""
-    from ci import matrix as matrices
-    from ci import plan as plans
+    from ci import matrices, plans
     from core.runtime import choose
 
     rows = [one.as_row() for one in plans.plan(matrices.find(matrix), choose(runtime))]
@@ -41,17 +40,14 @@ def plan(_c: Any, matrix: str = "tiny", runtime: str = "auto", json: bool = Fals
 @command(help=_HELP)
 def run(_c: Any, matrix: str = "tiny", runtime: str = "auto", since: str = "", json: bool = False) -> None:
     """Do the cells of a matrix that are not up to date. Example: ./invoke ci.run --matrix tiny"""
-    from ci import matrix as matrices
-    from ci import plan as plans
-    from ci import run as runs
-    from ci import schedule
-    from ci import since as earlier
+    from cells import runs
+    from ci import changes, matrices, plans, schedule
     from core.runtime import choose
 
     where = choose(runtime)
     planned = plans.plan(matrices.find(matrix), where)
     if since:
-        planned, same = earlier.changed(planned, matrix, since, where)
+        planned, same = changes.changed(planned, matrix, since, where)
         for one in same:
             print(f"{one.cell.id}: the same as in {since}", file=sys.stderr)
     folder = runs.new_folder(f"matrix-{matrix}")
@@ -83,8 +79,7 @@ def generate(_c: Any, system: str, matrix: str = "tiny", output: str = "", check
     """Write the matrix as a pipeline of a CI system. Example: ./invoke ci.generate github"""
     from pathlib import Path
 
-    from ci import matrix as matrices
-    from ci import pipeline
+    from ci import matrices, pipeline
     from core import store
 
     chosen = matrices.find(matrix)
@@ -107,20 +102,19 @@ def verdict(_c: Any, folder: str, matrix: str = "tiny", output: str = "") -> Non
     """The verdict on a matrix whose cells ran in jobs of their own. Example: ./invoke ci.verdict kdf-cells"""
     from pathlib import Path
 
-    from ci import kept, warnings
-    from ci import matrix as matrices
+    from ci import artifacts, matrices, warnings
     from kconfig import annotate
 
     chosen = matrices.find(matrix)
-    found = kept.verdicts(chosen, Path(folder))
+    found = artifacts.verdicts(chosen, Path(folder))
     new = warnings.fresh(chosen, Path(folder))
     annotate.tell(warnings.notes(new))
-    text = kept.markdown(chosen, found) + warnings.markdown(new)
+    text = artifacts.markdown(chosen, found) + warnings.markdown(new)
     if output:
         with Path(output).open("a") as out:
             out.write(text)
     print(text, end="")
-    kept.require(found)
+    artifacts.require(found)
 
 
 def _row(one: Outcome) -> dict[str, Any]:

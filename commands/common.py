@@ -45,9 +45,9 @@ def make_cell(
 ) -> Cell:
     """A cell from the options of a task, empty ones replaced by their defaults; `where` is the runtime."""
     from core.errors import UserError, nearest
-    from kconfig import profile as profiles
+    from kconfig import profiles
     from kernel.cell import Cell, check_arch, host_arch
-    from toolchain.build import default_name
+    from toolchain.toolchains import default_name
 
     if not profile:
         raise UserError(f"name a profile with --profile{nearest('', profiles.load()[1])}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from commands.cells import Asked, cell_command
 from commands.common import print_json, print_table
-from core.program import command
+from commands.task import command
 
 
 @command(
@@ -22,9 +22,9 @@ def show(_c: Any, run: str = "", workload: str = "", filter: str = "", json: boo
     """Show the records of a run as a call tree. Example: ./invoke dataflow.show --workload open-close"""
     from json import dumps
 
-    from ci import captured
+    from cells import recording
 
-    shown = captured.prepare(run, workload)
+    shown = recording.prepare(run, workload)
     from dataflow import show as view
 
     if json:
@@ -46,10 +46,10 @@ def show(_c: Any, run: str = "", workload: str = "", filter: str = "", json: boo
 )
 def compare(_c: Any, one: str, other: str, workload: str = "open-close", json: bool = False) -> None:
     """Compare two runs function by function. Example: ./invoke dataflow.compare RUN-A RUN-B"""
-    from ci import captured
+    from cells import recording
     from dataflow import compare as comparing
 
-    found = comparing.compare(captured.prepare(one, workload), captured.prepare(other, workload))
+    found = comparing.compare(recording.prepare(one, workload), recording.prepare(other, workload))
     if json:
         print_json(found.as_json())
         return
@@ -72,11 +72,11 @@ def compare(_c: Any, one: str, other: str, workload: str = "open-close", json: b
 )
 def capture(_c: Any, asked: Asked, exec: str = "", filter: str = "", words: int = 1 << 20) -> None:  # noqa: A002
     """Record a static program in the guest. Example: ./invoke dataflow.capture --exec ./prog --filter do_sys_openat2"""
-    from ci import captured
+    from cells import recording
     from dataflow import show as view
 
-    program, arguments = captured.program(exec)
-    recorded = captured.record(
+    program, arguments = recording.program(exec)
+    recorded = recording.record(
         asked.cell, asked.where, program, arguments, words=words, install=asked.install, guard=asked.guard
     )
     if asked.json:

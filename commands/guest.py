@@ -6,7 +6,7 @@ from typing import Any
 
 from commands.cells import MEMORY_HELP, SMP_HELP, Asked, cell_command
 from commands.common import RUNTIME_HELP, print_json
-from core.program import command
+from commands.task import command
 
 _COMMAND_HELP = "commands with ; between, instead of a terminal"
 
@@ -14,9 +14,9 @@ _COMMAND_HELP = "commands with ; between, instead of a terminal"
 @cell_command(smp=SMP_HELP, memory=MEMORY_HELP)
 def boot(_c: Any, asked: Asked, smp: str = "", memory: str = "") -> None:
     """Build a kernel, boot it, and say whether it came up. Example: ./invoke guest.boot --profile none --base tiny"""
-    from ci import run as cells
+    from cells import runs
 
-    result = cells.run(
+    result = runs.run(
         asked.cell, asked.where, install=asked.install, guard=asked.guard, boots_only=True, smp=smp, memory=memory
     )
     if asked.json:
@@ -33,9 +33,11 @@ def shell(_c: Any, asked: Asked, smp: str = "", memory: str = "", files: str = "
     """Boot a kernel and work in it, with busybox. Example: ./invoke guest.shell --profile all --base tiny"""
     from pathlib import Path
 
-    from ci import look
+    from cells import inspection
 
-    look.shell(asked.cell, asked.where, [Path(one) for one in files.split(",") if one], smp, memory, asked.install)
+    inspection.shell(
+        asked.cell, asked.where, [Path(one) for one in files.split(",") if one], smp, memory, asked.install
+    )
 
 
 @cell_command(smp=SMP_HELP, memory=MEMORY_HELP, command=_COMMAND_HELP)
@@ -43,9 +45,9 @@ def gdb(_c: Any, asked: Asked, smp: str = "", memory: str = "", command: str = "
     """Boot a kernel that waits for gdb, and gdb. Example: ./invoke guest.gdb --profile all --base tiny"""
     from invoke.exceptions import Exit
 
-    from ci import look
+    from cells import inspection
 
-    code = look.gdb(asked.cell, asked.where, _words(command), smp, memory, asked.install, _show)
+    code = inspection.gdb(asked.cell, asked.where, _words(command), smp, memory, asked.install, _show)
     if code:
         raise Exit(code=code)
 
@@ -60,10 +62,10 @@ def crash(_c: Any, run: str, command: str = "", runtime: str = "auto") -> None:
 
     from invoke.exceptions import Exit
 
-    from ci import look
+    from cells import inspection
     from core.runtime import choose
 
-    code = look.crash(Path(run), choose(runtime), _words(command), _show)
+    code = inspection.crash(Path(run), choose(runtime), _words(command), _show)
     if code:
         raise Exit(code=code)
 

@@ -6,15 +6,15 @@ from typing import Any
 
 from commands.cells import Asked, cell_command
 from commands.common import CELL_HELP, print_json, print_table
-from core.program import command
+from commands.task import command
 
 
 @command(name="list", help={"json": CELL_HELP["json"]})
 def list_(_c: Any, json: bool = False) -> None:
     """List profiles and bases. Example: ./invoke kconfig.list"""
-    from kconfig import profile
+    from kconfig import profiles
 
-    rows = profile.rows()
+    rows = profiles.rows()
     if json:
         print_json(rows)
     else:
@@ -37,7 +37,7 @@ def show(
     json: bool = False,
 ) -> None:
     """Show a composed profile, each line with its origin. Example: ./invoke kconfig.show all --base tiny"""
-    from kconfig import profile as profiles
+    from kconfig import profiles
     from kernel.cell import check_arch, host_arch
 
     request = profiles.compose(
@@ -53,10 +53,10 @@ def show(
 @cell_command(positional=["profile"])
 def check(_c: Any, asked: Asked) -> None:
     """Configure only, and check that every symbol survives. Example: ./invoke kconfig.check all --base tiny"""
-    from kernel import build
+    from kernel import kernels
 
     # No guard: which symbols a compiler without the pass loses is what is asked here.
-    result = build.check_config(asked.cell, asked.where, install=asked.install, guard=False)
+    result = kernels.check_config(asked.cell, asked.where, install=asked.install, guard=False)
     rows = [lost.as_row() for lost in result.lost]
     if asked.json:
         reasons = [one.as_json() for one in result.reasons]
@@ -96,10 +96,8 @@ def diff(
     """Compare two profiles, symbol by symbol. Example: ./invoke kconfig.diff none all --base tiny --final"""
     from commands.common import make_cell
     from core.runtime import choose
-    from kconfig import diff as differences
-    from kconfig import profile as profiles
-    from kconfig import survival
-    from kernel import build
+    from kconfig import differences, profiles, survival
+    from kernel import kernels
     from kernel.cell import check_arch, host_arch
 
     if final:
@@ -107,7 +105,7 @@ def diff(
         configs = []
         for name in (one, other):
             cell = make_cell(name, base, arch, linux, "", toolchain, "", None, None, where)
-            configs.append(survival.values(build.check_config(cell, where, guard=False).config.read_text()))
+            configs.append(survival.values(kernels.check_config(cell, where, guard=False).config.read_text()))
         found = differences.configurations(configs[0], configs[1])
     else:
         named = check_arch(arch) if arch else host_arch()

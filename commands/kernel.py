@@ -13,7 +13,7 @@ def build(_c: Any, asked: Asked) -> None:
     """Build a kernel. Example: ./invoke kernel.build --profile dataflow --base tiny --instrument fs/open.o"""
     import time
 
-    from kernel import build as kernels
+    from kernel import kernels
 
     begun = int(time.time())
     made = kernels.build(asked.cell, asked.where, install=asked.install, guard=asked.guard)
@@ -42,9 +42,9 @@ def build(_c: Any, asked: Asked) -> None:
 @cell_command(seed="repeat the draws of an earlier run", smp=SMP_HELP, memory=MEMORY_HELP)
 def run(_c: Any, asked: Asked, seed: str = "", smp: str = "", memory: str = "") -> None:
     """Build, boot, capture and verify, in one command. Example: ./invoke kernel.run --profile all --base tiny"""
-    from ci import run as cells
+    from cells import runs
 
-    result = cells.run(
+    result = runs.run(
         asked.cell, asked.where, seed=seed, install=asked.install, guard=asked.guard, smp=smp, memory=memory
     )
     if asked.json:
@@ -60,7 +60,7 @@ def run(_c: Any, asked: Asked, seed: str = "", smp: str = "", memory: str = "") 
 )
 def each(_c: Any, asked: Asked, boot: bool = False, cold: bool = False) -> None:
     """Build every prefix of a series. Example: ./invoke kernel.each --series kit --profile all --base tiny --boot"""
-    from ci import each as prefixes
+    from cells import prefixes
 
     def told(row: prefixes.Row) -> None:
         if not asked.json:
@@ -94,13 +94,13 @@ def bisect(_c: Any, asked: Asked, good: str = "", bad: str = "", git: str = "", 
     """Find the patch or commit that breaks. Example: ./invoke kernel.bisect --profile all --good 0 --bad 6 --boot"""
     from dataclasses import asdict
 
-    from ci import bisect as searching
+    from cells import bisection
 
     def told(name: str, verdict: str) -> None:
         if not asked.json:
             print(f"{name}: {verdict}", flush=True)
 
-    found = searching.run(
+    found = bisection.run(
         asked.cell,
         asked.where,
         good,

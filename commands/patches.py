@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from commands.common import CELL_HELP, print_json, print_table
-from core.program import command
+from commands.task import command
 
 
 @command(name="list", help={"json": CELL_HELP["json"]})
@@ -36,12 +36,12 @@ def list_(_c: Any, json: bool = False) -> None:
 )
 def check(_c: Any, series: str, linux: str = "7.1.8", json: bool = False) -> None:
     """Say patch by patch whether a series applies. Example: ./invoke patches.check kit --linux 7.2.8"""
-    from core import sources
     from patches import apply
     from patches import series as names
+    from sources import catalogue
 
     wanted = names.load(series)
-    reports = apply.check(sources.source_tree(linux), wanted)
+    reports = apply.check(catalogue.source_tree(linux), wanted)
     if json:
         print_json([r.as_json() for r in reports])
     else:
@@ -52,12 +52,12 @@ def check(_c: Any, series: str, linux: str = "7.1.8", json: bool = False) -> Non
 @command(name="apply", help={"series": CELL_HELP["series"], "linux": CELL_HELP["linux"]})
 def apply_(_c: Any, series: str = "kit", linux: str = "7.1.8") -> None:
     """Make the patched tree in the store and print its path. Example: ./invoke patches.apply --series kit"""
-    from core import sources
     from patches import apply
     from patches import series as names
+    from sources import catalogue
 
     wanted = names.load(series)
-    print(apply.tree(sources.source_tree(linux), wanted).path / "linux")
+    print(apply.tree(catalogue.source_tree(linux), wanted).path / "linux")
 
 
 @command(

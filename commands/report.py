@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commands.common import print_json, print_table
-from core.program import command
+from commands.task import command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ci.compare import Comparison
+    from report.comparison import Comparison
 
 
 @command(
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 )
 def html(_c: Any, output: str = "", runs: int = 60) -> None:
     """All runs as one page that needs no network. Example: ./invoke report.html -o report.html"""
-    from ci import history, page
     from core import store
     from core.errors import UserError, printable
+    from report import history, html
 
     if runs < 1:
         raise UserError("a page of no runs is none", "say --runs 60")
     history.home().mkdir(parents=True, exist_ok=True)
     found = history.load(history.home(), runs)
     path = Path(output) if output else store.home() / "report.html"
-    page.write(found, path)
+    html.write(found, path)
     broken = [run for run in found.runs if run.problem]
     print(f"{len(found.runs)} runs, {len(broken)} of them cannot be read; {found.left} older ones left out")
     for run in broken:
@@ -51,13 +51,12 @@ def compare(_c: Any, before: str, after: str, json: bool = False) -> None:
     """What changed between two runs, or two directories of runs. Example: ./invoke report.compare RUN-A RUN-B"""
     from dataclasses import replace
 
-    from ci import compare as comparing
-    from ci import history, page
     from core.errors import UnderTest
+    from report import comparison, history, html
 
     first, second = history.named(before), history.named(after)
-    kernels = page.measure_kernels((*first, *second))
-    found = comparing.compare(first, second, lambda run: kernels.sizes.get(page.kernel_of(run), {}))
+    kernels = html.measure_kernels((*first, *second))
+    found = comparison.compare(first, second, lambda run: kernels.sizes.get(html.kernel_of(run), {}))
     unknown = [f"no sizes of the kernel {path}: {why}" for path, why in kernels.problems.items()]
     found = replace(found, notes=[*found.notes, *unknown])
     if json:
@@ -72,11 +71,11 @@ def compare(_c: Any, before: str, after: str, json: bool = False) -> None:
 @command(help={"runs": "a run, a run of a matrix, or a directory of runs", "output": "the file that is written"})
 def junit(_c: Any, runs: str, output: str = "junit.xml") -> None:
     """Runs of any kind as JUnit's XML for a CI system. Example: ./invoke report.junit RUN -o junit.xml"""
-    from ci import history, render
     from core import store
+    from report import history, junit
 
     found = history.named(runs)
-    store.write_text(Path(output), render.junit_of(found))
+    store.write_text(Path(output), junit.junit_of(found))
     print(f"{len(found)} runs in {Path(output).resolve()}")
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from commands.common import CELL_HELP, print_json, print_table
-from core.program import command
+from commands.task import command
 
 
 @command(name="list", help={"json": CELL_HELP["json"]})
 def list_(_c: Any, json: bool = False) -> None:
     """List the sources and their origins. Example: ./invoke sources.list"""
-    from core import sources
+    from sources import catalogue
 
-    rows = sources.list_sources()
+    rows = catalogue.list_sources()
     if json:
         print_json(rows)
     else:
@@ -25,18 +25,18 @@ def list_(_c: Any, json: bool = False) -> None:
 )
 def fetch(_c: Any, name: str, sha256: str = "") -> None:
     """Fetch and verify an archive. Example: ./invoke sources.fetch linux-7.1.8"""
-    from core import sources
+    from sources import catalogue
 
-    print(sources.fetch(name, sha256=sha256 or None))
+    print(catalogue.fetch(name, sha256=sha256 or None))
 
 
 @command(help={"json": CELL_HELP["json"]})
 def verify(_c: Any, json: bool = False) -> None:
     """Hash every archive that is here again. Example: ./invoke sources.verify"""
-    from core import sources
     from core.errors import InfraError
+    from sources import catalogue
 
-    rows = sources.verify()
+    rows = catalogue.verify()
     if json:
         print_json(rows)
     else:

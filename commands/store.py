@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from commands.common import CELL_HELP, human_size, print_json, print_table
-from core.program import command
+from commands.task import command
 
 
 @command(name="list", help={"kind": "only products of this kind", "json": CELL_HELP["json"]})
@@ -99,8 +99,8 @@ def push(_c: Any, target: str, key: list[str], kind: list[str]) -> None:
 )
 def pull(_c: Any, source: str, key: list[str], kind: list[str]) -> None:
     """Take products out of a shared store. Example: ./invoke store.pull /srv/kdf --kind kernel"""
-    from core import depot
     from core.errors import UserError
+    from sources import depot
     from toolchain import share
 
     whole = key

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from core.program import command
+from commands.task import command
 
 _ROOT = Path(__file__).parent.parent
 

@@ -30,8 +30,9 @@ def run(
     """Run tests in the guest. Example: ./invoke test.run --profile all --base tiny --kselftest kcov_dataflow"""
     import shlex
 
-    from ci import render, tests
+    from cells import tests
     from core.errors import UserError
+    from report import files, markdown
 
     try:
         program = shlex.split(exec)
@@ -46,11 +47,12 @@ def run(
         install=asked.install,
         guard=asked.guard,
         told=lambda line: print(line, file=screen, flush=True),
+        ended=files.write,
     )
     if asked.json:
         print_json(result.as_json())
     else:
-        print_table(list(render.rows(result)), ("status", "test", "why"))
+        print_table(list(markdown.rows(result)), ("status", "test", "why"))
         for suite in result.suites:
             if suite.lacks:
                 print(f"{suite.name} asks for what this kernel does not have: {', '.join(suite.lacks)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from commands.cells import Asked, cell_command
 from commands.common import CELL_HELP, RUNTIME_HELP, human_size, print_json, print_table
-from core.program import command
+from commands.task import command
 
 _BUILT = {"name": "a toolchain of toolchains.yaml", "runtime": RUNTIME_HELP}
 _HELP = {**_BUILT, "no_install": CELL_HELP["no_install"]}
@@ -43,12 +43,11 @@ def build(
     """Build a toolchain, or find it in the store. Example: ./invoke toolchain.build --name plugin-19"""
     from core import store
     from core.runtime import choose
-    from toolchain import build as toolchains
-    from toolchain import names
+    from toolchain import specs, toolchains
 
     where = choose(runtime)
     wanted = tuple(word for word in targets.split(",") if word)
-    named = name or names.load()[1][0]
+    named = name or specs.load()[1][0]
     profile = None
     if pgo:
         from kernel import train
@@ -81,12 +80,12 @@ def build(
 def list_(_c: Any, json: bool = False) -> None:
     """List the toolchains and where they are built. Example: ./invoke toolchain.list"""
     from core import store
-    from toolchain import names
-    from toolchain.build import Toolchain
+    from toolchain import specs
+    from toolchain.toolchains import Toolchain
 
     rows: list[dict[str, Any]] = []
     products = [product for product in store.products() if product.kind == "toolchain"]
-    for spec in names.load()[0].values():
+    for spec in specs.load()[0].values():
         mine = [product for product in products if product.metadata["inputs"].get("name") == spec.name]
         for product in mine:
             where = product.metadata["inputs"]["runtime"]
@@ -218,11 +217,10 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
 
     from core import store
     from core.runtime import Mount, choose
-    from toolchain import build as toolchains
-    from toolchain import irtests, names
+    from toolchain import irtests, specs, toolchains
     from toolchain import verify as corpus
 
-    corpus.require_addresses(names.spec(name))
+    corpus.require_addresses(specs.spec(name))
     where = choose(runtime)
     made = toolchains.ensure(name, where, install=not no_install)
     work = store.home() / "runs" / f"verify-{made.name}-{where}"
@@ -230,13 +228,13 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
         store.remove_tree(work)
         work.mkdir(parents=True)
         log = work / "verify.log"
-        patched = names.spec(name).kind == "patched"
+        patched = specs.spec(name).kind == "patched"
         mounts = [Mount(work, "/kdf/run", writable=True), *([irtests.mount()] if patched else [])]
         with toolchains.open_session(made, mounts) as session:
             tests = irtests.run(session, made.product.path, work, log) if patched else []
             if patched:
                 irtests.require(tests, log)
-            generation = names.spec(name).generation
+            generation = specs.spec(name).generation
             result = corpus.check(session, made.product.path, work, generation=generation, log=log)
     if json:
         print_json({**result.as_json(), "ir_tests": {one.name: one.code for one in tests}})
@@ -256,8 +254,7 @@ def image_(_c: Any, name: str, runtime: str = "docker", no_install: bool = False
     from dataclasses import asdict
 
     from core.runtime import choose
-    from toolchain import build as toolchains
-    from toolchain import publish
+    from toolchain import publish, toolchains
 
     made = publish.publish(toolchains.ensure(name, choose(runtime), install=not no_install))
     if json:

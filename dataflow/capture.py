@@ -1,7 +1,7 @@
 """Captures on disk: NAME.words, and NAME.json that says what the words are.
 
-What comes in is what `guest.run.write_captures` wrote; what goes out is a Capture. Nothing is taken on trust: each key
-has a type, and what does not fit together is named.
+What comes in is what `guest.guests.write_captures` wrote; what goes out is a Capture. Nothing is taken on trust: each
+key has a type, and what does not fit together is named.
 """
 
 from __future__ import annotations

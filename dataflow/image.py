@@ -23,6 +23,7 @@ _MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "arm64"}
 _ALLOC, _EXECUTE = 2, 4  # SHF_ALLOC, SHF_EXECINSTR (ELF gABI)
 _STT_FUNC = 2
 _SHN_UNDEF, _SHN_LORESERVE = 0, 0xFF00
+_SECTIONS = (".text", ".data", ".rodata")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,16 @@ def executable_size(path: Path) -> int:
     return _opened(
         path, lambda elf: sum(int(s["sh_size"]) for s in elf.iter_sections() if s["sh_flags"] & code == code)
     )
+
+
+def kernel_sizes(kernel_dir: Path) -> dict[str, int]:
+    """Bytes of a kernel: its sections by kind, all that is executable, and the boot image."""
+    sections = section_sizes(kernel_dir / "vmlinux")
+    return {
+        **{name: sections.get(name, 0) for name in _SECTIONS},
+        "executable": executable_size(kernel_dir / "vmlinux"),
+        "image": (kernel_dir / "image").stat().st_size,
+    }
 
 
 def gates(path: Path) -> NDArray[np.uint64]:

@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+
+from core.errors import UnderTest
 
 # The last lines that a verdict shows, and the lines kept of one splat.
 TAIL_LINES = 15
@@ -23,6 +26,9 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # printk's prefix: [    1.234567] and, with CONFIG_PRINTK_CALLER, [    T1]; <3> before it on some consoles.
 _STAMP = re.compile(r"(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
+# The RFC's figure: the kernel's own time stamp of this line, from free_reserved_area() (mm/memblock.c). The words are
+# those of the architecture's free_initmem(): x86's, or arm64's.
+_INITMEM = re.compile(r"^\[ *(\d+)\.(\d{6})\] Freeing unused kernel (?:image \(initmem\) )?memory: ")
 
 
 class Kind(StrEnum):
@@ -221,3 +227,15 @@ def _extent(lines: list[str], number: int) -> tuple[str, ...]:
         if _END.search(line):
             break
     return tuple(kept)
+
+
+def initmem_us(path: Path) -> int:
+    """Microseconds at the initmem line of a console.
+
+    Raises:
+        UnderTest: it has no such line.
+    """
+    for line in clean(path.read_bytes()):
+        if found := _INITMEM.match(line):
+            return int(found[1]) * 1_000_000 + int(found[2])
+    raise UnderTest("the console has no line of the kernel's free init memory", "does it log with time stamps?", path)

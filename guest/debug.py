@@ -15,7 +15,7 @@ from pathlib import Path
 from core import runtime, store
 from core.errors import InfraError, UserError
 from core.runtime import Mount, Session
-from guest import qmp, run
+from guest import guests, qmp
 from guest.plan import Plan
 from guest.qemu import Size
 
@@ -47,7 +47,7 @@ class Kernel:
 
     def mounts(self, folder: Path) -> list[Mount]:
         """What the debugger's session sees."""
-        found = run.mounts(self.path, folder)
+        found = guests.mounts(self.path, folder)
         found += [Mount(self.tree, TREE)] if self.tree else []
         return found + ([Mount(self.build, BUILD)] if self.build else [])
 
@@ -110,7 +110,7 @@ def gdb(
 
     def boot() -> None:
         try:
-            run.boot(
+            guests.boot(
                 kernel.path,
                 kernel.arch,
                 todo,

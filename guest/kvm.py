@@ -18,7 +18,7 @@ from typing import Any
 
 from core import store
 from core.runtime import Session
-from guest import console, plan, qemu, run
+from guest import console, guests, plan, qemu
 
 # Seconds that the proof may take. A tiny kernel that boots under KVM does so in one or two, a defconfig kernel in four.
 PROOF_SECONDS = 12.0
@@ -117,7 +117,7 @@ def known(session: Session, arch: str) -> Accelerator | None:
     return recall(host_key(session, arch))
 
 
-def prove(kernel_dir: Path, arch: str, session: Session, workdir: Path, *, image: str = run.IMAGE) -> Accelerator:
+def prove(kernel_dir: Path, arch: str, session: Session, workdir: Path, *, image: str = guests.IMAGE) -> Accelerator:
     """The accelerator for a kernel: KVM if a boot has proved it on this host, else TCG.
 
     Args:
@@ -136,7 +136,7 @@ def prove(kernel_dir: Path, arch: str, session: Session, workdir: Path, *, image
     with store.lock("kvm-proof"):
         if there := recall(key):
             return there
-        outcome = run.boot(
+        outcome = guests.boot(
             kernel_dir,
             arch,
             plan.draw([]),

@@ -21,7 +21,7 @@ from core.runtime import Session
 from core.store import disk_errors
 from kconfig import survival
 from kconfig.fragment import SHOWN, Asked, unquote
-from kconfig.profile import Request
+from kconfig.profiles import Request
 
 WORK_NAME = ".config.kdf"  # relative to the build directory, so that it means the same file in every session
 TIMEOUT = 900.0  # seconds for one make target: conf starts some hundred compilers, nothing more

@@ -14,7 +14,7 @@ from pathlib import Path
 from core.errors import KitError
 from core.runtime import Session
 from kconfig import survival, symbols, trial
-from kconfig.profile import Request
+from kconfig.profiles import Request
 from kconfig.survival import Lost
 from kconfig.symbols import TRI, Expr, Graph, Symbol
 

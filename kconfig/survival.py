@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.errors import UnderTest
 from kconfig.fragment import Asked, unquote
-from kconfig.profile import Request
+from kconfig.profiles import Request
 
 ABSENT = "absent"  # no line in the configuration: the symbol does not exist here, or what it depends on is off
 _SUFFIX = " is not set"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import UserError
-from core.origins import without_user
+from sources.origins import without_user
 
 # Where machines share results besides their own cache: a directory, or on a host without containers an address that
 # ccache knows (http://..., redis://...). Containers have no network on purpose, so theirs is a directory.

@@ -19,11 +19,11 @@ from core import process, store
 from core.errors import UnderTest, UserError
 from core.progress import Progress
 from core.runtime import Mount
-from kernel import build, compiled
-from kernel.build import Workplace
+from kernel import compilation, kernels
 from kernel.cell import Cell
-from toolchain import names, plugin
-from toolchain.build import PASS_FOLDER
+from kernel.kernels import Workplace
+from toolchain import plugin, specs
+from toolchain.toolchains import PASS_FOLDER
 
 CALLBACKS = ("__sanitizer_cov_trace_args", "__sanitizer_cov_trace_ret")
 _SAVED = re.compile(r"^savedcmd_(\S+\.o) := (.*)$", re.MULTILINE)
@@ -91,12 +91,12 @@ def check(cell: Cell, where: str, folders: Sequence[str] = (), *, install: bool 
         UserError: the toolchain has no pass built in.
         UnderTest: something does not compile, or nothing was instrumented.
     """
-    if names.spec(cell.toolchain).kind != "patched":
+    if specs.spec(cell.toolchain).kind != "patched":
         raise UserError(f"the toolchain {cell.toolchain} has no pass built in", "say --toolchain llvm-23")
-    ready = build.prepare(cell, where, install=install)
-    with build.workplace(ready, [Mount(PASS_FOLDER, "/kdf/pass")]) as place:
+    ready = kernels.prepare(cell, where, install=install)
+    with kernels.workplace(ready, [Mount(PASS_FOLDER, "/kdf/pass")]) as place:
         place.configure()
-        compiled.compile_all(place)
+        compilation.compile_all(place)
         tasks = list(_tasks(place.build_dir, folders))
         if not tasks:
             raise UnderTest("no instrumented object was compiled", "take a profile that instruments, such as all")

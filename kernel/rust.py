@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.errors import InfraError
 from core.runtime import Session
-from kconfig.profile import Request
+from kconfig.profiles import Request
 
 _SPEAKS = "***"
 # The tree points to its documentation at the end of whatever it says.

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import process, store
-from kconfig.profile import Request
+from kconfig.profiles import Request
 
 if TYPE_CHECKING:
-    from kernel.build import Workplace
+    from kernel.kernels import Workplace
 
 FOLDER = Path(__file__).parent / "samples"
 MODULES = "modules"  # of a kernel product

@@ -18,9 +18,8 @@ from core.errors import UnderTest, UserError, nearest
 from core.runtime import Mount
 from core.store import Product
 from kconfig import survival
-from kernel import build as kernels
-from kernel import compiled
-from kernel.build import Ready, Workplace
+from kernel import compilation, kernels
+from kernel.kernels import Ready, Workplace
 
 FOLDER = "tools/testing/selftests"
 PROGRAMS, MODULES, LIST = "programs", "modules", "list"
@@ -179,7 +178,7 @@ def _modules(place: Workplace, source: Path, out: Path) -> None:
     if not (place.build_dir / "vmlinux").is_file():
         # The store has the kernel, its build directory is gone.
         place.configure()
-        compiled.compile_all(place)
+        compilation.compile_all(place)
     for words, env in place.module_steps(folder):
         _step(replace(place, env=env), out / "build.log", words, "compiling the modules of the selftests")
     for module in folder.glob("*.ko"):

@@ -1,7 +1,7 @@
 """Train: let a counting compiler compile a kernel, and keep the profile that comes of it.
 
 What comes in is the name of a toolchain that is compiled from source; what goes out is a product with the profile
-that `toolchain.build.ensure` optimizes it by. The kernel itself is thrown away: nothing ever boots it.
+that `toolchain.toolchains.ensure` optimizes it by. The kernel itself is thrown away: nothing ever boots it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from core import store
 from core.runtime import Mount
 from core.store import Product
-from kernel import build, cell, compiled
+from kernel import cell, compilation, kernels
 from kernel.cell import Cell
 from toolchain import training
 
@@ -43,18 +43,18 @@ def profile(name: str, where: str, *, install: bool = True) -> Product:
         InfraError: the machine failed.
     """
     counting = training.counting(name, where, install=install)
-    ready = build.prepare(cell_of(name), where, install=install, toolchain=counting)
+    ready = kernels.prepare(cell_of(name), where, install=install, toolchain=counting)
 
     def work(tmp: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=store.home() / "build", prefix="training-") as folder:
             raw, objects = Path(folder) / "raw", Path(folder) / "objects"
             raw.mkdir()
             mounts = [Mount(raw, _RAW, writable=True), Mount(tmp, "/kdf/profile", writable=True)]
-            with build.workplace(ready, mounts, build_dir=objects) as place:
+            with kernels.workplace(ready, mounts, build_dir=objects) as place:
                 counts = {"LLVM_PROFILE_FILE": f"{place.session.path(raw)}/{training.RAW}", "CCACHE_DISABLE": "1"}
                 counted = replace(place, env={**place.env, **counts})
                 counted.configure()
-                done = compiled.compile_all(counted)
+                done = compilation.compile_all(counted)
                 functions = training.merge(place.session, raw, tmp / training.FILE, place.log)
         return {"functions": functions, "objects": done.objects, "cpu_seconds": round(done.cpu_seconds, 1)}
 

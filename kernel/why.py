@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from kconfig import reason, survival, symbols
 from kconfig.fragment import Asked
 from kconfig.survival import Lost
-from kernel import build
+from kernel import kernels
 from kernel.cell import Cell
 
 
@@ -44,9 +44,9 @@ def why(cell: Cell, where: str, symbol: str, *, install: bool = True, guard: boo
         UnderTest: the configuration cannot be made at all.
         InfraError: the machine failed, or the reader could not be built.
     """
-    ready = build.prepare(cell, where, install=install, guard=guard)
+    ready = kernels.prepare(cell, where, install=install, guard=guard)
     asked = next((one for one in ready.request.asked if one.symbol == symbol), Asked(symbol, "y", "this question", 0))
-    with build.workplace(ready) as place:
+    with kernels.workplace(ready) as place:
         final = place.configure().config
         got = survival.values(final.read_text()).get(symbol, survival.ABSENT)
         graph = symbols.load(place.session, place.build_dir, place.command, place.log, place.env)

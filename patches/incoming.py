@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from core import origins, process, store
+from core import process, store
 from core.errors import InfraError, UserError, nearest
 from patches import attest, form, git, hostile, mbox, posting, series
 from patches import mail as mails
@@ -25,6 +25,7 @@ from patches.attest import Attestation
 from patches.mail import Mail
 from patches.posting import Posting
 from patches.series import Series
+from sources import origins
 
 B4_TIMEOUT = 300.0  # seconds
 COVER = "cover.txt"

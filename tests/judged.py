@@ -1,6 +1,6 @@
 """Judging commands of the documents: by Invoke's own parser, and by the names that stand in them.
 
-What comes in: lines of `tests.documented`. What goes out: a sentence about what is wrong, or nothing. Must never
+What comes in: lines of `tests.docs.documented`. What goes out: a sentence about what is wrong, or nothing. Must never
 happen: a value of an option that nothing here looks at; such a command counts as wrong.
 """
 
@@ -15,8 +15,8 @@ from invoke.exceptions import ParseError
 from invoke.parser import ParserContext
 from invoke.program import Program
 
-from ci import idle
-from tests.documented import ASSIGNMENT, FOREIGN, PLACEHOLDERS, ROOT, Line, added, tasks
+from bench import idle
+from tests.docs.documented import ASSIGNMENT, FOREIGN, PLACEHOLDERS, ROOT, Line, added, tasks
 
 
 def parsed(words: Sequence[str]) -> Program:
@@ -183,7 +183,8 @@ def _toolchain(value: str) -> str:
 
 
 def _linux(value: str) -> str:
-    versions = [one.removeprefix("linux-") for one in _names("sources.yaml", "sources") if one.startswith("linux-")]
+    known = _names("sources/sources.yaml", "sources")
+    versions = [name.removeprefix("linux-") for name in known if name.startswith("linux-")]
     if re.fullmatch(r"path:\S+|git:\S+@\S+", value):
         return ""
     return _not_one_of("a version of Linux", versions)(value.removeprefix("linux-"))
@@ -207,13 +208,13 @@ def _kind(value: str) -> str:
 
 
 def _cell(value: str) -> str:
-    from ci import matrix
+    from ci import matrices
 
-    return _refusal(matrix.find_cell)(value)
+    return _refusal(matrices.find_cell)(value)
 
 
 def _source(value: str) -> str:
-    return _not_one_of("a source", _names("sources.yaml", "sources"))(value)
+    return _not_one_of("a source", _names("sources/sources.yaml", "sources"))(value)
 
 
 def _beside(value: str) -> str:

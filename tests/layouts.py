@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bench.buffers import Row
 from dataflow.records import Passed
-from tests.buffers import Row
 
 COMPARE = 0xC
 _U32 = (1 << 32) - 1

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ci.result import Check, Result, Splat
-from ci.suites import Suite
+from cells.result import Check, Result, Splat
+from cells.suites import Suite
 from guest.ktap import Test
 from kernel.cell import Cell
 

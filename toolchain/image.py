@@ -20,9 +20,9 @@ from core import engine, process, store
 from core.data import load_yaml
 from core.errors import InfraError, UserError, nearest
 from core.host import ensure_packages
-from core.origins import apt_origin
 from core.progress import Progress
 from core.runtime import Image
+from sources.origins import apt_origin
 
 FOLDER = Path(__file__).parent / "images"
 _DOCKERFILE = FOLDER / "kernel.Dockerfile"

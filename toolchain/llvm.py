@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import process, runtime, sources, store
+from core import process, runtime, store
 from core.data import load_yaml
 from core.errors import InfraError, UnderTest, UserError
 from core.progress import Progress
 from core.runtime import Image, Mount, Session
 from patches import apply
 from patches.series import PatchFile, read_directory
+from sources import catalogue
 from toolchain import borrowed, plugin, recipe, rust_recipe, rustc, usage, worktree
-from toolchain.names import ToolchainSpec
 from toolchain.recipe import Choices, Recipe, Variable
+from toolchain.specs import ToolchainSpec
 
 PATCHES = Path(__file__).parent.parent / "patches" / "llvm"
 RECIPE = "llvm"
@@ -119,7 +120,7 @@ def rustc_inputs(spec: ToolchainSpec) -> dict[str, Any]:
 
 def known_sources(spec: ToolchainSpec) -> list[str]:
     """sha256 of each archive that the toolchain may be compiled from; any of them gives the same files."""
-    return [origin.sha256 for origin in sources.find(spec.source).origins if origin.sha256]
+    return [origin.sha256 for origin in catalogue.find(spec.source).origins if origin.sha256]
 
 
 def source_hash(spec: ToolchainSpec) -> str:
@@ -128,7 +129,7 @@ def source_hash(spec: ToolchainSpec) -> str:
     Raises:
         InfraError: it cannot be fetched.
     """
-    return str(sources.source_tree(spec.source).metadata["inputs"]["sha256"])
+    return str(catalogue.source_tree(spec.source).metadata["inputs"]["sha256"])
 
 
 def build_directory(plan: Plan, packages: str, where: str) -> Path:
@@ -164,7 +165,7 @@ def build(plan: Plan, where: str, image: Image | None, packages: str, root: Path
         InfraError: the machine failed.
     """
     place = build_directory(plan, packages, where)
-    source = sources.source_tree(plan.spec.source)
+    source = catalogue.source_tree(plan.spec.source)
     pristine = source.path / "src"
     changes: dict[str, bytes | None] = dict(apply.changed_files(pristine, plan.patches, plan.spec.source))
     changes |= {to: (PASS_FOLDER / name).read_bytes() for name, to in plan.copies.items()}

@@ -12,7 +12,7 @@ from core import engine
 from core.errors import InfraError, UserError
 from core.progress import Progress
 from toolchain import image
-from toolchain.build import Toolchain
+from toolchain.toolchains import Toolchain
 
 KEY_LABEL = "org.kcov-dataflow-kit.key"
 _DOCKERFILE = image.FOLDER / "toolchain.Dockerfile"

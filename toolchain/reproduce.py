@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import archive, store
-from core.archive import Entry
+from core import store
 from core.errors import UserError
+from sources import archive
+from sources.archive import Entry
 
 # Written for people, about one run: container, times, paths.
 _LOGS = ("build.log",)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import sources
 from core.data import Node, load_yaml
 from core.errors import UserError, nearest
 from patches.series import read_directory
+from sources import catalogue
 from toolchain import image as images
 
 FILE = Path(__file__).parent / "rustc.yaml"
@@ -120,10 +120,10 @@ def _setting(node: Node) -> Setting:
 def _pin(name: str) -> str:
     """What identifies a source: the hash that it is pinned to, or that of the tree that was found."""
     if name.partition(":")[0] not in ("path", "git"):
-        for origin in sources.find(name).origins:
+        for origin in catalogue.find(name).origins:
             if origin.sha256:
                 return origin.sha256
-    return sources.source_tree(name).key
+    return catalogue.source_tree(name).key
 
 
 def toml(settings: Mapping[str, Mapping[str, Setting]]) -> str:

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core import process, runtime, sources, store
+from core import process, runtime, store
 from core.errors import InfraError, UnderTest
 from core.progress import Progress
 from core.runtime import Image, Mount, Session
 from patches import apply
 from patches.series import PatchFile, read_directory
+from sources import catalogue
 from toolchain import rust_recipe, usage, worktree
 from toolchain.rust_recipe import BINDGEN, Compiler, Setting, toml
 
@@ -69,7 +70,7 @@ def build(
         InfraError: the machine failed.
     """
     place = build_directory(compiler, major, packages, where)
-    pristine = sources.source_tree(compiler.source).path / "src"
+    pristine = catalogue.source_tree(compiler.source).path / "src"
     with store.lock(f"build-{place.name}"), store.disk_errors(place):
         (place / "build").mkdir(parents=True, exist_ok=True)
         worktree.sync(pristine, compiler.entries, _changes(compiler, pristine), place / "source")
@@ -111,7 +112,7 @@ def _packaging(compiler: Compiler) -> list[PatchFile]:
     """
     if not compiler.packaging:
         return []
-    folder = sources.source_tree(compiler.packaging).path / "src" / "patches"
+    folder = catalogue.source_tree(compiler.packaging).path / "src" / "patches"
     listed = [line.strip() for line in (folder / "series").read_text().splitlines() if line.strip()]
     wanted = [name for name in listed if name.partition("/")[0] in compiler.groups]
     for name in wanted:
@@ -128,7 +129,7 @@ def _lay_stage0(compiler: Compiler, place: Path) -> None:
     store.remove_tree(new)
     new.mkdir()
     for name in compiler.stage0:
-        done = process.run(["cp", "-al", "--", f"{sources.source_tree(name).path}/src/.", str(new)])
+        done = process.run(["cp", "-al", "--", f"{catalogue.source_tree(name).path}/src/.", str(new)])
         if not done.ok:
             raise InfraError(f"copying {name} failed: {(done.tail or ('',))[-1]}", "look at the disk")
     new.rename(place)

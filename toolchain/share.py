@@ -1,8 +1,9 @@
 """Share: toolchains as files, so that nobody builds the same compiler twice.
 
 What comes in is a toolchain's name, an archive, or the place of a shared store (a directory or an http address with
-files named by key); what goes out is a file, or a product that `toolchain.build.ensure` takes as if it had been built
-here. An archive holds programs that will be run: its hashes say that it is whole, not that whoever made it is honest.
+files named by key); what goes out is a file, or a product that `toolchain.toolchains.ensure` takes as if it had been
+built here. An archive holds programs that will be run: its hashes say that it is whole, not that whoever made it is
+honest.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import archive, depot, store
-from core.archive import SUFFIX, Index
+from core import store
 from core.errors import InfraError, UnderTest, UserError, nearest
 from core.store import Product
-from toolchain import build, content, names, plugin
+from sources import archive, depot
+from sources.archive import SUFFIX, Index
+from toolchain import content, plugin, specs, toolchains
 
 _SHOWN_PACKAGES = 8
 # What `toolchain.build` prints of a patched compiler; nothing else of a foreign build's facts is kept.
@@ -66,7 +68,7 @@ def built(name: str, where: str) -> Product:
     Raises:
         UserError: there is none, or only of another state of the pass or of another runtime.
     """
-    own = names.spec(name)
+    own = specs.spec(name)
     mine = [p for p in store.products() if p.kind == "toolchain" and p.metadata["inputs"].get("name") == name]
     here = [p for p in mine if p.metadata["inputs"].get("runtime") == where]
     current = [p for p in here if not _stale(own, p.metadata["inputs"])]
@@ -84,9 +86,9 @@ def built(name: str, where: str) -> Product:
     raise UserError(f"the toolchain {name} is not built", make)
 
 
-def _stale(own: names.ToolchainSpec, inputs: Mapping[str, Any]) -> str:
+def _stale(own: specs.ToolchainSpec, inputs: Mapping[str, Any]) -> str:
     """What of a toolchain's inputs is not what this checkout would build; empty if nothing."""
-    wanted = build.current_inputs(own)
+    wanted = toolchains.current_inputs(own)
     words = {"pass": "the pass", "copies": "the pass", "patches": "the LLVM patches", "llvm": "the version of LLVM"}
     return " and ".join(dict.fromkeys(words.get(key, key) for key in wanted if inputs.get(key) != wanted[key]))
 
@@ -106,7 +108,7 @@ def export(product: Product, out: Path) -> Exported:
     elif not out.name.endswith(SUFFIX):
         raise UserError(f"{out} is no directory and does not end in {SUFFIX}", f"name it {out}{SUFFIX}")
     inputs = product.metadata["inputs"]
-    listing = build.package_list(inputs["name"], inputs["runtime"], inputs["packages"])
+    listing = toolchains.package_list(inputs["name"], inputs["runtime"], inputs["packages"])
     index = archive.write(product, out, {"package_list": listing})
     files = [entry for entry in index.entries if entry.kind in ("file", "program")]
     return Exported(out, store.hash_file(out), out.stat().st_size, sum(entry.size for entry in files), len(files))
@@ -127,13 +129,13 @@ def load(path: Path, *, install: bool = True) -> Imported:
     there = store.find("toolchain", index.inputs)
 
     def fit(folder: Path) -> None:
-        made, packages = build.place(name, where, install=install)
+        made, packages = toolchains.place(name, where, install=install)
         if packages == index.inputs.get("packages"):
             return
         if index.inputs.get("kind") != "patched":
             raise _other_packages(index, name, where, path, packages)
         try:
-            build.check_fit(folder, index.key, where, made, packages)
+            toolchains.check_fit(folder, index.key, where, made, packages)
         except UnderTest as error:
             raise _other_packages(index, name, where, path, packages, error.message) from error
 
@@ -146,7 +148,7 @@ def load(path: Path, *, install: bool = True) -> Imported:
     if there:
         fit(there.path)
     product = store.make("toolchain", index.inputs, work)
-    return Imported(name, where, product, there is None, _stale(names.spec(name), index.inputs))
+    return Imported(name, where, product, there is None, _stale(specs.spec(name), index.inputs))
 
 
 def _identify(index: Index, path: Path) -> tuple[str, str]:
@@ -154,7 +156,7 @@ def _identify(index: Index, path: Path) -> tuple[str, str]:
     if index.kind != "toolchain":
         raise UserError(f"{path} holds a product of kind {index.kind}, not a toolchain")
     name, where = index.inputs.get("name"), index.inputs.get("runtime")
-    known = names.load()[0]
+    known = specs.load()[0]
     if not isinstance(name, str) or name not in known:
         raise UserError(f"{path} holds a toolchain {name}, which is not known here{nearest(str(name), known)}")
     if where not in ("docker", "host"):
@@ -185,8 +187,8 @@ def _other_packages(index: Index, name: str, where: str, path: Path, packages: s
     """What is said of a toolchain whose surroundings are not those of this machine, and that does not fit to these."""
     theirs = index.notes.get("package_list", [])
     theirs = {str(line) for line in theirs} if isinstance(theirs, list) else set()
-    different = differing(theirs, set(build.package_list(name, where, packages)))
-    around = f"the image {names.spec(name).image}" if where == "docker" else "this host"
+    different = differing(theirs, set(toolchains.package_list(name, where, packages)))
+    around = f"the image {specs.spec(name).image}" if where == "docker" else "this host"
     return InfraError(
         f"{path} was made with other packages than those of {around} here: {different}{why and f' ({why})'}",
         f"bring the packages to one state (one KDF_BASE_IMAGE or one apt origin on both machines), "
@@ -233,7 +235,7 @@ def unpack(path: Path, tmp: Path, key: str) -> dict[str, Any]:
     if index.key != key:
         raise InfraError(f"{path} holds the toolchain {index.key[:12]}, not {key[:12]}", "ask for it again")
     name, _where = _identify(index, path)
-    archive.extract(path, tmp, lambda goal: is_stock(goal, names.spec(name)))
+    archive.extract(path, tmp, lambda goal: is_stock(goal, specs.spec(name)))
     try:
         manifest = json.loads((tmp / plugin.MANIFEST).read_text())
         whole = isinstance(manifest["versions"]["clang"], str) and (tmp / "bin").is_dir()
@@ -248,7 +250,7 @@ def unpack(path: Path, tmp: Path, key: str) -> dict[str, Any]:
     return kept
 
 
-def is_stock(goal: str, own: names.ToolchainSpec) -> bool:
+def is_stock(goal: str, own: specs.ToolchainSpec) -> bool:
     """Whether a link may lead out of an archive: to a stock program, and only of what is not compiled from source."""
     if own.kind == "patched":
         return False
@@ -271,7 +273,7 @@ def push(product: Product, place: str) -> bool:
     notes: dict[str, Any] = {}
     if product.kind == "toolchain":
         inputs = product.metadata["inputs"]
-        notes["package_list"] = build.package_list(inputs["name"], inputs["runtime"], inputs["packages"])
+        notes["package_list"] = toolchains.package_list(inputs["name"], inputs["runtime"], inputs["packages"])
     return depot.push(product, place, name_of(product), notes)
 
 

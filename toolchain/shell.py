@@ -13,7 +13,7 @@ from pathlib import Path
 from core import runtime
 from core.errors import InfraError
 from core.runtime import Mount, Session
-from toolchain import build, share
+from toolchain import share, toolchains
 
 WORK = "/kdf/work"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -37,8 +37,8 @@ def enter(name: str, where: str, command: str = "") -> int:
     here = Path.cwd()
     if not command and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InfraError("a shell needs a terminal", "give a command with -c, or after --")
-    made, _packages = build.place(name, where)
-    mounts = [Mount(product.path, build.INSIDE), Mount(here, WORK, writable=True)]
+    made, _packages = toolchains.place(name, where)
+    mounts = [Mount(product.path, toolchains.INSIDE), Mount(here, WORK, writable=True)]
     with runtime.open_session(where, image=made, mounts=mounts) as session:
         env = environment(session, product.path, name)
         if not command:

@@ -16,8 +16,8 @@ from typing import Any
 from core import process, runtime, store
 from core.errors import UnderTest, UserError
 from core.runtime import Mount, Session
-from toolchain import build, llvm, names, recipe
-from toolchain.build import Toolchain
+from toolchain import llvm, recipe, specs, toolchains
+from toolchain.toolchains import Toolchain
 
 FILE = "profile.profdata"
 # Names of raw profiles: the runs of one program share four files, and add to them (LLVM's clang manual, %Nm).
@@ -36,13 +36,13 @@ def counting(name: str, where: str, *, install: bool = True) -> Toolchain:
         UnderTest: LLVM with our pass does not compile.
         InfraError: the machine failed.
     """
-    own = names.spec(name)
+    own = specs.spec(name)
     if own.kind != "patched":
         raise UserError(f"the toolchain {name} is not compiled from source: it has no --lto and no --pgo")
     own_recipe = recipe.trained(recipe.load(llvm.RECIPE))
     plan = llvm.read_plan(replace(own, rustc=""), recipe.choose(own_recipe, llvm.host_arch()), own_recipe)
-    made, packages = build.place(name, where, install=install)
-    builder, build_packages = build.surroundings(own_recipe.image, where, install=install)
+    made, packages = toolchains.place(name, where, install=install)
+    builder, build_packages = toolchains.surroundings(own_recipe.image, where, install=install)
     inputs: dict[str, Any] = {
         "name": own.name,
         "packages": packages,
@@ -54,7 +54,7 @@ def counting(name: str, where: str, *, install: bool = True) -> Toolchain:
 
     def work(tmp: Path) -> dict[str, Any]:
         facts = llvm.build(plan, where, builder, build_packages, tmp)
-        with runtime.open_session(where, image=made, mounts=[Mount(tmp, build.INSIDE, writable=True)]) as session:
+        with runtime.open_session(where, image=made, mounts=[Mount(tmp, toolchains.INSIDE, writable=True)]) as session:
             llvm.finish(plan, session, tmp)
         return {"build": facts}
 

@@ -20,8 +20,8 @@ from core import store
 from core.errors import InfraError, UnderTest, UserError
 from core.runtime import Session
 from toolchain.expect import Corpus, Line, Value, read_corpus
-from toolchain.names import ToolchainSpec
 from toolchain.observe import Observed, Report, Symbols, read_reports, read_symbols
+from toolchain.specs import ToolchainSpec
 
 CORPUS = Path(__file__).parent / "corpus"
 FLAGS = ("-fsanitize-coverage=dataflow-args,dataflow-ret",)
@@ -249,7 +249,7 @@ def require_addresses(spec: ToolchainSpec) -> None:
     if spec.generation not in FLAGS_OF:
         raise UserError(
             f"the corpus is for callbacks that take addresses, and {spec.name} passes values ({spec.generation})",
-            "tests/test_pass_by_value.py verifies those; or verify plugin-19",
+            "tests/toolchain/test_pass_by_value.py verifies those; or verify plugin-19",
         )
 
 

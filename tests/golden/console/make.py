@@ -4,7 +4,7 @@
 
 The kernels are tiny ones of Linux 7.1.8, named in KERNELS; each is built if a case needs it, unless the line names a
 directory with its `image`. Each log is NAME.log with NAME.json beside it; what a test expects of it is in
-tests/test_verdict_golden.py, written by a person who read the log. Needs clang-19 and QEMU on this machine.
+tests/guest/test_verdict_golden.py, written by a person who read the log. Needs clang-19 and QEMU on this machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from core import process, runtime
 from guest import agent, initramfs, qemu
-from kernel import build as kernels
+from kernel import kernels
 from kernel.cell import Cell
 
 HERE = Path(__file__).parent

@@ -1,0 +1,86 @@
+"""What `kconfig.check` and the reader of Kconfig take, beside the tree's own olddefconfig on the same configuration.
+
+Real tree, real compiler tests, in Docker. Rounds of the three are interleaved, so that other work on the machine falls
+on all of them. Prints JSON; ends with 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+
+from kconfig import symbols
+from kernel import kernels
+from kernel.cell import Cell, host_arch
+
+BEYOND, RATIO = 1.0, 1.3  # seconds of the check beyond olddefconfig; the reader as a multiple of olddefconfig
+
+
+def measure(cell: Cell, rounds: int) -> dict[str, float]:
+    """Medians in seconds of wall time: olddefconfig, the reader, and the whole check from names to the verdict."""
+    taken: dict[str, list[float]] = {"olddefconfig": [], "reader": [], "check": []}
+
+    def timed(name: str, work: Callable[[], object]) -> None:
+        started = time.monotonic()
+        work()
+        taken[name].append(time.monotonic() - started)
+
+    kernels.check_config(
+        cell, "docker"
+    ).require()  # the tree, the toolchain, the base and scripts/kconfig are made here
+    ready = kernels.prepare(cell, "docker")
+    for number in range(rounds + 1):
+        with kernels.workplace(ready) as place:
+
+            def conf(place: kernels.Workplace = place) -> None:
+                done = place.session.run(
+                    [*place.command, "olddefconfig"], env={**place.env, "LC_ALL": "C"}, log=place.log
+                )
+                assert done.ok, place.log
+
+            if number == 0:  # compiles the reader, and warms what all three read
+                symbols.load(place.session, place.build_dir, place.command, place.log, place.env)
+                continue
+            timed("olddefconfig", conf)
+            timed("reader", lambda p=place: symbols.load(p.session, p.build_dir, p.command, p.log, p.env))  # type: ignore[misc]
+        timed("check", lambda: kernels.check_config(cell, "docker").require())
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--profile", default="kasan-all")
+    parser.add_argument("--base", default="defconfig")
+    parser.add_argument("--arch", default=host_arch())
+    parser.add_argument("--toolchain", default="plugin-19")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    cell = Cell(args.toolchain, "kit", args.profile, args.base, args.arch, "7.1.8")
+    found = measure(cell, args.rounds)
+    beyond, ratio = found["check"] - found["olddefconfig"], found["reader"] / found["olddefconfig"]
+    print(
+        json.dumps(
+            {
+                "cell": f"{args.profile} {args.base} {args.arch} {args.toolchain}",
+                "rounds": args.rounds,
+                "seconds": {name: round(value, 3) for name, value in found.items()},
+                "check_beyond_olddefconfig_seconds": round(beyond, 3),
+                "target_beyond_seconds": BEYOND,
+                "reader_of_olddefconfig": round(ratio, 3),
+                "target_reader_of_olddefconfig": RATIO,
+            },
+            indent=2,
+        )
+    )
+    return 0 if beyond <= BEYOND and ratio <= RATIO else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

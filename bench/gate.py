@@ -1,0 +1,252 @@
+"""The gate: whether a change made the kernel slower, by instruction counts against those that are committed.
+
+What comes in is a cell; what goes out are findings, each a count that moved further than it may. Counts of the same
+compiler, configuration and QEMU must be the same to the digit before init; another compiler is compared by its ratio
+to a kernel without callbacks that was measured in the same call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench import measure
+from bench.measure import Measured
+from cells import runs
+from core import store
+from core.data import load_yaml
+from core.errors import UnderTest, UserError
+from core.store import Product
+from guest import agent, guests, plan, qemu
+from kernel import kernels
+from kernel.cell import Cell
+from toolchain import toolchains
+
+FILE = Path(__file__).parent / "gate.yaml"
+RESULT = "gate.json"
+PROFILE, CONTROL = "all", "none"
+# How much further than before a figure may be. Loops have interrupts in them; a ratio is of two compilations.
+_AFTER_INIT = 0.001
+_RATIO = 0.005
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Instructions: to the initmem line, and for one round of each loop while nobody records."""
+
+    boot: int
+    loops: Mapping[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values, loops to a thousandth."""
+        return {"boot": self.boot, "loops": {name: round(value, 3) for name, value in self.loops.items()}}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What is committed for a kind of kernel.
+
+    Attributes:
+        key: what the counts depend on besides the kernel's source: hashes and versions by name.
+        control, counts: of a kernel without callbacks and of one with them everywhere.
+    """
+
+    key: Mapping[str, str]
+    control: Counts
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A figure that moved.
+
+    Attributes:
+        before, now: instructions, or ratios to the control.
+    """
+
+    figure: str
+    before: float
+    now: float
+
+    def __str__(self) -> str:
+        return f"{self.figure}: {self.before:,.6g} before, {self.now:,.6g} now ({self.now / self.before - 1:+.3%})"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of a call.
+
+    Attributes:
+        same: whether what is committed is of the same compiler, configuration and QEMU, so that counts were compared.
+        slower, faster: figures that moved further than they may.
+    """
+
+    same: bool
+    slower: tuple[Finding, ...]
+    faster: tuple[Finding, ...]
+    now: Baseline
+    folder: Path
+
+    def require(self) -> None:
+        """Raises UnderTest if a figure is slower."""
+        if self.slower:
+            raise UnderTest(
+                f"slower than what is committed: {'; '.join(str(one) for one in self.slower)}",
+                "if it is meant: ./invoke bench.gate --update",
+                self.folder / RESULT,
+            )
+
+
+def load(file: Path = FILE) -> Baseline:
+    """The committed baseline.
+
+    Raises:
+        UserError: there is none, or it is malformed.
+    """
+    root = load_yaml(file)
+    root.only("key", "control", "counts")
+
+    def counts(name: str) -> Counts:
+        node = root.get(name)
+        node.only("boot", "loops")
+        loops = {loop: _number(one.value, one.error) for loop, one in node.mapping("loops").items()}
+        if set(loops) != set(plan.LOOPS):
+            raise node.get("loops").error(f"the loops are {', '.join(plan.LOOPS)}")
+        return Counts(node.integer("boot"), loops)
+
+    return Baseline(
+        {name: one.text() for name, one in root.mapping("key").items()}, counts("control"), counts("counts")
+    )
+
+
+def _number(value: object, error: Callable[[str], UserError]) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise error("a number of instructions is wanted")
+    return float(value)
+
+
+def run(cell: Cell, where: str, *, update: bool = False, install: bool = True, file: Path = FILE) -> Judged:
+    """Measure a kernel and its control, and compare with what is committed.
+
+    Args:
+        cell: what is built; its profile is put in here.
+        update: write what was measured in place of what is committed; nothing is compared then.
+
+    Raises:
+        UnderTest: a kernel does not build or boot, or two runs of one kernel count differently.
+        UserError: there is no baseline.
+        InfraError: the machine failed.
+    """
+    folder = runs.new_folder(f"gate-{cell.toolchain}-{cell.base}-{cell.arch}")
+    found: dict[str, Counts] = {}
+    key: dict[str, str] = {}
+    if not update:
+        load(file)  # before the machine works for minutes
+    for profile in (CONTROL, PROFILE):
+        one = replace(cell, profile=profile)
+        kernel = kernels.build(one, where, install=install)
+        boots = [
+            measure.run(one, kernel, where, folder / f"{profile}-{number}", exact=True, device=False)
+            for number in (1, 2)
+        ]
+        if boots[0].initmem_us != boots[1].initmem_us:
+            raise UnderTest(
+                f"two boots of the same kernel {profile} count {boots[0].boot} and {boots[1].boot} instructions",
+                "something in it does not repeat",
+                folder,
+            )
+        found[profile] = counts_of(boots[0])
+        key |= {f"config {profile}": store.hash_file(kernel.path / "config"), **_surroundings(one, kernel, where)}
+    now = Baseline(key, found[CONTROL], found[PROFILE])
+    if update:
+        write(now, file)
+        judged = Judged(True, (), (), now, folder)
+    else:
+        judged = replace(judge(load(file), now), folder=folder)
+    store.write_json(
+        folder / RESULT,
+        {
+            "same": judged.same,
+            "slower": [str(one) for one in judged.slower],
+            "faster": [str(one) for one in judged.faster],
+            "key": dict(key),
+            "control": now.control.as_json(),
+            "counts": now.counts.as_json(),
+        },
+    )
+    return judged
+
+
+def counts_of(measured: Measured) -> Counts:
+    """The counts of a run."""
+    return Counts(measured.boot, {name: loop.each for name, loop in measured.idle.items()})
+
+
+def judge(before: Baseline, now: Baseline) -> Judged:
+    """Compare two measurements.
+
+    Counts are compared where everything around the kernel's source is the same; else the ratios to the control.
+    """
+    same = dict(before.key) == dict(now.key)
+    slower: list[Finding] = []
+    faster: list[Finding] = []
+
+    def look(figure: str, old: float, new: float, tolerance: float) -> None:
+        if abs(new - old) > tolerance * old:
+            (slower if new > old else faster).append(Finding(figure, old, new))
+
+    if same:
+        look("boot", before.counts.boot, now.counts.boot, 0.0)
+        look(f"boot of {CONTROL}", before.control.boot, now.control.boot, 0.0)
+        for name, value in before.counts.loops.items():
+            look(name, value, now.counts.loops[name], _AFTER_INIT)
+    else:
+        look("boot, ratio", _over(before, "boot"), _over(now, "boot"), _RATIO)
+        for name in before.counts.loops:
+            look(f"{name}, ratio", _over(before, name), _over(now, name), _RATIO)
+    return Judged(same, tuple(slower), tuple(faster), now, Path())
+
+
+def _over(one: Baseline, name: str) -> float:
+    if name == "boot":
+        return one.counts.boot / one.control.boot
+    return one.counts.loops[name] / one.control.loops[name]
+
+
+def _surroundings(cell: Cell, kernel: Product, where: str) -> dict[str, str]:
+    """What a count depends on besides the kernel's source and configuration."""
+    toolchain = toolchains.ensure(cell.toolchain, where, targets=(cell.arch,))
+    said: list[str] = []
+    with toolchains.open_session(toolchain, guests.mounts(kernel.path, kernel.path)) as session:
+        session.run([qemu.program(cell.arch), "--version"], on_line=said.append)
+    return {
+        "arch": cell.arch,
+        "base": cell.base,
+        "linux": cell.linux,
+        "toolchain": toolchain.key,
+        "guest": _guest(cell.arch),
+        "qemu": said[0] if said else "unknown",
+    }
+
+
+def _guest(arch: str) -> str:
+    """Identity of what runs in the guest besides the kernel: unpacking the agent is part of the boot."""
+    machine = qemu.Machine(arch, "tcg", "", "", "", "", exact=True)
+    parts = [*qemu.command(machine), repr(sorted(plan.LOOPS.items()))]
+    parts += [store.hash_file(source) for source in agent.source_files()]
+    return store.key_of({"parts": parts})
+
+
+def write(baseline: Baseline, file: Path) -> None:
+    """Replace the committed baseline."""
+    lines = [
+        "# Counts of guest instructions that bench.gate compares with, written by ./invoke bench.gate --update.",
+        "key:",
+        *(f'  {name}: "{value}"' for name, value in sorted(baseline.key.items())),
+    ]
+    for name, counts in (("control", baseline.control), ("counts", baseline.counts)):
+        lines += [f"{name}:", f"  boot: {counts.boot}", "  loops:"]
+        lines += [f"    {loop}: {value:.3f}" for loop, value in counts.loops.items()]
+    store.write_text(file, "\n".join(lines) + "\n")

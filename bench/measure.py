@@ -1,0 +1,197 @@
+"""Measures a kernel: its boot, its loops and its sizes, as numbers beside which another kernel's can be put.
+
+What comes in is a built cell; what goes out are counts of guest instructions that repeat to the digit, or wall times
+that do not. Nothing is compared here. Loops are timed inside the guest (guest/agent/loops.c).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cells import runs
+from cells.runs import Booted
+from core.errors import UnderTest
+from core.store import Product
+from guest import console, plan, qemu
+from guest.channel import Ran
+from kernel.cell import Cell
+
+if TYPE_CHECKING:
+    from dataflow.coverage import Coverage
+
+_RECORDED = ("getpid", "open-close")
+# The buffer of the RFC's figures: 64K words.
+WORDS = 1 << 16
+# The same draws in each run: other pids and paths are other instructions.
+_SEED = "measure"
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One loop of system calls.
+
+    Attributes:
+        rounds: how often.
+        instructions: of the guest for all rounds; 0 where they were not counted.
+        ns: wall time of the guest for all rounds.
+        words: that were recorded in all rounds, those that did not fit left out.
+        dropped: records that did not fit.
+    """
+
+    rounds: int
+    instructions: float
+    ns: int
+    words: int = 0
+    dropped: int = 0
+
+    @property
+    def each(self) -> float:
+        """Instructions for one round."""
+        return self.instructions / self.rounds
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One workload that was recorded into a buffer of 64K words: whole records, words, and how many were dropped."""
+
+    records: int
+    words: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What it takes to make a kernel record, in instructions and in ns of the guest; the former 0 if not counted.
+
+    Attributes:
+        first: ENABLE when nobody recorded; it opens the gates.
+        second: ENABLE just after a DISABLE; they are open.
+        last: what the kernel's threads did in the 1.5 s behind the last DISABLE; they close them.
+    """
+
+    first: tuple[float, int]
+    second: tuple[float, int]
+    last: tuple[float, int]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of one kernel.
+
+    Attributes:
+        initmem_us: guest time at the kernel's initmem line, microseconds.
+        seconds: wall time of QEMU.
+        idle: loops while nobody records.
+        recording: the same while the task records; empty without the device.
+        captures: workload -> what was recorded.
+        folder: of the run.
+        gates: what opening and closing takes; None without the device.
+    """
+
+    initmem_us: int
+    seconds: float
+    idle: Mapping[str, Loop]
+    recording: Mapping[str, Loop]
+    captures: Mapping[str, Recorded]
+    folder: Path
+    gates: Gates | None = None
+
+    @property
+    def boot(self) -> int:
+        """Instructions to the initmem line; says nothing if they were not the clock."""
+        return self.initmem_us * 1000 // qemu.NS_PER_INSTRUCTION
+
+
+def run(cell: Cell, kernel: Product, where: str, folder: Path, *, exact: bool, device: bool) -> Measured:
+    """Boot a kernel once and measure it.
+
+    Args:
+        exact: count instructions; else wall times are measured, with the fastest accelerator that works.
+        device: whether the kernel records, so that loops are done while recording as well.
+
+    Raises:
+        UnderTest: it did not boot, or did not say what it took.
+        InfraError: the machine failed.
+    """
+    works = ["loops", *(["gates", "loops-recording", *_RECORDED] if device else [])]
+    folder.mkdir(parents=True, exist_ok=True)
+    todo = plan.draw(works, seed=_SEED)
+    works_64k = plan.draw(_RECORDED, seed=_SEED, words=WORDS).works if device else ()
+    todo = plan.Plan(todo.seed, todo.token, (*todo.works[: len(works) - len(works_64k)], *works_64k))
+    booted = runs.boot(cell, kernel, where, todo, folder, exact=exact)
+    booted.verdict.require(booted.outcome.console)
+    ran = {one.name: one for one in booted.outcome.said.ran}
+    return Measured(
+        console.initmem_us(booted.outcome.console),
+        booted.outcome.ended.seconds,
+        loops(ran["loops"], exact=exact),
+        loops(ran["loops-recording"], exact=exact) if device else {},
+        {name: _recorded(booted, ran[name]) for name in _RECORDED} if device else {},
+        folder,
+        _gates(ran["gates"], exact=exact) if device else None,
+    )
+
+
+def loops(ran: Ran, *, exact: bool) -> dict[str, Loop]:
+    """The loops that a workload did.
+
+    Raises:
+        UnderTest: one is missing, or the workload did not end.
+    """
+    took = _clock(ran, exact=exact)
+    found: dict[str, Loop] = {}
+    for name in plan.LOOPS:
+        try:
+            rounds, ticks = (int(ran.facts[f"{name}_{what}"]) for what in ("rounds", "ticks"))
+        except KeyError as error:
+            raise UnderTest(f"the loop {name} did not report") from error
+        words, dropped = (int(ran.facts.get(f"{name}_{what}", 0)) for what in ("words", "dropped"))
+        found[name] = Loop(rounds, *took(ticks), words, dropped)
+    return found
+
+
+def _gates(ran: Ran, *, exact: bool) -> Gates:
+    took = _clock(ran, exact=exact)
+    return Gates(*(took(int(ran.facts[f"{name}_ticks"])) for name in ("first", "second", "last")))
+
+
+def _clock(ran: Ran, *, exact: bool) -> Callable[[int], tuple[float, int]]:
+    """How a workload's ticks become instructions, 0 if they are not counted, and ns."""
+    if ran.end != 0:
+        raise UnderTest(f"the workload {ran.name} did not end well: {ran.end}")
+    per_second = int(ran.facts["ticks_per_second"]) or 1_000_000_000
+    # The kernel's own clock may move in ticks of 4 ms, so times come from the counter too.
+    ns_per_tick = int(ran.facts["clock_ns"]) / int(ran.facts["clock_ticks"])
+
+    def took(ticks: int) -> tuple[float, int]:
+        return ticks * 1e9 / per_second / qemu.NS_PER_INSTRUCTION if exact else 0.0, round(ticks * ns_per_tick)
+
+    return took
+
+
+def _recorded(booted: Booted, ran: Ran) -> Recorded:
+    from dataflow import capture
+
+    part = ran.parts[0]
+    (one,) = (c for c in booted.captures if c.name == ran.name)
+    whole = capture.load(one.facts).records()
+    return Recorded(len(whole), part.counted, part.info.dropped if part.info else 0)
+
+
+def gates(kernel: Product) -> int:
+    """How many gates are patched when a task begins to record and nobody else does."""
+    from dataflow import image
+
+    return len(image.gates(kernel.path / "vmlinux"))
+
+
+def coverage(kernel: Product) -> Coverage:
+    """What of a kernel's code reports."""
+    from dataflow import coverage
+
+    by_value = kernel.metadata["toolchain_manifest"]["generation"] == "L3"
+    return coverage.of(kernel.path, by_value=by_value, workers=os.cpu_count() or 1)

@@ -1,0 +1,217 @@
+"""The patch or commit that breaks a cell, found by halving.
+
+What comes in is a cell and a list of candidates, of which the first is good and the last is bad; what goes out is the
+first bad one. A machine that fails is no verdict: that candidate is left out. What is known is written down after each
+verdict, so that a call that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cells import prefixes, runs
+from cells.prefixes import Row
+from core import store
+from core.errors import InfraError, UnderTest, UserError
+from kernel import kernels
+from kernel.cell import Cell
+from patches import series as patch_series
+from sources import checkout
+
+GOOD, BAD, WRONG, SKIP = "good", "bad", "wrong", "skip"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a search.
+
+    Attributes:
+        first_bad: the first candidate that is bad.
+        between: candidates right before it that could not be judged: it may be one of them as well.
+        verdicts: candidate -> `good`, `bad`, `wrong` (its records do not hold) or `skip`.
+        reason: why the first bad one is bad.
+        trouble: why the last of those between could not be judged; empty if there is none.
+        patch: file name of the patch that the first bad one ends with; empty for a commit.
+    """
+
+    first_bad: str
+    between: tuple[str, ...]
+    verdicts: Mapping[str, str]
+    reason: str
+    trouble: str = ""
+    patch: str = ""
+
+    def require(self) -> None:
+        """Raise if the search did not come down to one candidate.
+
+        Raises:
+            InfraError: names those that could not be judged.
+        """
+        if self.between:
+            raise InfraError(
+                f"the first bad one is {self.first_bad}, or one of {', '.join(self.between)}, "
+                f"which could not be judged: {self.trouble}",
+                "the same call tries these again, and nothing else",
+            )
+
+
+def search(
+    candidates: Sequence[str],
+    judge: Callable[[str], tuple[str, str]],
+    state: Path,
+    told: Callable[[str, str], None] = lambda _name, _verdict: None,
+) -> Found:
+    """Find the first bad candidate.
+
+    Args:
+        candidates: in order; at least two, each name once.
+        judge: gives `good`, `bad`, `wrong` (it boots, and its records do not hold) or `skip`, and the reason. What is
+            wrong counts as bad if that is what the last one is, else as good.
+        state: file with the verdicts so far; what was skipped is tried again. Removed once one candidate is left.
+        told: gets each new verdict.
+
+    Raises:
+        UserError: the first is not good, or the last is not bad.
+        InfraError: the first or the last could not be judged.
+    """
+    known: dict[str, tuple[str, str]] = {}
+    if state.is_file():
+        said = json.loads(state.read_text())
+        known = {name: (v, why) for name, (v, why) in said.items() if v != SKIP and name in candidates}
+
+    def verdict(index: int) -> str:
+        name = candidates[index]
+        if name not in known:
+            known[name] = judge(name)
+            store.write_json(state, known)
+            told(name, known[name][0])
+        return known[name][0]
+
+    def settled(index: int) -> str:
+        got = verdict(index)
+        if got != WRONG:
+            return got
+        # A series makes its records exact patch by patch; a search for what does not boot must not end there.
+        return BAD if verdict(len(candidates) - 1) == WRONG else GOOD
+
+    for index, wanted in ((0, GOOD), (len(candidates) - 1, BAD)):
+        got = settled(index)
+        if got == SKIP:
+            raise InfraError(f"{candidates[index]} could not be judged: {known[candidates[index]][1]}", "try again")
+        if got != wanted:
+            raise UserError(f"{candidates[index]} is {got}, not {wanted}", "choose other ends: --good, --bad")
+    low, high = 0, len(candidates) - 1
+    while True:
+        middle = _middle([i for i in range(low + 1, high) if known.get(candidates[i], ("",))[0] != SKIP], low, high)
+        if middle is None:
+            break
+        got = settled(middle)
+        low, high = (middle, high) if got == GOOD else (low, middle) if got == BAD else (low, high)
+    name, between = candidates[high], tuple(candidates[low + 1 : high])
+    if not between:
+        state.unlink(missing_ok=True)
+    trouble = known[between[-1]][1] if between else ""
+    return Found(name, between, {n: v for n, (v, _why) in known.items()}, known[name][1], trouble)
+
+
+def _middle(open_: Sequence[int], low: int, high: int) -> int | None:
+    """The candidate nearest to the middle of those that are left."""
+    return min(open_, key=lambda index: abs(2 * index - low - high), default=None)
+
+
+def run(
+    cell: Cell,
+    where: str,
+    good: str,
+    bad: str,
+    *,
+    repository: str = "",
+    boot: bool = False,
+    install: bool = True,
+    guard: bool = True,
+    told: Callable[[str, str], None] = lambda _name, _verdict: None,
+) -> Found:
+    """Find the patch of a cell's series, or the commit of a repository, that breaks the cell.
+
+    Args:
+        good, bad: numbers of patches, or revisions of the repository.
+        repository: a git repository of Linux; it and its work tree are only read.
+        boot: a kernel that does not boot, or whose records are wrong, is bad as well.
+
+    Raises:
+        UserError: a revision or number is unknown, or the ends are not as said.
+        InfraError: the machine failed at one of the ends.
+
+    Returns:
+        What was found; `Found.require` turns a search that is not decided into an exit code.
+    """
+    if not good or not bad:
+        ends = "--good REV --bad REV" if repository else f"--good 0 --bad {len(patch_series.load(cell.series).patches)}"
+        raise UserError("both ends must be named, with --good and --bad", f"for all of it: {ends}")
+    names = checkout.git_between(repository, good, bad) if repository else _prefixes(cell, good, bad)
+    folder = runs.new_folder(f"bisect-{cell.series}-{cell.profile}-{cell.base}-{cell.arch}")
+    first = replace(cell, linux=f"git:{repository}@{names[0]}") if repository else replace(cell, series=names[0])
+    asked = {
+        "cell": asdict(cell),
+        "names": names,
+        "boot": boot,
+        "where": where,
+        # A name says less than what it stood for when a verdict was given: series are imported again, compilers change.
+        "patches": [one.sha256 for one in patch_series.load(cell.series).patches],
+        "inputs": _inputs(first, where, install=install, guard=guard),
+    }
+    state = store.home() / "bisect" / f"{store.key_of(asked)[:24]}.json"
+
+    def row_of(name: str) -> Row:
+        if not repository:
+            number = int(name.rpartition("@")[2])
+            return prefixes.judge(
+                cell, number, where, folder, set(), boot=boot, reuse=True, install=install, guard=guard
+            )
+        one = replace(cell, linux=f"git:{repository}@{name}")
+        try:
+            kernel = kernels.build(one, where, install=install, guard=guard)
+        except UnderTest as error:
+            return Row(0, name, "failed", reason=str(error))
+        row = Row(0, name, "passed")
+        return prefixes.boot_row(one, kernel, where, row, folder / name[:12], install=install) if boot else row
+
+    def judge(name: str) -> tuple[str, str]:
+        try:
+            row = row_of(name)
+        except InfraError as error:
+            return SKIP, str(error)
+        if row.status != "passed":
+            return BAD, row.reason
+        return (WRONG, row.wrong) if row.wrong else (GOOD, "")
+
+    with store.lock(f"bisect-{state.stem}"):
+        found = search(names, judge, state, told)
+    if not repository:
+        patches = patch_series.load(cell.series).patches
+        found = replace(found, patch=patches[int(found.first_bad.rpartition("@")[2]) - 1].name)
+    store.write_json(folder / "bisect.json", asdict(found))
+    return found
+
+
+def _inputs(first: Cell, where: str, *, install: bool, guard: bool) -> dict[str, Any]:
+    """What decides the kernel of the good end; nothing if there cannot be one, which its verdict will say."""
+    try:
+        return dict(kernels.prepare(first, where, install=install, guard=guard).inputs)
+    except UnderTest:
+        return {}
+
+
+def _prefixes(cell: Cell, good: str, bad: str) -> list[str]:
+    """The prefixes from good to bad, as `NAME@K`."""
+    count = len(patch_series.load(cell.series).patches)
+    for word in (good, bad):
+        if not word.isdigit() or int(word) > count:
+            raise UserError(f"{word} is no prefix of {cell.series}: it has {count} patches", "say --good 0 --bad N")
+    if int(good) >= int(bad):
+        raise UserError(f"--good {good} does not come before --bad {bad}")
+    return [f"{cell.series}@{number}" for number in range(int(good), int(bad) + 1)]

@@ -1,0 +1,143 @@
+"""Look: a person in a guest, at a debugger, or at the memory that a hung guest left.
+
+What comes in is a cell, or a run's folder; what goes out is an exit status. Kernels come from the store, or are built.
+Nothing here is a verdict, and no result is written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cells import result
+from cells.runs import new_folder
+from core import runtime
+from core.errors import UserError
+from core.runtime import Image, Mount
+from core.store import Product
+from guest import debug, guests, kvm, plan, shells
+from guest.qemu import Size, size_of
+from kconfig import survival
+from kernel import kernels
+from kernel.cell import Cell, host_arch
+from toolchain import image, toolchains
+
+_IMAGE = "debug"
+
+
+def _image(where: str, *, install: bool = True) -> Image | None:
+    return image.ensure(_IMAGE, install=install) if where == "docker" else None
+
+
+def _size(kernel: Product, smp: str, memory: str) -> Size:
+    return size_of(smp, memory, survival.values((kernel.path / "config").read_text()))
+
+
+def busybox(where: str, folder: Path, *, install: bool = True) -> bytes:
+    """The static busybox of this machine's architecture.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        InfraError: there is none.
+    """
+    mounts = [Mount(folder, "/kdf/run", writable=True)]
+    with runtime.open_session(where, image=_image(where, install=install), mounts=mounts) as session:
+        return shells.busybox(session, folder)
+
+
+def shell(cell: Cell, where: str, files: Sequence[Path], smp: str, memory: str, install: bool) -> int:
+    """Boot a cell's kernel on the user's terminal, with a shell; returns QEMU's exit status.
+
+    Args:
+        files: what the guest has in /root.
+        smp, memory: of the guest, as the user says them; empty for the usual.
+        install: whether missing host packages may be installed.
+
+    Raises:
+        KitError: there is no kernel, no busybox for its architecture, or no terminal.
+    """
+    size_of(smp, memory)
+    if cell.arch != host_arch():
+        raise UserError(
+            f"a shell for {cell.arch} is only on such a machine",
+            "run a program in it: ./invoke test.run --profile all --exec FILE",
+        )
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"there is no file {file}")
+    kernel = kernels.build(cell, where, install=install)
+    folder = new_folder(f"shell-{cell.profile}-{cell.base}")
+    box = busybox(where, folder, install=install)
+    made = toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
+    columns, rows = shutil.get_terminal_size()
+    content = shells.archive(box, files, cell.profile, os.environ.get("TERM", "linux"), (columns, rows))
+    with toolchains.open_session(made, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
+        proved = kvm.prove(kernel.path, cell.arch, session, folder)
+        print(proved.sentence)
+        return shells.enter(kernel.path, cell.arch, session, folder, content, proved.name, _size(kernel, smp, memory))
+
+
+def gdb(
+    cell: Cell,
+    where: str,
+    commands: Sequence[str],
+    smp: str,
+    memory: str,
+    install: bool,
+    told: Callable[[str], None],
+) -> int:
+    """Boot a cell's kernel with a debugger on it; returns gdb's exit status.
+
+    Args:
+        commands: of gdb; none for a person at a terminal.
+        told: gets each line of gdb's if there are commands.
+
+    Raises:
+        KitError: there is no kernel, no gdb, or no terminal.
+    """
+    size_of(smp, memory)
+    ready = kernels.prepare(cell, where, install=install)
+    kernel = kernels.build(cell, where, install=install)
+    folder = new_folder(f"gdb-{cell.profile}-{cell.base}")
+    looked = debug.Kernel(kernel.path, cell.arch, ready.tree.path / "linux", _scripts(ready, kernel))
+    opened = runtime.open_session(where, image=_image(where, install=install), mounts=looked.mounts(folder))
+    guest = toolchains.open_session(ready.toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES)
+    with guest as machine, opened as debugger:
+        todo = plan.draw(plan.STANDARD)
+        return debug.gdb(looked, todo, machine, debugger, folder, commands, _size(kernel, smp, memory), told)
+
+
+def _scripts(ready: kernels.Ready, kernel: Product) -> Path | None:
+    """The build directory with the kernel's own scripts for gdb, if it was built for them (GDB_SCRIPTS)."""
+    if survival.values((kernel.path / "config").read_text()).get("GDB_SCRIPTS") != "y":
+        return None
+    with kernels.workplace(ready) as place:
+        place.configure()
+        done = place.session.run([*place.command, "scripts_gdb"], env=place.env, log=place.log)
+        return place.build_dir if done.ok else None
+
+
+def crash(folder: Path, where: str, commands: Sequence[str], told: Callable[[str], None]) -> int:
+    """Look into the memory that the guest of a run left; returns crash's exit status.
+
+    Args:
+        folder: of the run.
+        commands: of crash; none for a person at a terminal.
+        told: gets each line of crash's if there are commands.
+
+    Raises:
+        KitError: the run has no kernel or no memory, or there is no crash.
+    """
+    try:
+        kernel = Path(json.loads((folder / result.FILE).read_text())["facts"]["kernel"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{folder} is no run that booted a kernel", "see ./invoke report.html for the latest") from None
+    if not (kernel / "vmlinux").is_file():
+        raise UserError(f"the kernel of this run is no longer in the store: {kernel}", "run it again")
+    with runtime.open_session(where, image=_image(where), mounts=guests.mounts(kernel, folder)) as session:
+        return debug.crash(kernel, session, folder, commands, told)

@@ -1,0 +1,220 @@
+"""Provenance: what a kernel was made of, in the two forms that other tools read.
+
+What comes in is a kernel of the store and the toolchain that made it; what goes out is `provenance.intoto.json`, an
+in-toto statement (v1) with SLSA's provenance (v1) as its predicate, and `sbom.cdx.json`, a CycloneDX 1.6 list. Nothing
+is signed here: a signature is by whoever publishes, over these files. What is not known is left out, never guessed.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from core import process, store
+from core.store import Product
+from core.version import VERSION
+from kernel import samples
+from toolchain import image, toolchains
+from toolchain.toolchains import Toolchain
+
+STATEMENT, LIST = "provenance.intoto.json", "sbom.cdx.json"
+# https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and https://slsa.dev/spec/v1.0/provenance
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:kcov-dataflow-kit:kernel:1"
+_BUILDER = "urn:kcov-dataflow-kit:builder"
+# What is made anew has these files byte for byte; the log of the build tells times and the cache's hits.
+_NOT_REPEATED = ("build.log",)
+_ROOT = Path(__file__).parent.parent
+
+
+def write(folder: Path, kernel: Product, where: str, started: int) -> None:
+    """Write both files beside a result.
+
+    Args:
+        folder: of the run.
+        where: the runtime that the kernel was made in, `docker` or `host`.
+        started: when the run began, seconds since the epoch.
+    """
+    cell = kernel.metadata["cell"]
+    toolchain = toolchains.ensure(cell["toolchain"], where, targets=(cell["arch"],))
+    store.write_json(folder / STATEMENT, statement(kernel, toolchain, folder.name, started))
+    store.write_text(folder / LIST, material_list(kernel, toolchain))
+
+
+def revision() -> Mapping[str, str]:
+    """The commit of this kit and whether files differ from it; empty if it is no checkout."""
+    if not (_ROOT / ".git").exists() or not shutil.which("git"):
+        return {}
+    told = process.capture(["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"])
+    commit, _, dirty = told.out.strip().partition("-")
+    if told.code or not commit:
+        return {}
+    return {"gitCommit": commit, **({"state": "dirty"} if dirty else {})}
+
+
+def files_of(kernel: Product) -> dict[str, str]:
+    """Name -> sha256 of what a kernel consists of, its modules included: an older kernel's metadata lacks those."""
+    told = {name: str(facts["sha256"]) for name, facts in kernel.metadata["files"].items() if name not in _NOT_REPEATED}
+    modules = sorted((kernel.path / samples.MODULES).glob("*.ko"))
+    more = {f"{samples.MODULES}/{path.name}": path for path in modules}
+    return told | {name: store.hash_file(path) for name, path in more.items() if name not in told}
+
+
+def statement(kernel: Product, toolchain: Toolchain, run: str, started: int) -> dict[str, Any]:
+    """The in-toto statement of a kernel.
+
+    Args:
+        run: a name of the run, its folder's.
+    """
+    told = kernel.metadata
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": name, "digest": {"sha256": value}} for name, value in sorted(files_of(kernel).items())],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {"cell": told["cell"]},
+                "internalParameters": {
+                    "runtime": toolchain.runtime,
+                    "inputs": told["inputs"],
+                    "command": list(told.get("command", ())),
+                },
+                "resolvedDependencies": list(dependencies(kernel, toolchain)),
+            },
+            "runDetails": {
+                "builder": {"id": _BUILDER, "version": {"kcov-dataflow-kit": VERSION, **_machine()}},
+                "metadata": {
+                    "invocationId": run,
+                    "startedOn": _time(started),
+                    # The kernel may be older than the run that booted it: this is when it was finished.
+                    "finishedOn": _time(int(told["made"])),
+                },
+                "byproducts": [
+                    {"name": name, "digest": {"sha256": told["files"][name]["sha256"]}}
+                    for name in _NOT_REPEATED
+                    if name in told["files"]
+                ],
+            },
+        },
+    }
+
+
+def dependencies(kernel: Product, toolchain: Toolchain) -> Iterator[dict[str, Any]]:
+    """What a kernel was made of, as in-toto resource descriptors: this kit, source, patches, toolchain, packages."""
+    if commit := revision():
+        own = {"name": "kcov-dataflow-kit", "digest": {"gitCommit": commit["gitCommit"]}}
+        yield {**own, **({"annotations": {"state": commit["state"]}} if "state" in commit else {})}
+    tree = store.product("tree", kernel.metadata["tree"])
+    source = store.product("source", tree.metadata["inputs"]["source"]) if tree else None
+    if source:
+        yield _source(kernel.metadata["cell"]["linux"], source)
+    if tree:
+        applied = [one["patch"] for one in tree.metadata["patches"]]
+        for name, digest in zip(applied, tree.metadata["inputs"]["patches"], strict=True):
+            yield {"name": name, "digest": {"sha256": digest}}
+    manifest = toolchain.manifest
+    yield {
+        "name": toolchain.name,
+        "uri": f"urn:kcov-dataflow-kit:toolchain:{toolchain.key}",
+        "digest": {"sha256": toolchain.key},
+        "annotations": {"generation": manifest.get("generation"), "versions": manifest.get("versions", {})},
+    }
+    yield {
+        "name": f"packages of the {toolchain.runtime}",
+        "uri": f"urn:kcov-dataflow-kit:packages:{toolchain.packages}",
+        "digest": {"sha256": toolchain.packages},
+    }
+
+
+def _source(name: str, source: Product) -> dict[str, Any]:
+    origin, inputs = source.metadata.get("origin", {}), source.metadata["inputs"]
+    found: dict[str, Any] = {"name": f"linux {name}", "uri": f"urn:kcov-dataflow-kit:source:{source.key}"}
+    if "://" in str(origin.get("url", "")):
+        found["uri"] = origin["url"]
+    found["digest"] = {"gitCommit": inputs["git"]} if "git" in inputs else {"sha256": inputs.get("sha256", source.key)}
+    return found
+
+
+def _machine() -> dict[str, str]:
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
+
+
+def _time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def material_list(kernel: Product, toolchain: Toolchain) -> str:
+    """The CycloneDX list of a kernel, JSON: the same for the same kernel.
+
+    The packages of the image are in it as excluded: they take part in the build, not in the kernel.
+    """
+    from cyclonedx.model import HashAlgorithm, HashType, Property
+    from cyclonedx.model.bom import Bom, BomMetaData
+    from cyclonedx.model.component import Component, ComponentScope, ComponentType
+    from cyclonedx.model.tool import ToolRepository
+    from cyclonedx.output.json import JsonV1Dot6
+    from packageurl import PackageURL
+
+    def made(name: str, kind: ComponentType, **more: Any) -> Component:
+        return Component(name=name, type=kind, bom_ref=f"{kind.value}:{name}@{more.get('version', '')}", **more)
+
+    def digest(value: Any) -> list[HashType]:
+        return [HashType(alg=HashAlgorithm.SHA_256, content=value["sha256"])] if "sha256" in value else []
+
+    told = kernel.metadata
+    root = made(
+        f"linux-{told['cell']['profile']}-{told['cell']['base']}",
+        ComponentType.OPERATING_SYSTEM,
+        version=told["release"],
+        properties=[Property(name=f"kdf:{axis}", value=str(value)) for axis, value in told["cell"].items() if value],
+        components=[
+            made(name, ComponentType.FILE, hashes=digest({"sha256": value}))
+            for name, value in sorted(files_of(kernel).items())
+        ],
+    )
+    parts = []
+    for one in dependencies(kernel, toolchain):
+        if one["name"] == "kcov-dataflow-kit" or one["name"].startswith("packages of"):
+            continue
+        is_source, is_tool = one["name"].startswith("linux "), one["name"] == toolchain.name
+        kind = ComponentType.APPLICATION if is_tool else ComponentType.FILE
+        kind = ComponentType.OPERATING_SYSTEM if is_source else kind
+        more: dict[str, Any] = {"scope": ComponentScope.EXCLUDED} if is_tool else {}
+        if is_source:
+            more["version"] = told["release"]
+        parts.append(made(one["name"], kind, hashes=digest(one["digest"]), **more))
+    for line in image.package_list(toolchain.packages):
+        name, _, rest = line.partition("=")
+        version, _, arch = rest.rpartition(":")
+        purl = PackageURL("deb", "debian", name, version, {"arch": arch} if arch else None)
+        parts.append(
+            made(f"{name}:{arch}", ComponentType.LIBRARY, version=version, purl=purl, scope=ComponentScope.EXCLUDED)
+        )
+    bom = Bom(
+        components=parts,
+        serial_number=uuid.UUID(kernel.key[:32]),
+        metadata=BomMetaData(
+            component=root,
+            tools=ToolRepository(components=[made("kcov-dataflow-kit", ComponentType.APPLICATION, version=VERSION)]),
+        ),
+    )
+    bom.metadata.timestamp = _moment(int(told["made"]))
+    bom.register_dependency(root, parts)
+    return str(JsonV1Dot6(bom).output_as_string(indent=1)) + "\n"
+
+
+def _moment(seconds: int) -> Any:
+    import datetime
+
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)

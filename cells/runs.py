@@ -1,0 +1,273 @@
+"""Run a cell: build, boot, capture, check, and keep the result.
+
+What comes in is a cell and a runtime; what goes out is a Result whose folder holds `result.json` from the first moment.
+Nothing is judged here: the verdict is the guest's room, the checks are the records' room.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cells import provenance, result
+from cells.result import BOOT, Check, Result, finish
+from core import store
+from core.errors import KitError, UnderTest, UserError
+from core.store import Product
+from guest import frames, guests, initramfs, kvm, plan
+from guest.frames import Frame
+from guest.guests import Capture, Outcome
+from guest.initramfs import Entry
+from guest.plan import Plan
+from guest.qemu import Size, size_of
+from guest.verdict import Verdict
+from kconfig import survival
+from kernel import kernels, pool, samples
+from kernel.cell import Cell
+from toolchain import toolchains
+
+EXACT = "TCG with -icount: guest time is the number of instructions"
+
+
+@dataclass(frozen=True)
+class Booted:
+    """A kernel that was booted, with what came of it.
+
+    Attributes:
+        frames: of each splat of the verdict, the first ones.
+    """
+
+    kernel: Product
+    outcome: Outcome
+    verdict: Verdict
+    captures: Sequence[Capture]
+    accelerator: str
+    frames: Sequence[Sequence[Frame]] = ()
+
+    def splats(self) -> list[result.Splat]:
+        """What went wrong in the kernel, as results tell it."""
+        return [
+            result.Splat(str(one.kind), one.title, one.line, one.during, [str(frame) for frame in frames])
+            for one, frames in zip(self.verdict.splats, self.frames, strict=True)
+        ]
+
+
+def new_folder(label: str) -> Path:
+    """A directory for a run, named by time and label.
+
+    Raises:
+        InfraError: the disk is full or read-only.
+    """
+    words = re.sub(r"[^A-Za-z0-9._-]+", "-", label)
+    runs = store.home() / "runs"
+    with store.disk_errors(runs):
+        runs.mkdir(exist_ok=True)
+        for count in range(100):
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            folder = runs / (f"{stamp}-{words}" if not count else f"{stamp}-{words}-{count}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+    raise AssertionError("a hundred runs of one name in one second")
+
+
+def boot(
+    cell: Cell,
+    kernel: Product,
+    where: str,
+    todo: Plan,
+    folder: Path,
+    *,
+    install: bool = True,
+    program: Path | None = None,
+    modules: Sequence[Path] = (),
+    files: Sequence[Entry] = (),
+    exact: bool = False,
+    size: Size | None = None,
+) -> Booted:
+    """Boot a kernel with a plan and write its captures.
+
+    Args:
+        program: the user's static program for the workload `exec`.
+        modules: further kernel modules that the plan names.
+        files: further files of the guest.
+        exact: under TCG, with a clock that counts the guest's instructions.
+        size: of the machine; the RFC's by default.
+
+    Raises:
+        UnderTest: the guest failed or never reported.
+        InfraError: QEMU or the engine failed.
+    """
+    size = size or Size()
+    toolchain = toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
+    with toolchains.open_session(toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
+        proved = kvm.prove(kernel.path, cell.arch, session, folder) if not exact else None
+        loaded = [path for path in samples_of(kernel) if f"/{initramfs.MODULES_PATH}/{path.name}" in todo.modules]
+        with pool.slot():
+            outcome = guests.boot(
+                kernel.path,
+                cell.arch,
+                todo,
+                session,
+                folder,
+                files,
+                modules=[*loaded, *modules],
+                program=program,
+                accelerator=proved.name if proved else "tcg",
+                exact=exact,
+                memory_mb=size.memory_mb,
+                cpus=size.cpus,
+            )
+        made = outcome.judge()
+        symbolizer = session.path(toolchain.product.path / "bin" / "llvm-symbolizer")
+        found = frames.resolve(made.splats, kernel.path, session, symbolizer)
+    captures = guests.write_captures(outcome, kernel.metadata["layout"] or "", kernel.key)
+    return Booted(kernel, outcome, made, captures, proved.sentence if proved else EXACT, found)
+
+
+def memory_of(booted: Booted) -> dict[str, str]:
+    """Where the memory of a guest that hung is, as a fact of a result."""
+    return {"memory": str(booted.outcome.dump)} if booted.outcome.dump else {}
+
+
+def samples_of(kernel: Product) -> list[Path]:
+    """The sample modules that a kernel comes with."""
+    return sorted((kernel.path / samples.MODULES).glob("*.ko"))
+
+
+def run(
+    cell: Cell,
+    where: str,
+    *,
+    seed: str = "",
+    install: bool = True,
+    guard: bool = True,
+    facts: Mapping[str, Any] | None = None,
+    copy: Path | None = None,
+    control: bool = False,
+    boots_only: bool = False,
+    smp: str = "",
+    memory: str = "",
+) -> Result:
+    """Take a cell all the way: build, boot, the standard workloads, their checks.
+
+    Args:
+        seed: of an earlier run, to repeat its draws.
+        facts: what else the result is to tell.
+        copy: a second place for result.json.
+        control: of a kernel whose configuration has no dataflow, one to compare with, ask only that it boots.
+        boots_only: ask that of any kernel, and let it do nothing; the folder's name then begins with BOOT.
+        smp, memory: processors of the guest, and its MB, as the user says them; empty for the RFC's.
+
+    Returns:
+        The result, whatever its status; `Result.require` turns it into an exit code.
+
+    Raises:
+        KitError: it could not be carried through; result.json then holds the reason.
+    """
+    size_of(smp, memory)
+    folder = new_folder(f"{BOOT if boots_only else ''}{cell.profile}-{cell.base}-{cell.arch}")
+    result = Result(folder, asdict(cell), where, facts=facts or {}, copy=copy).save()
+    stages: dict[str, float] = {}
+    clock = time.monotonic()
+
+    def stage(name: str) -> None:
+        nonlocal clock
+        now = time.monotonic()
+        stages[name] = round(now - clock, 2)
+        clock = now
+
+    try:
+        kernel = kernels.build(cell, where, install=install, guard=guard)
+        stage("build")
+        provenance.write(folder, kernel, where, result.started)
+        modules = [] if boots_only else [path.name for path in samples_of(kernel)]
+        works = () if boots_only else (*plan.STANDARD, *(plan.SAMPLES if modules else ()))
+        todo = plan.draw(works, seed=seed, modules=modules)
+        values = survival.values((kernel.path / "config").read_text())
+        if not boots_only:
+            require_sites(cell.profile, values, cell.instrument, lambda: _instrumented(kernel))
+        size = size_of(smp, memory, values)
+        booted = boot(cell, kernel, where, todo, result.folder, install=install, size=size)
+        stage("boot")
+        result = replace(
+            result,
+            facts={
+                **result.facts,
+                "linux": booted.outcome.said.hello.get("release", ""),
+                "kernel": str(kernel.path),
+                "toolchain": cell.toolchain,
+                "accelerator": booted.accelerator,
+                "seed": booted.outcome.plan.seed,
+                "qemu": list(booted.outcome.argv),
+                **({"device": booted.outcome.said.device} if boots_only else {}),
+                **memory_of(booted),
+            },
+        )
+        booted.verdict.require(booted.outcome.console)
+        if boots_only or (control and values.get("KCOV_DATAFLOW") != "y"):
+            token = booted.outcome.said.token
+            checks = [Check("the guest said its token at the end", token == todo.token, todo.token, str(token))]
+        else:
+            checks = check(booted)
+        stage("check")
+        wrong = [c for c in checks if not c.ok]
+        return finish(
+            result,
+            "failed" if wrong else "passed",
+            reasons=[f"{c.name}: asked {c.asked}, got {c.got}" for c in wrong],
+            checks=checks,
+            stages=stages,
+        )
+    except (KitError, KeyboardInterrupt) as error:
+        status = "failed" if isinstance(error, UnderTest) else "lost"
+        finish(result, status, reasons=[str(error) or type(error).__name__], stages=stages)
+        raise
+
+
+def require_sites(
+    profile: str, values: Mapping[str, str], instrument: Sequence[str], instrumented: Callable[[], int]
+) -> None:
+    """Refuse a kernel that could not record anything, before it is booted for records.
+
+    Args:
+        values: its configuration.
+        instrument: objects that were opted in; that they have callbacks was looked at when they were built.
+        instrumented: counts the functions that report; only asked where makefiles alone could opt something in.
+
+    Raises:
+        UserError: no object opts in.
+    """
+    if instrument or values.get("KCOV_DATAFLOW") != "y" or values.get("KCOV_DATAFLOW_INSTRUMENT_ALL") == "y":
+        return
+    if not instrumented():
+        raise UserError(
+            f"profile {profile} records in the objects that opt in, and none does",
+            "name some: --instrument fs/open.o,net/; or take the profile all",
+        )
+
+
+def _instrumented(kernel: Product) -> int:
+    from dataflow import sites, symbols
+
+    mapped = symbols.read(kernel.path / "System.map")
+    return len(sites.load(kernel.path / "vmlinux", mapped, ()).instrumented())
+
+
+def check(booted: Booted) -> list[Check]:
+    """The checks of a booted kernel's captures.
+
+    Raises:
+        UnderTest: the kernel has no recording device, or a capture cannot be read.
+    """
+    from dataflow import check as records
+
+    records.require_device(booted.outcome.said.hello)
+    folder = booted.outcome.folder / guests.CAPTURES
+    return [Check(f.name, f.ok, f.asked, f.got) for f in records.examine(folder, booted.kernel.path)]

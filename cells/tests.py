@@ -1,0 +1,303 @@
+"""Run tests in a guest: selftests of the tree, KUnit, a user's own program.
+
+What comes in is a cell and what is to be run; what goes out is a Result with suites, and `result.json` in the run's
+folder. How the tests are judged is in cells.suites.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from cells import inspection, provenance, runs, suites, ticker
+from cells.result import Check, Result, finish
+from cells.runs import Booted
+from cells.suites import Suite
+from core.errors import KitError, UnderTest, UserError
+from guest import initramfs, plan
+from guest.initramfs import Entry
+from guest.ktap import LOST, SKIPPED, Test
+from guest.plan import Program
+from guest.qemu import size_of
+from kconfig import survival
+from kernel import kernels, selftests
+from kernel.cell import Cell, host_arch
+from kernel.selftests import Target
+
+KUNIT_FRAGMENT = Path(selftests.__file__).parent / "kunit.config"
+_FOLDER = "kdf/tests"
+# What the user's own program may take of guest time, seconds.
+_EXEC_SECONDS = 300.0
+# Whose scripts busybox's shell runs, as Debian's dash would.
+_SHELLS = ("/bin/sh", "/usr/bin/sh")
+_BUSYBOX = "bin/busybox"
+_WITH_APPLETS = f'/bin/busybox --install -s /bin; export PATH=/bin; cd /{_FOLDER}/exec; exec sh "$@"'
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be run.
+
+    Attributes:
+        kselftest: targets of tools/testing/selftests.
+        kunit: whether KUnit's suites are built in and wanted.
+        program: the user's own program or script with its arguments; empty for none.
+        required: patterns of tests that must pass, and not be skipped.
+        smp, memory: processors of the guest, and its MB, as the user says them; empty for the usual.
+    """
+
+    kselftest: Sequence[str] = ()
+    kunit: bool = False
+    program: Sequence[str] = ()
+    required: Sequence[str] = ()
+    smp: str = ""
+    memory: str = ""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A program of the guest and the suite that it belongs to."""
+
+    suite: str
+    name: str
+    program: Program
+
+
+def run(
+    cell: Cell,
+    where: str,
+    asked: Asked,
+    *,
+    install: bool = True,
+    guard: bool = True,
+    told: Callable[[str], None] | None = None,
+    ended: Callable[[Result], None] = lambda _result: None,
+) -> Result:
+    """Build a kernel and its tests, boot, run them, and judge.
+
+    Args:
+        told: gets a line for each test that finished, while the guest runs.
+        ended: gets the final result, also of a run that an error ends.
+
+    Returns:
+        The result, whatever its status; `Result.require` turns it into an exit code.
+
+    Raises:
+        UserError: nothing is to be run, or a target or program is not there.
+        UnderTest: the kernel does not build.
+        InfraError: the machine failed.
+    """
+    if not (asked.kselftest or asked.kunit or asked.program):
+        raise UserError("there is nothing to run", "say --kselftest TARGETS, --kunit or --exec FILE")
+    size_of(asked.smp, asked.memory)
+    own = own_program(asked.program, cell.arch) if asked.program else None
+    if asked.kunit:
+        cell = replace(cell, fragments=(*cell.fragments, str(KUNIT_FRAGMENT)))
+    result = Result(runs.new_folder(f"test-{cell.profile}-{cell.base}-{cell.arch}"), asdict(cell), where).save()
+    stages: dict[str, float] = {}
+    clock = time.monotonic()
+
+    def stage(name: str) -> None:
+        nonlocal clock
+        now = time.monotonic()
+        stages[name] = round(now - clock, 2)
+        clock = now
+
+    try:
+        ready = kernels.prepare(cell, where, install=install, guard=guard)
+        selftests.check_names(ready.tree.path / "linux", asked.kselftest)
+        kernel = kernels.build(cell, where, install=install, guard=guard)
+        stage("build")
+        provenance.write(result.folder, kernel, where, result.started)
+        targets = selftests.build(ready, kernel, asked.kselftest)
+        stage("selftests")
+        jobs = [job for target in targets for job in _jobs(target)]
+        files = [entry for target in targets for entry in _files(target)]
+        if own:
+            jobs.append(_Job("exec", Path(asked.program[0]).name, own.program))
+            files += own.files
+            if own.busybox:
+                files += _busybox(inspection.busybox(where, result.folder, install=install))
+        modules = [path for target in targets for path in target.modules()]
+        todo = plan.tests([job.program for job in jobs], modules=[path.name for path in modules])
+        size = size_of(asked.smp, asked.memory, survival.values((kernel.path / "config").read_text()))
+        with ticker.watching(result.folder, [job.program.title for job in jobs], told, kunit=asked.kunit):
+            booted = runs.boot(
+                cell, kernel, where, todo, result.folder, install=install, modules=modules, files=files, size=size
+            )
+        stage("guest")
+        found = _suites(targets, jobs, booted, kunit=asked.kunit)
+        status, reasons = suites.judge(booted.verdict, found, _required(asked, booted))
+        result = replace(
+            result,
+            suites=found,
+            splats=booted.splats(),
+            facts={
+                "linux": booted.outcome.said.hello.get("release", ""),
+                "kernel": str(kernel.path),
+                "toolchain": cell.toolchain,
+                "accelerator": booted.accelerator,
+                "qemu": list(booted.outcome.argv),
+                **runs.memory_of(booted),
+            },
+        )
+        done = finish(result, status, reasons=reasons, checks=_checks(booted, found), stages=stages)
+    except (KitError, KeyboardInterrupt) as error:
+        status = "failed" if isinstance(error, UnderTest) else "lost"
+        ended(finish(result, status, reasons=[str(error) or type(error).__name__], stages=stages))
+        raise
+    ended(done)
+    return done
+
+
+@dataclass(frozen=True)
+class Own:
+    """A user's program as a test of the guest, and the files that it needs there.
+
+    Attributes:
+        busybox: whether it needs that, too.
+    """
+
+    program: Program
+    files: list[Entry]
+    busybox: bool = False
+
+
+def own_program(words: Sequence[str], arch: str) -> Own:
+    """What a user's program needs.
+
+    Args:
+        words: a static program, or a script for a shell or for another interpreter that is a static program on this
+            machine, and arguments.
+        arch: of the guest.
+
+    Raises:
+        UserError: it is not there, or the guest cannot run it.
+    """
+    path = Path(words[0])
+    if not path.is_file():
+        raise UserError(f"there is no program {path}")
+    place, title = f"{_FOLDER}/exec/{path.name}", f"exec/{path.name}"
+    files = [initramfs.regular(place, path.read_bytes(), executable=True)]
+    interpreter = _interpreter(path)
+    if not interpreter:
+        _require_static(path)
+        return Own(Program(title, f"/{place}", tuple(words[1:]), _EXEC_SECONDS), files)
+    script = f"{path} is a script for {interpreter[0]}"
+    if arch != host_arch():
+        raise UserError(f"{script}, and its interpreter is taken from this machine, which is no {arch}")
+    if interpreter[0] in _SHELLS:
+        arguments = ("sh", "-c", _WITH_APPLETS, "sh", *interpreter[1:], f"/{place}", *words[1:])
+        return Own(Program(title, f"/{_BUSYBOX}", arguments, _EXEC_SECONDS), files, busybox=True)
+    if not Path(interpreter[0]).is_file():
+        raise UserError(f"{script}, which is not here")
+    if why := initramfs.lacking(Path(interpreter[0])):
+        raise UserError(f"{script}, which {why}", "write it for /bin/sh: the guest has busybox then")
+    # Not at its own path: the guest may have mounted something there.
+    shell = f"{_FOLDER}/exec/bin/{Path(interpreter[0]).name}"
+    files.append(initramfs.regular(shell, Path(interpreter[0]).read_bytes(), executable=True))
+    return Own(Program(title, f"/{shell}", (*interpreter[1:], f"/{place}", *words[1:]), _EXEC_SECONDS), files)
+
+
+def _busybox(content: bytes) -> list[Entry]:
+    return [initramfs.directory("bin"), initramfs.regular(_BUSYBOX, content, executable=True)]
+
+
+def _interpreter(path: Path) -> list[str]:
+    """What the first line of a script names, and the one argument that it may give; empty if it is none."""
+    with path.open("rb") as source:
+        first = source.readline(256)
+    return first[2:].decode("utf-8", "replace").strip().split(maxsplit=1) if first.startswith(b"#!") else []
+
+
+def _needs(path: Path) -> str:
+    """What a program needs that the guest does not have; empty if it is a static ELF program."""
+    if interpreter := _interpreter(path):
+        return f"is a script for {interpreter[0]}, which the guest does not have"
+    return initramfs.lacking(path)
+
+
+def _require_static(path: Path) -> None:
+    if why := _needs(path):
+        raise UserError(f"{path} {why}", "link it statically: cc -static")
+
+
+def _jobs(target: Target) -> list[_Job]:
+    """The programs of a target that the guest can run."""
+    return [
+        _Job(
+            target.name,
+            path.name,
+            Program(f"{target.name}/{path.name}", f"/{_FOLDER}/{target.name}/{path.name}", (), target.seconds()),
+        )
+        for path in target.programs()
+        if not _needs(path)
+    ]
+
+
+def _files(target: Target) -> list[Entry]:
+    if target.product is None:
+        return []
+    folder = target.product.path / selftests.PROGRAMS
+    return [
+        initramfs.regular(
+            f"{_FOLDER}/{target.name}/{path.relative_to(folder)}",
+            path.read_bytes(),
+            executable=bool(path.stat().st_mode & 0o100),
+        )
+        for path in target.files()
+    ]
+
+
+def _suites(targets: Sequence[Target], jobs: Sequence[_Job], booted: Booted, *, kunit: bool) -> list[Suite]:
+    ran = {one.index: one for one in booted.outcome.said.ran}
+    told: dict[tuple[str, str], tuple[Test, tuple[str, ...]]] = {
+        (job.suite, job.name): suites.of_program(job.name, ran.get(index)) for index, job in enumerate(jobs)
+    }
+    made = []
+    for target in targets:
+        if target.product is None:
+            made.append(suites.not_built(target.name, target.reason, target.log, target.lacks))
+            continue
+        tests = [
+            told.get((target.name, path.name), (Test(path.name, SKIPPED, f"it {_needs(path)}"), ()))
+            for path in target.programs()
+        ]
+        problems = tuple(f"{test.name}: {problem}" for test, found in tests for problem in found)
+        made.append(
+            Suite(target.name, "kselftest", tuple(test for test, _ in tests), problems=problems, lacks=target.lacks)
+        )
+    if kunit:
+        console = booted.outcome.console
+        made.append(suites.of_console(console.read_bytes() if console.exists() else b""))
+    for (suite, _name), (test, problems) in told.items():
+        if suite == "exec":
+            made.append(Suite("exec", "exec", (test,), problems=problems))
+    return made
+
+
+def _required(asked: Asked, booted: Booted) -> list[str]:
+    """What must pass: what the user names, the user's own program, and the series' own tests where the device is."""
+    required = list(asked.required)
+    if asked.program:
+        required.append("exec/*")
+    if booted.outcome.said.device and "kcov_dataflow" in asked.kselftest:
+        required.append("kcov_dataflow/user_ioctl*")
+    return required
+
+
+def _checks(booted: Booted, found: Sequence[Suite]) -> list[Check]:
+    """One line for the guest and one for each suite."""
+    checks = [Check("guest", booted.verdict.passed, "passed", str(booted.verdict.status))]
+    for suite in found:
+        counts = suite.counts()
+        got = (
+            ", ".join(f"{count} {status}" for status, count in counts.items() if count) if suite.built else "not built"
+        )
+        ok = suite.built and not counts["failed"] and not counts[LOST]
+        checks.append(
+            Check(f"{suite.kind} {suite.name}".replace("kunit kunit", "kunit"), ok, "none failed or lost", got)
+        )
+    return checks

@@ -1,0 +1,127 @@
+"""The program behind `./invoke`: Invoke's own, with this project's tasks and exit codes.
+
+`main` adds what Invoke leaves out: a wrong task or option is the user's error (2), and the error names the nearest
+right name. Exit codes are decided in `commands.task`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from invoke.collection import Collection
+from invoke.exceptions import Exit, ParseError, UnexpectedExit
+from invoke.program import Program
+
+from core.errors import UserError, describe
+from core.version import VERSION
+
+START = """\
+From nothing to verified dataflow records of a Linux kernel:
+
+  ./invoke kernel.run --profile all --base tiny   builds, boots, records, checks
+  ./invoke doctor                                 what this machine can do, and what it lacks
+  ./invoke --list                                 all tasks; ./invoke --help TASK explains one
+
+README.md says more. You have a series: docs/guide-series.md; you fuzz: docs/guide-fuzzing.md; you run it for
+others: docs/guide-ci.md; something went wrong: docs/guide-trouble.md."""
+
+
+def _names(collection: Collection) -> list[str]:
+    return sorted(collection.task_names)
+
+
+def _explain(error: ParseError, namespace: Collection) -> str:
+    """Invoke's sentence, with the nearest right name."""
+    text = str(error)
+    without = re.search(r"Flag <Argument: ([\w-]+).*needed value", text)
+    if without:
+        return f"--{without[1].strip('_').replace('_', '-')} needs a value"
+    missing = re.search(r"'(.+?)' did not receive required positional arguments: (.*)", text)
+    if missing:
+        return f"{missing[1]} needs {missing[2].replace(chr(39), '')}"
+    wrong = re.search(r"'([^']+)'", text)
+    if wrong is None:
+        return text
+    name = wrong[1]
+    if name.startswith("-") and error.context is not None:
+        known = sorted(error.context.flags)
+    else:
+        known = _names(namespace)
+        # A bare name may be the last part of a task: build -> kernel.build, toolchain.build.
+        tails = [task_name for task_name in known if task_name.rpartition(".")[2] == name]
+        if tails:
+            return f"there is no task {name}; there is {' and '.join(tails)}"
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    kind = "option" if name.startswith("-") else "task"
+    return f"there is no {kind} {name}{hint}" if "No idea" in text else f"{text}{hint}"
+
+
+def _help_of(name: str | None) -> str:
+    return f"./invoke --help {name} explains its options" if name else "see ./invoke --list"
+
+
+def _parse_tasks(program: Program) -> None:
+    """Invoke's own, which hands a word to `int` as it is.
+
+    Raises:
+        ParseError: a word that has to be a number is none, or what Invoke itself finds.
+    """
+    try:
+        program.parse_tasks()
+    except ValueError as error:
+        wrong = re.search(r"'(.*)'", str(error))
+        raise ParseError(f"{wrong[1]} is no number" if wrong else str(error)) from error
+
+
+def asks_help(words: Sequence[str]) -> str | None:
+    """The task of which `TASK ... --help` asks an explanation; Invoke would take the option for a position's value."""
+    own = words[: words.index("--")] if "--" in words else words
+    return own[0] if own and not own[0].startswith("-") and "--help" in own[1:] else None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run tasks; returns the exit code."""
+    import tasks
+
+    given = sys.argv[1:] if argv is None else argv
+    if not given:
+        print(START)
+        return 0
+    explained = asks_help(given)
+    words = ["invoke", *(("--help", explained) if explained else given)]
+    program = Program(namespace=tasks.ns, name="invoke", binary="invoke", version=VERSION)
+    try:
+        program.create_config()
+        program.parse_core(words)
+        program.parse_collection()
+        _parse_tasks(program)
+        program.parse_cleanup()
+        program.update_config()
+        program.execute()
+    except ParseError as error:
+        wrong = UserError(_explain(error, tasks.ns), _help_of(error.context.name if error.context else None))
+        print(describe(wrong), file=sys.stderr)
+        return 2
+    except UnexpectedExit as error:
+        return int(error.result.exited)
+    except Exit as ended:
+        cause = ended.__cause__
+        if isinstance(cause, UserError):
+            print(describe(cause, _help_of(program.tasks[0].name)), file=sys.stderr)
+        elif ended.message:
+            print(ended.message, file=sys.stderr)
+        return int(ended.code)
+    except BrokenPipeError:
+        # The reader of our output went away; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

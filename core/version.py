@@ -1,0 +1,3 @@
+"""The version of this kit."""
+
+VERSION = "0.1.0"

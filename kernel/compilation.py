@@ -1,0 +1,152 @@
+"""Compiled: run make in a workplace, and keep what came out.
+
+What comes in is an opened and configured workplace; what goes out is what make did, and a product's files with their
+hashes. What make says is read for progress, warnings and errors; whether it worked is make's exit code alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core import process, store
+from core.errors import UnderTest
+from core.progress import Progress
+from kconfig import survival
+from kernel import cache, gates, pool, samples
+from kernel.cell import Cell
+from patches import series as patch_series
+
+if TYPE_CHECKING:
+    from kernel.kernels import Workplace
+
+IMAGES = {"x86_64": "arch/x86/boot/bzImage", "arm64": "arch/arm64/boot/Image"}
+_COMPILED = re.compile(r"^\s+(?:CC|AS|RUSTC|LD|AR|HOSTCC)\b.*\s(\S+)$")
+_FRAME = re.compile(r"stack frame size \((\d+)\) exceeds limit")
+FRAME_LIMITS = (1024, 2048, 4096)  # bytes: what kernels ask of CONFIG_FRAME_WARN
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What make did.
+
+    Attributes:
+        seconds: wall time.
+        warnings: the distinct ones of what it compiled.
+        objects: how many it made.
+        cpu_seconds: user and system time of make and all that it started.
+    """
+
+    seconds: float
+    warnings: frozenset[str]
+    objects: int
+    cpu_seconds: float = 0.0
+
+
+def frames(warnings: Iterable[str], limit: int) -> dict[str, int]:
+    """Bytes -> number of functions with a larger frame, for each of FRAME_LIMITS that clang was asked to warn of.
+
+    Args:
+        limit: CONFIG_FRAME_WARN, bytes; 0 asks for no warnings, so nothing is known.
+
+    Format: clang's -Wframe-larger-than.
+    """
+    sizes = [int(match[1]) for one in warnings if (match := _FRAME.search(one))]
+    return {str(n): sum(size > n for size in sizes) for n in FRAME_LIMITS if 0 < limit <= n}
+
+
+def compile_all(place: Workplace) -> Compiled:
+    """Run make.
+
+    Raises:
+        UnderTest: the kernel does not compile.
+        InfraError: make was killed, or the disk is full.
+    """
+    cell, log = place.ready.cell, place.log
+    image = Path(IMAGES[cell.arch]).name
+    warnings: set[str] = set()
+    errors: list[str] = []
+    with Progress(f"kernel {cell.profile}", _expected_objects(cell), "objects") as progress:
+
+        def listen(line: str) -> None:
+            if found := _COMPILED.match(line):
+                progress.step(1, found[1])
+            elif ": warning: " in line:
+                warnings.add(line)
+            elif (
+                ": error: " in line
+                or line.startswith(("ld.lld: error", "ERROR: modpost"))
+                or "undefined symbol" in line
+            ):
+                errors.append(line)
+
+        with pool.slot():
+            before = place.session.cpu_seconds()
+            done = place.session.run(
+                [*place.command, image, "vmlinux"], env=place.env, log=log, on_line=listen, timeout=6 * 3600
+            )
+        objects = progress.done
+    process.require(done, "compiling the kernel", log, errors)
+    return Compiled(done.seconds, frozenset(warnings), objects, place.session.cpu_seconds() - before)
+
+
+def _expected_objects(cell: Cell) -> int | None:
+    """How many objects a build like this had the last time."""
+    counts = [
+        int(p.metadata["objects"])
+        for p in store.products()
+        if p.kind == "kernel"
+        and p.metadata.get("cell", {}).get("base") == cell.base
+        and p.metadata["cell"]["arch"] == cell.arch
+    ]
+    return max(counts, default=0) or None
+
+
+def _collect(arch: str, build_dir: Path, out: Path) -> dict[str, Mapping[str, Any]]:
+    """Copy the products of a build; returns name -> {size in bytes, sha256}."""
+    wanted = {
+        "image": build_dir / IMAGES[arch],
+        "vmlinux": build_dir / "vmlinux",
+        "System.map": build_dir / "System.map",
+        "config": build_dir / ".config",
+        "build.log": build_dir / "build.log",
+    }
+    kept: dict[str, Mapping[str, Any]] = {}
+    for name, source in wanted.items():
+        if not source.is_file():
+            raise UnderTest(f"the build ended well but made no {source.name}", "read the log", build_dir / "build.log")
+        shutil.copyfile(source, out / name)
+    modules = [f"{samples.MODULES}/{path.name}" for path in sorted((out / samples.MODULES).glob("*.ko"))]
+    for name in (*wanted, *modules):
+        kept[name] = {"size": (out / name).stat().st_size, "sha256": store.hash_file(out / name)}
+    (out / "files.json").write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+    return kept
+
+
+def keep(place: Workplace, compiled: Compiled, out: Path) -> dict[str, Any]:
+    """Copy what a build made into the directory of a product; returns its metadata."""
+    ready, build_dir = place.ready, place.build_dir
+    final = survival.values((build_dir / ".config").read_text())
+    kept = _collect(ready.cell.arch, build_dir, out)
+    return {
+        "cell": asdict(ready.cell),
+        "release": (build_dir / "include/config/kernel.release").read_text().strip(),
+        "tree": str(ready.tree.key),
+        "toolchain_manifest": dict(ready.toolchain.manifest),
+        "layout": patch_series.load(ready.cell.series).layout,
+        "files": kept,
+        "make_seconds": round(compiled.seconds, 1),
+        "cpu_seconds": round(compiled.cpu_seconds, 1),
+        "warnings": len(compiled.warnings),
+        "frames": frames(compiled.warnings, int(final.get("FRAME_WARN", "0"))),
+        "gate_text_sha256": gates.text_hash(out / "vmlinux", out / "System.map"),
+        "objects": compiled.objects,
+        "jobs": place.jobs,
+        "ccache": asdict(cache.read(place.statistics)),
+        "command": place.command,
+    }
