@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from core.arch import host_arch
+
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from kconfig import symbols
 from kernel import kernels
-from kernel.cell import Cell, host_arch
+from kernel.cell import Cell
 
 BEYOND, RATIO = 1.0, 1.3  # seconds of the check beyond olddefconfig; the reader as a multiple of olddefconfig
 

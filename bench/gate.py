@@ -16,6 +16,7 @@ from bench import measure
 from bench.measure import Measured
 from cells import runs
 from core import store
+from core.arch import architecture
 from core.data import load_yaml
 from core.errors import UnderTest, UserError
 from core.store import Product
@@ -220,7 +221,7 @@ def _surroundings(cell: Cell, kernel: Product, where: str) -> dict[str, str]:
     toolchain = toolchains.ensure(cell.toolchain, where, targets=(cell.arch,))
     said: list[str] = []
     with toolchains.open_session(toolchain, guests.mounts(kernel.path, kernel.path)) as session:
-        session.run([qemu.program(cell.arch), "--version"], on_line=said.append)
+        session.run([architecture(cell.arch).guest.program, "--version"], on_line=said.append)
     return {
         "arch": cell.arch,
         "base": cell.base,

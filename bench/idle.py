@@ -16,9 +16,10 @@ from bench.rfc import Table
 from bench.targets import Answer, Target
 from cells import runs
 from core import store
+from core.arch import check_arch
 from core.data import load_yaml
 from core.errors import UserError, nearest
-from kernel.cell import Cell, check_arch
+from kernel.cell import Cell
 
 RESULT = "idle.json"
 # Targets that are held against the same profile of the older generation.

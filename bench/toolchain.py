@@ -32,11 +32,12 @@ from pathlib import Path
 from typing import Any
 
 from core import runtime, store
+from core.arch import host_arch
 from core.runtime import Image, Mount, Session
 from core.store import Product
 from kconfig import config
 from kernel import kernels
-from kernel.cell import Cell, host_arch
+from kernel.cell import Cell
 from sources import catalogue
 from toolchain import content, image, llvm, recipe, share, specs, toolchains
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from cells import result
 from cells.runs import new_folder
 from core import runtime
+from core.arch import host_arch
 from core.errors import UserError
 from core.runtime import Image, Mount
 from core.store import Product
@@ -22,7 +23,7 @@ from guest import debug, guests, kvm, plan, shells
 from guest.qemu import Size, size_of
 from kconfig import survival
 from kernel import kernels
-from kernel.cell import Cell, host_arch
+from kernel.cell import Cell
 from toolchain import image, toolchains
 
 _IMAGE = "debug"

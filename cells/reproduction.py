@@ -17,9 +17,10 @@ from typing import Any
 
 from cells import provenance
 from core import store
+from core.arch import check_arch
 from core.errors import InfraError, UnderTest, UserError
 from kernel import kernels
-from kernel.cell import Cell, check_arch
+from kernel.cell import Cell
 
 FILE = "reproduced.json"
 _SHOWN = 6

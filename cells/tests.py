@@ -15,6 +15,7 @@ from cells import inspection, provenance, runs, suites, ticker
 from cells.result import Check, Result, finish
 from cells.runs import Booted
 from cells.suites import Suite
+from core.arch import host_arch
 from core.errors import KitError, UnderTest, UserError
 from guest import initramfs, plan
 from guest.initramfs import Entry
@@ -23,7 +24,7 @@ from guest.plan import Program
 from guest.qemu import size_of
 from kconfig import survival
 from kernel import kernels, selftests
-from kernel.cell import Cell, host_arch
+from kernel.cell import Cell
 from kernel.selftests import Target
 
 KUNIT_FRAGMENT = Path(selftests.__file__).parent / "kunit.config"

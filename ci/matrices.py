@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.arch import ARCHES
 from core.data import Node, load_yaml
 from core.errors import UserError, nearest
-from kernel.cell import ARCHES, Cell
+from kernel.cell import Cell
 
 FILE = Path(__file__).parent / "matrix.yaml"
 # A project that only uses this kit keeps its matrix with its own files.

@@ -9,6 +9,7 @@ from typing import Any
 from commands.cells import Asked, cell_command
 from commands.common import CELL_HELP, RUNTIME_HELP
 from commands.task import command
+from core.arch import ARCHES
 
 _ROOT = Path(__file__).parent.parent
 
@@ -43,7 +44,7 @@ def survival(_c: Any) -> None:
     help={
         "profile": "a profile",
         "base": "tiny, defconfig or path:FILE",
-        "arch": "x86_64 or arm64; this machine's if it is not named",
+        "arch": f"{' or '.join(ARCHES)}; this machine's if it is not named",
         "rounds": "how many times each is measured",
     }
 )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from core.arch import ARCHES
 from core.errors import printable
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ RUNTIME_HELP = "docker, host, or auto (the first that works)"
 CELL_HELP = {
     "profile": "a profile: none, dataflow, all, kasan-all, or another one of kconfig.list",
     "base": "starting configuration: tiny, defconfig, or path:FILE",
-    "arch": "x86_64 or arm64; the host's by default",
+    "arch": f"{' or '.join(ARCHES)}; the host's by default",
     "linux": "a version of sources.yaml, path:DIR, or git:REPOSITORY@COMMIT",
     "series": "kit, none, or another one of patches.list",
     "toolchain": "a toolchain of toolchain/toolchains.yaml",
@@ -44,9 +45,10 @@ def make_cell(
     where: str,
 ) -> Cell:
     """A cell from the options of a task, empty ones replaced by their defaults; `where` is the runtime."""
+    from core.arch import check_arch, host_arch
     from core.errors import UserError, nearest
     from kconfig import profiles
-    from kernel.cell import Cell, check_arch, host_arch
+    from kernel.cell import Cell
     from toolchain.toolchains import default_name
 
     if not profile:

@@ -37,8 +37,8 @@ def show(
     json: bool = False,
 ) -> None:
     """Show a composed profile, each line with its origin. Example: ./invoke kconfig.show all --base tiny"""
+    from core.arch import check_arch, host_arch
     from kconfig import profiles
-    from kernel.cell import check_arch, host_arch
 
     request = profiles.compose(
         profile, base, check_arch(arch) if arch else host_arch(), linux, extra_fragments=fragment or (), sets=set or ()
@@ -95,10 +95,10 @@ def diff(
 ) -> None:
     """Compare two profiles, symbol by symbol. Example: ./invoke kconfig.diff none all --base tiny --final"""
     from commands.common import make_cell
+    from core.arch import check_arch, host_arch
     from core.runtime import choose
     from kconfig import differences, profiles, survival
     from kernel import kernels
-    from kernel.cell import check_arch, host_arch
 
     if final:
         where = choose(runtime)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import process, store
+from core import arch, process, store
 from core.errors import InfraError, UserError
 
 # What proves a package where dpkg does not know it: a program, or a file if it begins with a slash. Packages that are
@@ -31,10 +31,9 @@ _PROOFS = {
     "libc6-dev": "/usr/include/stdio.h",
     "libelf-dev": "/usr/include/gelf.h",
     "libssl-dev": "/usr/include/openssl/ssl.h",
-    "qemu-system-arm": "qemu-system-aarch64",
-    "qemu-system-x86": "qemu-system-x86_64",
     "rust-src": "/usr/share/cargo/registry",
     "xz-utils": "xz",
+    **{row.guest.package: row.guest.program for row in arch.TABLE.values()},
 }
 _LLVM = {"lld": "ld.lld-{}", "llvm": "llvm-ar-{}", "llvm-dev": "/usr/lib/llvm-{}/include/llvm/IR/Module.h"}
 _APT = ("apt-get", "-o", "DPkg::Lock::Timeout=600")

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core import store
-from core.errors import InfraError, UnderTest, UserError, nearest
+from core.arch import architecture, check_arch
+from core.errors import InfraError, UnderTest
 from core.runtime import Session
 
 SOURCES = Path(__file__).parent / "agent"
 NAME = "agent"
 
-_TARGETS = {"x86_64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
-_MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 _FLAGS = (
     *("-std=gnu11", "-O2", "-g0", "-Wall", "-Wextra", "-Werror"),
     # No libc: nothing may call into one, and no start code but ours.
@@ -39,13 +38,12 @@ def compile_command(compiler: str, arch: str, sources: Sequence[str], out: str) 
     """The argument list that makes the agent.
 
     Raises:
-        UserError: there is no agent for this architecture.
+        UserError: there is no such architecture.
     """
-    if arch not in _TARGETS:
-        raise UserError(f"there is no agent for {arch}{nearest(arch, _TARGETS)}")
+    triple = architecture(arch).triple
     if Path(compiler).name.startswith("gcc"):
         return [compiler, *_FLAGS, "-no-pie", "-o", out, *sources]
-    return [compiler, f"--target={_TARGETS[arch]}", *_FLAGS, "-fuse-ld=lld", "-o", out, *sources]
+    return [compiler, f"--target={triple}", *_FLAGS, "-fuse-ld=lld", "-o", out, *sources]
 
 
 def _version(session: Session, compiler: str) -> str:
@@ -59,7 +57,7 @@ def _version(session: Session, compiler: str) -> str:
 
 def _choose(session: Session, arch: str) -> tuple[str, str]:
     for compiler in _COMPILERS:
-        if compiler == "gcc" and platform.machine() != _MACHINES[arch]:
+        if compiler == "gcc" and platform.machine() != architecture(arch).machine:
             continue
         if version := _version(session, compiler):
             return compiler, version
@@ -87,10 +85,9 @@ def ensure(session: Session, arch: str, workdir: Path) -> Path:
     Raises:
         InfraError: there is no compiler.
         UnderTest: the agent does not compile.
-        UserError: there is no agent for this architecture.
+        UserError: there is no such architecture.
     """
-    if arch not in _TARGETS:
-        raise UserError(f"there is no agent for {arch}{nearest(arch, _TARGETS)}")
+    check_arch(arch)
     sources = source_files()
     compiler, version = _choose(session, arch)
     inputs = {"sources": identity(), "arch": arch, "compiler": version, "flags": list(_FLAGS)}

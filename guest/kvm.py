@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from core import store
+from core.arch import architecture
 from core.runtime import Session
-from guest import console, guests, plan, qemu
+from guest import console, guests, plan
 
 # Seconds that the proof may take. A tiny kernel that boots under KVM does so in one or two, a defconfig kernel in four.
 PROOF_SECONDS = 12.0
 _DEVICE = Path("/dev/kvm")
-_MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def host_key(session: Session, arch: str) -> str:
     Raises:
         InfraError: QEMU is not where the session runs.
     """
-    version = session.run([qemu.program(arch), "--version"], timeout=30)
+    version = session.run([architecture(arch).guest.program, "--version"], timeout=30)
     return store.key_of(
         {
             "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
@@ -97,7 +97,7 @@ def host_key(session: Session, arch: str) -> str:
 
 def impossible(arch: str) -> str:
     """Why KVM is out of the question without a try, or an empty string."""
-    if platform.machine() != _MACHINES.get(arch):
+    if platform.machine() != architecture(arch).machine:
         return f"KVM on this {platform.machine()} machine runs no {arch} guests"
     if not _DEVICE.exists():
         return "this machine has no /dev/kvm"

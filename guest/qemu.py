@@ -1,4 +1,4 @@
-"""QEMU's command lines: one list builder for each architecture, and how long a run may take.
+"""QEMU's command lines, and how long a run may take.
 
 What comes in is what to boot; what goes out is an argument list that a person can paste into a shell. Nothing is
 started here.
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.arch import Guest, architecture
 from core.data import load_yaml
 from core.errors import UserError, nearest
 
@@ -18,34 +19,16 @@ PORT = "kdf.channel"
 MEMORY_MB = 1024
 CPUS = 1
 
-PROGRAMS = {"x86_64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
-
 # What every kernel gets. A broken kernel must end, not wait: any oops is a panic, and a panic restarts at once, which
 # -no-reboot turns into QEMU's end. panic=-1: Documentation/admin-guide/kernel-parameters.txt.
 _KERNEL = ("panic=-1", "oops=panic", "printk.time=1", "loglevel=8", "rdinit=/init")
 
-# no5lvl: `-cpu max` has 5-level paging, whose pointers do not fit the 48 bits of a record (shared/measured.md).
-# earlycon: a kernel that dies before its console driver still speaks.
-_KERNEL_ARCH = {
-    "x86_64": ("console=ttyS0", "earlycon=uart8250,io,0x3f8,115200n8", "no5lvl"),
-    "arm64": ("console=ttyAMA0", "earlycon=pl011,0x9000000"),
-}
-
 # A guest whose clock is the number of its instructions, 2**1 ns each, and whose entropy and date are the same in each
 # run: what it counts repeats to the digit (docs/performance.md). It takes TCG and one CPU.
 _ICOUNT = ("-icount", "shift=1,sleep=off", "-rtc", "base=2026-01-01,clock=vm")
-_NO_ENTROPY = ",-rdrand,-rdseed"
-# "max" of arm64 has RNDR, which nothing turns off.
-_NO_RNDR = "neoverse-n1"
 _EXACT_KERNEL = ("nokaslr", "norandmaps", "random.trust_cpu=off", "random.trust_bootloader=off")
-# A kernel that knows no better spends 200 ms of its boot waiting for ticks; under KVM it does not (no_timer_check is
-# on, and its timer needs no calibration). Waiting is counted too, and hides what the rest costs.
-_NO_WAITING = {"x86_64": ("no_timer_check", "nolapic_timer"), "arm64": ()}
 NS_PER_INSTRUCTION = 2
 
-# A frame is in the file when the guest's write() returns: nothing is lost at the end, and no thread of QEMU's decides
-# when the guest is told, which counts instructions.
-_AT_ONCE = "ioeventfd=off"
 # Ctrl-C is the guest's.
 _TERMINAL = "stdio,id=console,mux=on,signal=off"
 
@@ -95,7 +78,7 @@ class Machine:
     """What to boot, by inside paths.
 
     Attributes:
-        arch: `x86_64` or `arm64`.
+        arch: a name of `core.arch`.
         accelerator: `tcg` or `kvm`.
         kernel, initrd: files that QEMU reads.
         console, channel: files that QEMU writes.
@@ -125,67 +108,43 @@ class Machine:
             raise ValueError("instructions are counted by TCG and on one CPU only")
 
 
-def program(arch: str) -> str:
-    """The name of QEMU for an architecture.
-
-    Raises:
-        UserError: it is none that the toolkit boots.
-    """
-    if arch not in PROGRAMS:
-        raise UserError(f"no guest has the architecture {arch}{nearest(arch, PROGRAMS)}")
-    return PROGRAMS[arch]
-
-
 def command_line(machine: Machine) -> str:
     """The kernel's parameters."""
-    exact = (*_EXACT_KERNEL, *_NO_WAITING[machine.arch]) if machine.exact else ()
-    return " ".join([*_KERNEL_ARCH[machine.arch], *_KERNEL, *exact, *machine.append])
+    own = architecture(machine.arch).guest
+    exact = (*_EXACT_KERNEL, *own.exact_parameters) if machine.exact else ()
+    first = (f"console={own.console}", f"earlycon={own.early_console}", *own.parameters)
+    return " ".join([*first, *_KERNEL, *exact, *machine.append])
 
 
 def command(machine: Machine) -> list[str]:
     """QEMU's argument list.
 
     Raises:
-        UserError: no guest has this architecture.
+        UserError: there is no such architecture.
     """
-    started = [program(machine.arch)]
-    return started + (_x86_64(machine) if machine.arch == "x86_64" else _arm64(machine))
-
-
-def _x86_64(machine: Machine) -> list[str]:
-    cpu = "host" if machine.accelerator == "kvm" else f"max{_NO_ENTROPY if machine.exact else ''}"
+    own = architecture(machine.arch).guest
+    emulated = own.exact_cpu if machine.exact else "max"
     return [
-        *("-machine", "pc"),
-        *("-accel", f"{machine.accelerator}{_one_thread(machine)}"),
-        *("-cpu", cpu),
+        own.program,
+        *("-machine", f"{own.machine}{own.exact_machine if machine.exact else ''}"),
+        *("-accel", f"{machine.accelerator}{_one_thread(machine, own)}"),
+        *("-cpu", "host" if machine.accelerator == "kvm" else emulated),
         *_common(machine),
-        *("-device", f"virtio-serial-pci,{_AT_ONCE}"),
+        # Without ioeventfd a frame is in the file when the guest's write() returns: nothing is lost at the end, and no
+        # thread of QEMU decides when the guest goes on, which would change the count of instructions.
+        *own.channel,
         *_port(machine),
     ]
 
 
-def _one_thread(machine: Machine) -> str:
-    """All CPUs of a guest on one thread, for TCG.
+def _one_thread(machine: Machine, own: Guest) -> str:
+    """Put all CPUs of a guest on one thread, for TCG on x86-64.
 
     With a thread for each, a CPU now and then runs code that another one has changed already, once the threads are kept
     waiting (QEMU 10.0.13; seen when thousands of static branches changed): an INT3 that is no longer there ends the
     kernel. docs/guest.md has the runs.
     """
-    return ",thread=single" if machine.accelerator == "tcg" and machine.cpus > 1 else ""
-
-
-def _arm64(machine: Machine) -> list[str]:
-    cpu = "host" if machine.accelerator == "kvm" else _NO_RNDR if machine.exact else "max"
-    return [
-        # The device tree has a seed for the kernel's random numbers, unless it is told not to.
-        *("-machine", f"virt,gic-version=max{',dtb-randomness=off' if machine.exact else ''}"),
-        *("-accel", machine.accelerator),
-        *("-cpu", cpu),
-        *_common(machine),
-        *("-global", f"virtio-mmio.{_AT_ONCE}"),
-        *("-device", "virtio-serial-device"),
-        *_port(machine),
-    ]
+    return ",thread=single" if own.one_thread and machine.accelerator == "tcg" and machine.cpus > 1 else ""
 
 
 def _common(machine: Machine) -> list[str]:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from core.arch import check_arch
 from core.data import Node, load_yaml
 from core.errors import UserError, nearest
 from kconfig import condition, fragment
-from kconfig.condition import ALWAYS, ARCHES, Condition
+from kconfig.condition import ALWAYS, Condition
 from kconfig.fragment import Asked
 
 FILE = Path(__file__).parent / "profiles.yaml"
@@ -176,8 +177,7 @@ def look_up(profile: str, base: str, arch: str, file: Path = FILE) -> tuple[Base
         UserError: there is no such profile, base or architecture, or the file is none.
     """
     bases, profiles = load(file)
-    if arch not in ARCHES:
-        raise UserError(f"there is no architecture {arch}{nearest(arch, ARCHES)}")
+    check_arch(arch)
     if profile not in profiles:
         raise UserError(f"there is no profile {profile}{nearest(profile, profiles)}")
     kind, _, user_file = base.partition(":")

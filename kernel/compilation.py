@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core import process, store
+from core.arch import architecture
 from core.errors import UnderTest
 from core.progress import Progress
 from kconfig import survival
@@ -25,7 +26,6 @@ from patches import series as patch_series
 if TYPE_CHECKING:
     from kernel.kernels import Workplace
 
-IMAGES = {"x86_64": "arch/x86/boot/bzImage", "arm64": "arch/arm64/boot/Image"}
 _COMPILED = re.compile(r"^\s+(?:CC|AS|RUSTC|LD|AR|HOSTCC)\b.*\s(\S+)$")
 _FRAME = re.compile(r"stack frame size \((\d+)\) exceeds limit")
 FRAME_LIMITS = (1024, 2048, 4096)  # bytes: what kernels ask of CONFIG_FRAME_WARN
@@ -68,7 +68,7 @@ def compile_all(place: Workplace) -> Compiled:
         InfraError: make was killed, or the disk is full.
     """
     cell, log = place.ready.cell, place.log
-    image = Path(IMAGES[cell.arch]).name
+    image = Path(architecture(cell.arch).boot_image).name
     warnings: set[str] = set()
     errors: list[str] = []
     with Progress(f"kernel {cell.profile}", _expected_objects(cell), "objects") as progress:
@@ -110,7 +110,7 @@ def _expected_objects(cell: Cell) -> int | None:
 def _collect(arch: str, build_dir: Path, out: Path) -> dict[str, Mapping[str, Any]]:
     """Copy the products of a build; returns name -> {size in bytes, sha256}."""
     wanted = {
-        "image": build_dir / IMAGES[arch],
+        "image": build_dir / architecture(arch).boot_image,
         "vmlinux": build_dir / "vmlinux",
         "System.map": build_dir / "System.map",
         "config": build_dir / ".config",

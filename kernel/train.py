@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from core import store
+from core.arch import host_arch
 from core.runtime import Mount
 from core.store import Product
-from kernel import cell, compilation, kernels
+from kernel import compilation, kernels
 from kernel.cell import Cell
 from toolchain import training
 
@@ -23,7 +24,7 @@ _RAW = "/kdf/raw"
 
 def cell_of(toolchain: str) -> Cell:
     """What a compiler is trained with: the tiny kernel, all of it instrumented, so that our pass is trained too."""
-    return Cell(toolchain, "kit", "all", "tiny", cell.host_arch(), "7.1.8")
+    return Cell(toolchain, "kit", "all", "tiny", host_arch(), "7.1.8")
 
 
 def profile(name: str, where: str, *, install: bool = True) -> Product:

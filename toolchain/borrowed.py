@@ -7,18 +7,17 @@ is told where to look for this one process, and what rustc starts does not see i
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 from typing import Any
 
 from core import process, store
-from core.errors import InfraError, UnderTest
+from core.arch import of_host
+from core.errors import UnderTest
 from core.runtime import Session
 from toolchain import plugin
 
 # In toolchains.yaml, in place of the name of a compiler to build.
 STOCK = "stock"
-_LINKERS = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "aarch64": "/lib/ld-linux-aarch64.so.1"}
 # --library-path is for this process only; LD_LIBRARY_PATH would be for the linkers that it starts as well (ld.so(8)).
 _SCRIPT = """#!/bin/sh
 exec {linker} --library-path "$(dirname "$(readlink -f "$0")")/../lib" --argv0 rustc {rustc} "$@"
@@ -41,12 +40,10 @@ def install(session: Session, root: Path) -> dict[str, Any]:
         InfraError: there is no rustc, or no linker is known for this machine.
         UnderTest: it does not run on our libLLVM, or does not call what our pass calls.
     """
-    machine = platform.machine()
     found = plugin.output(session, ["sh", "-c", "command -v rustc"])[0]
-    if machine not in _LINKERS:
-        raise InfraError(f"the dynamic linker of a machine {machine} is not known")
+    linker = of_host("no dynamic linker is known for").dynamic_linker
     script = root / "bin" / "rustc"
-    store.write_text(script, _SCRIPT.format(linker=_LINKERS[machine], rustc=found))
+    store.write_text(script, _SCRIPT.format(linker=linker, rustc=found))
     script.chmod(0o755)
     _try(session, root)
     return {"stock": found}

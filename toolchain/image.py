@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core import engine, process, store
+from core.arch import of_host
 from core.data import load_yaml
 from core.errors import InfraError, UserError, nearest
 from core.host import ensure_packages
@@ -28,7 +29,6 @@ FOLDER = Path(__file__).parent / "images"
 _DOCKERFILE = FOLDER / "kernel.Dockerfile"
 # What makes the base image, and the keys that it checks the packages with.
 _BOOTSTRAP_PACKAGES = ("mmdebstrap", "debian-archive-keyring")
-_DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 _QUERY = ["dpkg-query", "-W", "-f", "${Package}=${Version}:${Architecture}\n"]
 
 
@@ -247,15 +247,13 @@ def _bootstrap_base(client: Any, base: BaseSpec, tmp: Path) -> dict[str, Any]:
         )
     archive = tmp / "base.tar"
     log = tmp / "mmdebstrap.log"
-    arch = _DEBIAN_ARCH.get(platform.machine())
-    if arch is None:
-        raise InfraError(f"no base image for machine {platform.machine()}{nearest(platform.machine(), _DEBIAN_ARCH)}")
+    debian = of_host("no base image is made for").debian
     with Progress(f"base image {base.suite}", unit="lines") as progress:
         done = process.run(
             [
                 "mmdebstrap",
                 "--variant=minbase",
-                f"--architectures={arch}",
+                f"--architectures={debian}",
                 "--include=ca-certificates",
                 base.suite,
                 str(archive),

@@ -8,7 +8,6 @@ and after a change of the pass only what depends on it is compiled. There is no 
 
 from __future__ import annotations
 
-import platform
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from core import process, runtime, store
+from core.arch import of_host
 from core.data import load_yaml
-from core.errors import InfraError, UnderTest, UserError
+from core.errors import UnderTest, UserError
 from core.progress import Progress
 from core.runtime import Image, Mount, Session
 from patches import apply
@@ -319,8 +319,9 @@ def finish(plan: Plan, session: Session, root: Path) -> dict[str, Any]:
 
 
 def host_arch() -> str:
-    """The kernel's name of this machine's architecture."""
-    names = {"x86_64": "x86_64", "aarch64": "arm64"}
-    if platform.machine() not in names:
-        raise InfraError(f"no LLVM is built for a machine {platform.machine()}")
-    return names[platform.machine()]
+    """Return the kernel's name of this machine's architecture, which LLVM is built to run on.
+
+    Raises:
+        InfraError: no LLVM is built for it.
+    """
+    return of_host("no LLVM is built for").name

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from core import process, runtime, store
+from core.arch import of_host
 from core.errors import InfraError, UnderTest
 from core.progress import Progress
 from core.runtime import Image, Mount, Session
@@ -27,7 +28,6 @@ from toolchain.rust_recipe import BINDGEN, Compiler, Setting, toml
 
 # What the largest rustc of the build takes, bytes (measured: 2.3 GB for rustc_middle).
 _MEMORY_EACH = 5 << 29
-_TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
 _SOURCE, _BUILD, _STAGE0, _LLVM = "/kdf/source", "/kdf/build", "/kdf/stage0", "/kdf/toolchain"
 _COMPILING = re.compile(r"^\s+Compiling (\S+ \S+)")
 _ERROR = re.compile(r"(^|: )(fatal )?error(\[|: )|panicked at")
@@ -140,7 +140,7 @@ def _compile(
 ) -> dict[str, Any]:
     log = root / "build-rustc.log"
     build_dir, source, stage0 = place / "build", session.path(place / "source"), session.path(place / "stage0")
-    triple = _TRIPLES[_machine()]
+    triple = of_host("no rustc is built for").rust_triple
     _write(build_dir / "llvm-config", _llvm_config(session.path(llvm), major, llvm_key), 0o755)
     own = session.path(build_dir)
     places: dict[str, dict[str, Setting]] = {
@@ -203,19 +203,6 @@ def _compile(
     return {"crates": crates, **usage.read(spent), "jobs": jobs}
 
 
-def _machine() -> str:
-    """This machine's architecture, as rustc's triples begin.
-
-    Raises:
-        InfraError: no rustc is built here.
-    """
-    import platform
-
-    if platform.machine() not in _TRIPLES:
-        raise InfraError(f"no rustc is built for a machine {platform.machine()}")
-    return platform.machine()
-
-
 def _llvm_config(llvm: str, major: int, key: str) -> str:
     """An llvm-config for rustc's build.
 
@@ -245,7 +232,7 @@ def _write(path: Path, text: str, mode: int) -> None:
 
 def _install(place: Path, root: Path) -> None:
     """Copy rustc, its own library, the standard library and its source; put a bindgen beside it."""
-    triple = _TRIPLES[_machine()]
+    triple = of_host("no rustc is built for").rust_triple
     stage1 = place / "build" / "out" / triple / "stage1"
     if not (stage1 / "bin" / "rustc").is_file():
         raise UnderTest("the build ended well but made no rustc", "read the log", root / "build-rustc.log")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cells import tests
+from core.arch import host_arch
 from core.errors import UserError
-from kernel.cell import host_arch
 
 
 def script(folder: Path, first: str) -> str:
