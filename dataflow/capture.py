@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.arch import ARCHES
 from core.errors import UnderTest, UserError
 from dataflow import records
 from dataflow.records import Code, Records
 
-ARCHES = ("x86_64", "arm64")
 # KCOV_DF_FLAG_*: the kinds of records that a kernel can write (include/uapi/linux/kcov_dataflow.h of series kit).
 FLAG_ARGS, FLAG_RET = 1, 2
 
@@ -34,7 +34,7 @@ class Capture:
         plan: what was drawn for the workload; facts: what the workload saw.
         stext: run-time address of `_stext`, or None.
         modules: module -> section -> run-time address.
-        arch: `x86_64` or `arm64`.
+        arch: a name of `core.arch`.
         words: the buffer as far as it was used, u64.
     """
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from core.arch import architecture
 from core.errors import UnderTest
 from dataflow import capture, identify, records, samples, sites, symbols
 from dataflow.capture import Capture
@@ -21,9 +22,6 @@ from dataflow.records import CLAMP, ENTRY
 from dataflow.sites import Kernel
 from kconfig import survival
 
-# O_LARGEFILE, which openat adds to the flags on 64-bit kernels: asm-generic and arm64 fcntl.h.
-O_LARGEFILE = {"x86_64": 0o100000, "arm64": 0o400000}
-_SYSCALL_PREFIX = {"x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
 # Workloads of the sample modules, where a kernel comes with them.
 SAMPLES = ("call-c", "call-rust")
 WORKLOADS = ("getpid", "open-close", "fork", "overflow-big", "overflow-small", "overflow-resumed")
@@ -199,7 +197,7 @@ def _row(one: tuple[Sequence[int], int]) -> int:
 
 def _getpid(run: Recorded) -> list[Fact]:
     one = run.captures["getpid"]
-    function = _SYSCALL_PREFIX[one.arch] + "getpid"
+    function = architecture(one.arch).syscall_prefix + "getpid"
     return [
         equal("getpid: the workload's pid", number(one.plan["pid"]), number(one.facts["pid"])),
         among(f"getpid: {function} returned the drawn pid", number(one.plan["pid"]), run.returned("getpid", function)),
@@ -230,7 +228,7 @@ def _opens(run: Recorded, name: str) -> list[_Opened]:
 def _own_open(run: Recorded, name: str, opened: Sequence[_Opened], function: str) -> list[Fact]:
     """The one open of a workload: path, flags, mode and descriptor."""
     one = run.captures[name]
-    flags = number(one.plan["flags"]) | O_LARGEFILE[one.arch]
+    flags = number(one.plan["flags"]) | architecture(one.arch).o_largefile
     descriptor = number(one.facts["fd"])
     return [
         equal(f"{name}: the workload's descriptor", number(one.plan["fd"]), descriptor),
@@ -283,7 +281,7 @@ def _fork(run: Recorded) -> list[Fact]:
 def _overflow(run: Recorded) -> list[Fact]:
     big, small, resumed = (run.captures[f"overflow-{part}"] for part in ("big", "small", "resumed"))
     counts = {name: len(run.tables[f"overflow-{name}"]) for name in ("big", "small", "resumed")}
-    function = _SYSCALL_PREFIX[resumed.arch] + "getpid"
+    function = architecture(resumed.arch).syscall_prefix + "getpid"
     again = [number(resumed.plan["pid"])] * number(resumed.plan["again"])
     got = run.returned("overflow-resumed", function)
     # With few objects instrumented, all that the loops record may fit into the small buffer, too.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from core.arch import of_elf
 from core.errors import UnderTest, UserError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _T = TypeVar("_T")
-_MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "arm64"}
 _ALLOC, _EXECUTE = 2, 4  # SHF_ALLOC, SHF_EXECINSTR (ELF gABI)
 _STT_FUNC = 2
 _SHN_UNDEF, _SHN_LORESERVE = 0, 0xFF00
@@ -45,7 +45,7 @@ class Image:
 
     Attributes:
         name: `vmlinux`, or the module's.
-        arch: `x86_64` or `arm64`.
+        arch: a name of `core.arch`.
         functions: (address, bytes, name) of each function symbol.
     """
 
@@ -178,13 +178,19 @@ def _opened(path: Path, build: Callable[[Any], _T]) -> _T:
     try:
         with path.open("rb") as source:
             elf = ELFFile(source)
-            if elf["e_machine"] not in _MACHINES or not elf.little_endian:
+            if not _arch(elf) or not elf.little_endian:
                 raise UserError(f"{path} is for a machine that the toolkit does not know: {elf['e_machine']}")
             return build(elf)
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"there is no {path}") from None
     except (ELFError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no ELF file of a kernel: {error}") from None
+
+
+def _arch(elf: Any) -> str:
+    """Return the kernel's name of a file's architecture; empty if the toolkit does not know it."""
+    row = of_elf(elf["e_machine"])
+    return row.name if row else ""
 
 
 def _linked(elf: Any) -> Image:
@@ -201,7 +207,7 @@ def _linked(elf: Any) -> Image:
         (address, size, _text(names, name))
         for name, address, size in zip(own["name"].tolist(), own["value"].tolist(), own["size"].tolist(), strict=True)
     )
-    return Image("vmlinux", _MACHINES[elf["e_machine"]], sections, functions)
+    return Image("vmlinux", _arch(elf), sections, functions)
 
 
 def _symbols(elf: Any) -> tuple[Any, bytes]:
@@ -266,7 +272,7 @@ def _placed(elf: Any, name: str, loaded: Mapping[str, int], resolve: Callable[[s
         )
         if address is not None and info & 15 == _STT_FUNC and shndx in bases
     )  # fmt: skip
-    return Image(name, _MACHINES[elf["e_machine"]], sections, functions)
+    return Image(name, _arch(elf), sections, functions)
 
 
 # Relocations that code and field tables need: x86-64 psABI 4.4.1, AArch64 ELF ABI 5.7. (The two sets do not overlap.)

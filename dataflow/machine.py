@@ -10,10 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflow import effects
 from dataflow.effects import Stack, State, Step, Value, number
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -34,15 +38,28 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Arch:
+class Rules:
     """What the followed registers and instructions of an architecture are.
 
     Attributes:
+        open: makes capstone's disassembler.
+        operands: registers with the first six arguments of a call (System V AMD64 3.2.3, AAPCS64 6.8.2).
+        descriptor: register with the address of a descriptor where the gates of generation G1 lead (docs/pass.md).
+        direct: finds the direct calls and jumps in code: where each is, and where it goes, both in bytes from the start
+            of the code.
+        call_size: bytes of a direct call.
+        thunks: begins of the names of functions that make an indirect call.
         kept: registers that a call preserves (System V AMD64 3.2.1, AAPCS64 6.1.1), the stack pointer among them.
         pushed: bytes that a call itself puts on the stack.
         apply: the effect of an instruction that is no jump and no call.
     """
 
+    open: Callable[[], Any]
+    operands: tuple[str, ...]
+    descriptor: str
+    direct: Callable[[NDArray[np.uint8]], tuple[NDArray[np.int64], NDArray[np.int64]]]
+    call_size: int
+    thunks: tuple[str, ...]
     stack: str
     kept: frozenset[str]
     pushed: int
@@ -57,12 +74,12 @@ def calls(arch: str, code: bytes, address: int) -> list[Call]:
     """The calls in a function, in the order of its code.
 
     Args:
-        arch: `x86_64` or `arm64`.
+        arch: a name of `core.arch`.
         code: its bytes.
         address: where they are.
     """
-    rules = ARCHES[arch]
-    steps = _steps(arch, code, address)
+    rules = RULES[arch]
+    steps = _steps(rules, code, address)
     blocks = _blocks(rules, steps, address + len(code))
     before: dict[int, State] = {}
     _flow(rules, blocks, before, {address: {rules.stack: Stack(0)}} if blocks else {})
@@ -72,7 +89,7 @@ def calls(arch: str, code: bytes, address: int) -> list[Call]:
     return list(_collected(rules, blocks, before))
 
 
-def _flow(rules: Arch, blocks: Mapping[int, list[Step]], before: dict[int, State], seeds: Mapping[int, State]) -> None:
+def _flow(rules: Rules, blocks: Mapping[int, list[Step]], before: dict[int, State], seeds: Mapping[int, State]) -> None:
     """Follow all ways from some blocks until nothing that is known changes any more."""
     before.update(seeds)
     todo = list(seeds)
@@ -91,7 +108,7 @@ def _flow(rules: Arch, blocks: Mapping[int, list[Step]], before: dict[int, State
                 todo.append(following)
 
 
-def _seed(rules: Arch, blocks: Mapping[int, list[Step]], before: Mapping[int, State]) -> State:
+def _seed(rules: Rules, blocks: Mapping[int, list[Step]], before: Mapping[int, State]) -> State:
     """What is known where a hidden way begins: what agrees at all jumps through registers; else at all calls."""
     jumps: list[State] = []
     calls_: list[State] = []
@@ -107,7 +124,7 @@ def _seed(rules: Arch, blocks: Mapping[int, list[Step]], before: Mapping[int, St
     return {k: v for k, v in ways[0].items() if all(other.get(k) == v for other in ways)} if ways else {}
 
 
-def _collected(rules: Arch, blocks: Mapping[int, list[Step]], before: Mapping[int, State]) -> Iterator[Call]:
+def _collected(rules: Rules, blocks: Mapping[int, list[Step]], before: Mapping[int, State]) -> Iterator[Call]:
     for start in sorted(blocks):
         state = dict(before[start])
         for step in blocks[start]:
@@ -119,7 +136,7 @@ def _collected(rules: Arch, blocks: Mapping[int, list[Step]], before: Mapping[in
             _advance(rules, step, state)
 
 
-def _advance(rules: Arch, step: Step, state: State) -> None:
+def _advance(rules: Rules, step: Step, state: State) -> None:
     if step.name in rules.calls:
         for name in [name for name in state if name not in rules.kept]:
             del state[name]
@@ -127,7 +144,7 @@ def _advance(rules: Arch, step: Step, state: State) -> None:
         rules.apply(step, state)
 
 
-def _followers(rules: Arch, last: Step) -> list[int]:
+def _followers(rules: Rules, last: Step) -> list[int]:
     if last.name in rules.ends:
         return []
     target = number(last.operands[-1]) if last.operands else None
@@ -136,7 +153,7 @@ def _followers(rules: Arch, last: Step) -> list[int]:
     return [last.after, *([target] if rules.branch(last.name) and target is not None else [])]
 
 
-def _blocks(rules: Arch, steps: Sequence[Step], end: int) -> dict[int, list[Step]]:
+def _blocks(rules: Rules, steps: Sequence[Step], end: int) -> dict[int, list[Step]]:
     """The instructions, cut wherever a way may begin or end."""
     heads = {steps[0].place} if steps else set()
     for step in steps:
@@ -158,14 +175,8 @@ def _blocks(rules: Arch, steps: Sequence[Step], end: int) -> dict[int, list[Step
 _COMMA = re.compile(r",\s*(?![^\[]*\])")
 
 
-def _steps(arch: str, code: bytes, address: int) -> list[Step]:
-    import capstone
-
-    machine: Any = (
-        capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-        if arch == "x86_64"
-        else capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN)
-    )
+def _steps(rules: Rules, code: bytes, address: int) -> list[Step]:
+    machine = rules.open()
     machine.skipdata = True  # padding and inline data between instructions
     return [
         Step(place, place + size, name, tuple(_COMMA.split(text)) if text else ())
@@ -173,8 +184,50 @@ def _steps(arch: str, code: bytes, address: int) -> list[Step]:
     ]
 
 
-ARCHES: Mapping[str, Arch] = {
-    "x86_64": Arch(
+def _open_x86() -> Any:
+    import capstone
+
+    return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+
+
+def _open_arm() -> Any:
+    import capstone
+
+    return capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN)
+
+
+def _direct_x86(data: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find call rel32, which is E8, and jmp rel32, which is E9 (Intel SDM volume 2).
+
+    Bytes that look so by chance are found too; that they reach exactly a callback is all but impossible.
+    """
+    import numpy as np
+
+    places = np.flatnonzero((data[:-4] == 0xE8) | (data[:-4] == 0xE9))
+    parts = [data[places + i].astype(np.uint32) << np.uint32(8 * (i - 1)) for i in range(1, 5)]
+    offsets = (parts[0] | parts[1] | parts[2] | parts[3]).view(np.int32).astype(np.int64)
+    return places, places + 5 + offsets
+
+
+def _direct_arm(data: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find BL, which is 100101, and B, 000101, then 26 bits of offset in words (Arm ARM C6.2)."""
+    import numpy as np
+
+    code = data[: len(data) & ~3].view("<u4")
+    words = np.flatnonzero((code & np.uint32(0x7C000000)) == np.uint32(0x14000000))
+    offsets = (code[words] << np.uint32(6)).view(np.int32).astype(np.int64) >> 4
+    return words * 4, words * 4 + offsets
+
+
+# A row for each of core.arch.
+RULES: Mapping[str, Rules] = {
+    "x86_64": Rules(
+        open=_open_x86,
+        operands=("rdi", "rsi", "rdx", "rcx", "r8", "r9"),
+        descriptor="r11",
+        direct=_direct_x86,
+        call_size=5,  # E8 and 32 bits
+        thunks=("__x86_indirect_thunk_",),  # of retpolines
         stack="rsp",
         kept=frozenset({"rsp", "rbx", "rbp", "r12", "r13", "r14", "r15"}),
         pushed=8,
@@ -184,7 +237,13 @@ ARCHES: Mapping[str, Arch] = {
         branch=lambda name: name[0] == "j" or name.startswith("loop"),
         apply=effects.x86_64,
     ),
-    "arm64": Arch(
+    "arm64": Rules(
+        open=_open_arm,
+        operands=("x0", "x1", "x2", "x3", "x4", "x5"),
+        descriptor="x16",
+        direct=_direct_arm,
+        call_size=4,  # BL
+        thunks=(),
         stack="sp",
         kept=frozenset({"sp", *(f"x{n}" for n in range(19, 30))}),
         pushed=0,

@@ -16,7 +16,7 @@ from core.errors import UnderTest, UserError
 from dataflow import image, machine
 from dataflow.effects import Stack
 from dataflow.image import Image, Section
-from dataflow.machine import Call
+from dataflow.machine import Call, Rules
 from dataflow.records import CLAMP, ENTRY, RETURN
 from dataflow.symbols import Symbols
 
@@ -25,21 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CALLBACKS = {"__sanitizer_cov_trace_args": ENTRY, "__sanitizer_cov_trace_ret": RETURN}
-# Registers of the operands pc, index, size, pointer, table, number of fields (docs/architecture.md, generation L0): the
-# first six of System V AMD64 (3.2.3) and of AAPCS64 (6.8.2). A return has no index; generation L3 has no pc, and the
-# value in place of the pointer.
-_OPERANDS = {
-    "x86_64": ("rdi", "rsi", "rdx", "rcx", "r8", "r9"),
-    "arm64": ("x0", "x1", "x2", "x3", "x4", "x5"),
-}
-# Where the gates of generation G1 lead, the register with the address of a descriptor, and that descriptor: addresses
-# of the function and of a shape. A shape: number of operands, kind, and per operand table, fields, size and where the
-# value is (docs/pass.md, "Behind gates").
+# Where the gates of generation G1 lead. It gets the address of a descriptor: addresses of the function and of a shape.
+# A shape: number of operands, kind, and per operand table, fields, size and where the value is (docs/pass.md, "Behind
+# gates").
 GATED = "__sanitizer_cov_trace_gated"
-_DESCRIPTOR = {"x86_64": "r11", "arm64": "x16"}
 _OPERAND = 24  # bytes
-_CALL = {"x86_64": 5, "arm64": 4}  # bytes of a direct call: E8 and 32 bits; BL
-_THUNK = "__x86_indirect_thunk_"  # an indirect call, as retpolines make it
 _MAX_FIELDS = 65535  # no structure has more: a number above is no number of fields
 
 
@@ -121,6 +111,7 @@ class Kernel:
         self.by_value = by_value
         self.images = tuple(images)
         self.arch = images[0].arch
+        self._rules = machine.RULES[self.arch]
         self.callbacks: dict[int, int] = {
             address: kind for name, kind in CALLBACKS.items() if (address := symbols.address(name)) is not None
         }
@@ -132,7 +123,7 @@ class Kernel:
         import numpy as np
 
         called = sorted([*self.callbacks, *([] if self.gated is None else [self.gated])])
-        found = [_calls(self.arch, s, called) for one in self.images for s in one.sections if s.code]
+        found = [_calls(self._rules, s, called) for one in self.images for s in one.sections if s.code]
         return np.unique(self.symbols.starts(np.concatenate([np.empty(0, dtype=np.uint64), *found])))
 
     def sites(self, function: int) -> tuple[Site, ...]:
@@ -158,7 +149,6 @@ class Kernel:
     def _read(self, function: int) -> Code:
         size = self.symbols.end(function) - function
         bytes_ = self._image(function).read(function, size)
-        rules = machine.ARCHES[self.arch]
         sites: list[Site] = []
         callees: set[tuple[int, int | None]] = set()
         open_calls: set[int] = set()
@@ -170,9 +160,9 @@ class Kernel:
             if call.target is not None and call.target == self.gated:
                 sites += self._gate(call)
                 continue
-            at = call.state.get(rules.stack)
-            start = at.offset - (0 if call.jump else rules.pushed) if isinstance(at, Stack) else None
-            if call.target is None or any(n.startswith(_THUNK) for n in self.symbols.at(call.target)):
+            at = call.state.get(self._rules.stack)
+            start = at.offset - (0 if call.jump else self._rules.pushed) if isinstance(at, Stack) else None
+            if call.target is None or any(n.startswith(self._rules.thunks) for n in self.symbols.at(call.target)):
                 opaque = True
                 open_calls |= {start} if start is not None else set()
             else:
@@ -180,7 +170,9 @@ class Kernel:
         return Code(tuple(sites), frozenset(callees), frozenset(open_calls), opaque)
 
     def _site(self, kind: int, call: Call, function: int) -> Site:
-        registers = list(_OPERANDS[self.arch])
+        # Of pc, index, size, pointer, table and number of fields (docs/architecture.md, generation L0). A return has no
+        # index; generation L3 has no pc, and the value in place of the pointer.
+        registers = list(self._rules.operands)
         if self.by_value:
             registers = ["", *registers[:-1]]
         if kind == RETURN:
@@ -203,12 +195,12 @@ class Kernel:
             fields,
             pointer.offset if isinstance(pointer, Stack) and not self.by_value else None,
             call.place,
-            call.place + _CALL[self.arch],
+            call.place + self._rules.call_size,
         )
 
     def _gate(self, call: Call) -> list[Site]:
         """What one call behind a gate reports: all parameters of a function, or its return value."""
-        descriptor = call.state.get(_DESCRIPTOR[self.arch])
+        descriptor = call.state.get(self._rules.descriptor)
         if not isinstance(descriptor, int):
             raise UnderTest(f"the call behind a gate at {call.place:#x} has no constant descriptor")
         pc, shape = self._numbers(descriptor, 2)
@@ -223,7 +215,7 @@ class Kernel:
             if fields and (not table or fields > _MAX_FIELDS):
                 raise UnderTest(f"the descriptor at {descriptor:#x} says {fields} fields without a table")
             pairs = self._table(table, fields) if fields else None
-            found.append(Site(kind, pc, index, size, pairs, None, call.place, call.place + _CALL[self.arch]))
+            found.append(Site(kind, pc, index, size, pairs, None, call.place, call.place + self._rules.call_size))
         return found
 
     def _numbers(self, address: int, count: int) -> list[int]:
@@ -257,29 +249,15 @@ def load(vmlinux: Path, symbols: Symbols, modules: Sequence[Image] = (), *, by_v
     return Kernel((kernel, *modules), symbols.joined((kernel, *modules)), by_value=by_value)
 
 
-def _calls(arch: str, section: Section, callbacks: Sequence[int]) -> NDArray[np.uint64]:
+def _calls(rules: Rules, section: Section, callbacks: Sequence[int]) -> NDArray[np.uint64]:
     """Addresses of the direct calls and jumps to the callbacks in a section, u64."""
     import numpy as np
 
     # Addresses of the upper half are negative as int64; sums stay exact.
     targets = np.array(callbacks, dtype=np.uint64).view(np.int64)
     base = np.array([section.address], dtype=np.uint64).view(np.int64)
-    data = section.data
-    if arch == "x86_64":
-        # call rel32 is E8, jmp rel32 is E9 (Intel SDM volume 2). Bytes that look so by chance and reach
-        # exactly a callback are all but impossible.
-        places = np.flatnonzero((data[:-4] == 0xE8) | (data[:-4] == 0xE9))
-        parts = [data[places + i].astype(np.uint32) << np.uint32(8 * (i - 1)) for i in range(1, 5)]
-        offsets = (parts[0] | parts[1] | parts[2] | parts[3]).view(np.int32).astype(np.int64)
-        reached = places + 5 + offsets + base
-    else:
-        code = data[: len(data) & ~3].view("<u4")
-        # BL is 100101, B is 000101, then 26 bits of offset in words (Arm ARM C6.2).
-        words = np.flatnonzero((code & np.uint32(0x7C000000)) == np.uint32(0x14000000))
-        offsets = (code[words] << np.uint32(6)).view(np.int32).astype(np.int64) >> 4
-        places = words * 4
-        reached = places + offsets + base
-    hits: NDArray[np.uint64] = (places[np.isin(reached, targets)] + base).view(np.uint64)
+    places, reached = rules.direct(section.data)
+    hits: NDArray[np.uint64] = (places[np.isin(reached + base, targets)] + base).view(np.uint64)
     return hits
 
 
