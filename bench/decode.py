@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.buffers import ENTRY, RETURN, Row, words
-from dataflow import records, symbols
+from dataflow import decoding, symbols
 
 WORDS = 1_000_000
 FUNCTIONS = 20_000
@@ -47,7 +47,7 @@ def measure(data: np.ndarray, system_map: Path) -> dict[str, float]:
         _ = word >> 32 & 0xFFFF
     baseline = clock() - start
     start = clock()
-    table = records.decode(data, "kit-1")
+    table = decoding.decode(data, "kit-1")
     table.flat()
     decoded = clock()
     names = symbols.read(system_map)
@@ -78,7 +78,7 @@ def main() -> int:
         json.dumps(
             {
                 "words": len(data),
-                "records": len(records.decode(data, "kit-1")),
+                "records": len(decoding.decode(data, "kit-1")),
                 "functions": len(functions),
                 "seconds": round(seconds, 3),
                 "steps": {name: round(value, 3) for name, value in best.items()},

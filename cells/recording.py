@@ -11,8 +11,8 @@ from pathlib import Path
 from cells import runs
 from core import store
 from core.errors import UnderTest, UserError, nearest
-from dataflow import check, show
-from dataflow.show import Shown
+from dataflow import checks, listing
+from dataflow.listing import Shown
 from guest import initramfs, plan
 from guest.guests import CAPTURES
 from kernel import kernels
@@ -73,7 +73,7 @@ def prepare(run: str, workload: str) -> Shown:
         raise UserError(
             f"the kernel {key[:16]} of this capture is no longer in the store", "build and capture it again"
         )
-    return show.prepare(folder / f"{workload}.words", kernel.path)
+    return listing.prepare(folder / f"{workload}.words", kernel.path)
 
 
 def program(line: str) -> tuple[Path, tuple[str, ...]]:
@@ -116,10 +116,10 @@ def record(
     folder = runs.new_folder(f"exec-{path.name}-{cell.profile}-{cell.base}")
     booted = runs.boot(cell, kernel, where, todo, folder, install=install, program=path)
     booted.verdict.require(booted.outcome.console)
-    check.require_device(booted.outcome.said.hello)
+    checks.require_device(booted.outcome.said.hello)
     if not (folder / CAPTURES / "exec.words").is_file():
         raise UnderTest("the program ran, but no buffer came back", "read the console", booted.outcome.console)
-    shown = show.prepare(folder / CAPTURES / "exec.words", kernel.path)
+    shown = listing.prepare(folder / CAPTURES / "exec.words", kernel.path)
     if not shown.calls:
         raise UnderTest(
             "nothing was recorded: the program ran through no instrumented function",

@@ -25,13 +25,13 @@ def show(_c: Any, run: str = "", workload: str = "", filter: str = "", json: boo
     from cells import recording
 
     shown = recording.prepare(run, workload)
-    from dataflow import show as view
+    from dataflow import listing
 
     if json:
-        for one in view.objects(shown, filter):
+        for one in listing.objects(shown, filter):
             print(dumps(one))
         return
-    for line in view.text(shown, filter):
+    for line in listing.text(shown, filter):
         print(line)
 
 
@@ -47,9 +47,9 @@ def show(_c: Any, run: str = "", workload: str = "", filter: str = "", json: boo
 def compare(_c: Any, one: str, other: str, workload: str = "open-close", json: bool = False) -> None:
     """Compare two runs function by function. Example: ./invoke dataflow.compare RUN-A RUN-B"""
     from cells import recording
-    from dataflow import compare as comparing
+    from dataflow import comparison
 
-    found = comparing.compare(recording.prepare(one, workload), recording.prepare(other, workload))
+    found = comparison.compare(recording.prepare(one, workload), recording.prepare(other, workload))
     if json:
         print_json(found.as_json())
         return
@@ -73,15 +73,15 @@ def compare(_c: Any, one: str, other: str, workload: str = "open-close", json: b
 def capture(_c: Any, asked: Asked, exec: str = "", filter: str = "", words: int = 1 << 20) -> None:  # noqa: A002
     """Record a static program in the guest. Example: ./invoke dataflow.capture --exec ./prog --filter do_sys_openat2"""
     from cells import recording
-    from dataflow import show as view
+    from dataflow import listing
 
     program, arguments = recording.program(exec)
     recorded = recording.record(
         asked.cell, asked.where, program, arguments, words=words, install=asked.install, guard=asked.guard
     )
     if asked.json:
-        print_json({"folder": str(recorded.folder), "calls": list(view.objects(recorded.shown, filter))})
+        print_json({"folder": str(recorded.folder), "calls": list(listing.objects(recorded.shown, filter))})
         return
-    for line in view.text(recorded.shown, filter):
+    for line in listing.text(recorded.shown, filter):
         print(line)
     print(recorded.summary)

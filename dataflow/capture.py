@@ -14,7 +14,8 @@ from typing import Any
 
 from core.arch import ARCHES
 from core.errors import UnderTest, UserError
-from dataflow import records
+from dataflow import decoding
+from dataflow.layouts import layout
 from dataflow.records import Code, Records
 
 # KCOV_DF_FLAG_*: the kinds of records that a kernel can write (include/uapi/linux/kcov_dataflow.h of series kit).
@@ -27,7 +28,7 @@ class Capture:
 
     Attributes:
         name: workload, and part if there are several.
-        layout: of the records; empty if nobody said it (`dataflow.identify`).
+        layout: of the records; empty if nobody said it (`dataflow.identification`).
         capacity: words of the buffer in the guest, word 0 included.
         dropped: records that did not fit, as the device says; None if it does not say.
         version, flags: the rest of what KCOV_DF_INFO says; None likewise.
@@ -56,13 +57,13 @@ class Capture:
 
         Args:
             whole: demand that the sequence has no gap.
-            code: what the kernel's code passes, for layouts that do not say what a record is (`records.decode`).
+            code: what the kernel's code passes, for layouts that do not say what a record is (`decoding.decode`).
 
         Raises:
             UserError: the layout is not known, or needs the code.
             UnderTest: the words are not what the layout allows, or the device names another layout.
         """
-        form = records.layout(self.layout)
+        form = layout(self.layout)
         if self.version is not None and form.info_version is not None and self.version != form.info_version:
             raise UnderTest(
                 f"capture {self.name}: the device says layout version {self.version}, "
@@ -72,7 +73,7 @@ class Capture:
         if len(self.words) > self.capacity:
             raise UnderTest(f"capture {self.name}: {len(self.words)} words from a buffer of {self.capacity}")
         try:
-            return records.decode(self.words, self.layout, whole=whole, code=code)
+            return decoding.decode(self.words, self.layout, whole=whole, code=code)
         except UnderTest as error:
             raise UnderTest(f"capture {self.name}: {error.message}", error.hint) from error
 

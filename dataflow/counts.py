@@ -1,9 +1,8 @@
-"""Counts: records that do not say what they are, cut with the help of the kernel's code.
+"""Cut records that do not state their own length and type, with the help of the kernel's code.
 
-What comes in are words of a layout that leaks (K1 to K3: K1 has no count; in all three a size of 256 or more runs into
-the index, and a count of 16 or more into the type) and what the code of each function passes to the callbacks; what
-goes out is a table of records. A record is taken for what the code passes or refused, never guessed: where two answers
-fit the words, the buffer is refused.
+These are the records of layouts that leak, K1 to K3: K1 has no count; in all three a size of 256 or more runs into the
+index, and a count of 16 or more into the type. What the code of each function passes to the callbacks decides. Nothing
+is guessed: if two answers fit the words, the buffer is refused.
 """
 
 from __future__ import annotations
@@ -11,20 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.errors import UnderTest, UserError
-from dataflow.records import (
-    CLAMP,
-    COMPARE,
-    ENTRY,
-    HEADER_WORDS,
-    RETURN,
-    Code,
-    Layout,
-    Passed,
-    Records,
-    addresses,
-    bad_header,
-    too_long,
-)
+from dataflow import symbols
+from dataflow.layouts import CLAMP, COMPARE, ENTRY, HEADER_WORDS, RETURN, Layout
+from dataflow.records import Code, Passed, Records, addresses, bad_header, too_long
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,15 +24,13 @@ if TYPE_CHECKING:
 _U64 = (1 << 64) - 1
 
 
-def of(kernel: Kernel, symbols: Symbols, stext: int | None) -> Code:
-    """What the code of a kernel passes, by run-time address; see `records.decode`.
+def of(kernel: Kernel, mapped: Symbols, stext: int | None) -> Code:
+    """What the code of a kernel passes, by run-time address; see `decoding.decode`.
 
     Raises:
         UserError: it is not known where the kernel was.
     """
-    from dataflow import symbols as tables
-
-    away = tables.shift(symbols, stext)
+    away = symbols.shift(mapped, stext)
     known: dict[int, tuple[Passed, ...]] = {}
 
     def passed(pc: int) -> tuple[Passed, ...]:
@@ -65,7 +51,7 @@ def of(kernel: Kernel, symbols: Symbols, stext: int | None) -> Code:
 
 
 def cut(buffer: NDArray[np.uint64], used: int, form: Layout, code: Code | None) -> Records:
-    """Cut `used` words behind word 0; see `records.decode` for what it raises."""
+    """Cut `used` words behind word 0; see `decoding.decode` for what it raises."""
     import numpy as np
 
     if code is None:

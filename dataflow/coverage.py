@@ -72,7 +72,7 @@ def _kernel(folder: Path, by_value: bool) -> Kernel:
 
 
 def _count(folder: Path, by_value: bool, functions: Sequence[int]) -> Coverage:
-    from dataflow.records import ENTRY
+    from dataflow.layouts import ENTRY
 
     kernel = _kernel(folder, by_value)
     whole = Coverage()

@@ -1,7 +1,6 @@
-"""Facts: what is asked of a run, what was got, and the recorded run that they are asked of.
+"""Hold the facts that a run is asked for, and the recorded run that they are asked of.
 
-What comes in are captures with the functions of their records; what goes out are single facts. Which facts there are
-is `dataflow.check`'s business.
+Which facts there are is in `dataflow.checks`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dataflow.capture import Capture
-from dataflow.records import RETURN, Records
+from dataflow.layouts import RETURN
+from dataflow.records import Records
 from dataflow.sites import Kernel, Site
 
 if TYPE_CHECKING:

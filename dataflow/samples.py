@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dataflow.demangle import demangle
-from dataflow.records import ENTRY, RETURN, Records
+from dataflow.layouts import ENTRY, RETURN
+from dataflow.records import Records
+from dataflow.rust_names import demangle
 from dataflow.symbols import Symbols
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from core.errors import UnderTest, UserError
 from dataflow import image, machine
 from dataflow.effects import Stack
 from dataflow.image import Image, Section
+from dataflow.layouts import CLAMP, ENTRY, RETURN
 from dataflow.machine import Call, Rules
-from dataflow.records import CLAMP, ENTRY, RETURN
 from dataflow.symbols import Symbols
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
 from dataflow import image
-from dataflow.demangle import demangle
 from dataflow.image import Image
+from dataflow.rust_names import demangle
 
 if TYPE_CHECKING:
     import numpy as np

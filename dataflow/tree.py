@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from core.errors import UnderTest
-from dataflow.records import CLAMP, COMPARE, ENTRY, Records
+from dataflow.layouts import CLAMP, COMPARE, ENTRY
+from dataflow.records import Records
 from dataflow.sites import Code, Kernel, Site
 
 

@@ -2,7 +2,7 @@
 
 drgn reads the files; no kernel runs. The field rules are those of the compiler pass, so that the values of a record and
 the fields of its type go together one by one: direct members that are not static and have a size; a bit field widens to
-whole bytes; one pointer is followed (docs/pass.md). How values are written is in dataflow.forms.
+whole bytes; one pointer is followed (docs/pass.md). How values are written is in dataflow.formatting.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from core.errors import UserError
 from dataflow import image
-from dataflow.forms import Field, Form
-from dataflow.records import RETURN
+from dataflow.formatting import Field, Form
+from dataflow.layouts import RETURN
 
 # Typedefs and names that say more than their integer type (include/linux/types.h, gfp_types.h, fs.h).
 _MODE_TYPES = frozenset({"umode_t", "mode_t"})

@@ -145,7 +145,7 @@ def _losses(kernel: Product) -> list[tuple[str, str, str, str]]:
 def capture_tree(runs: Sequence[Run]) -> Tree:
     """The call tree of a capture of the newest run whose kernel is in the store; `open-close` if it has that."""
     from cells import recording
-    from dataflow import show
+    from dataflow import listing
     from guest.guests import CAPTURES
 
     why = "no run has captures"
@@ -156,7 +156,7 @@ def capture_tree(runs: Sequence[Run]) -> Tree:
         name = "open-close" if "open-close" in names else names[0]
         try:
             shown = recording.prepare(str(run.folder), name)
-            calls = [(call.depth, show.named(shown, call)[0][0], show.line(shown, call)) for call in shown.calls]
+            calls = [(call.depth, listing.named(shown, call)[0][0], listing.line(shown, call)) for call in shown.calls]
         except KitError as error:
             why = f"{run.name}: {error.message}"
             continue

@@ -11,7 +11,7 @@ import pytest
 from core.errors import UnderTest
 from dataflow import coverage, image, sites, symbols
 from dataflow.coverage import Coverage
-from dataflow.records import ENTRY, RETURN
+from dataflow.layouts import ENTRY, RETURN
 from kernel import gates
 from tests.dataflow import test_program as by_address
 from tests.toolchain.test_pass_build import NEEDS_LLVM

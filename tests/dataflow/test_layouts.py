@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from bench.buffers import ENTRY, RETURN, Row, words
 from core.errors import UnderTest, UserError
-from dataflow import identify, records
+from dataflow import decoding, identification, records
 from dataflow.capture import Capture
-from dataflow.records import LAYOUTS, Passed
+from dataflow.layouts import LAYOUTS
+from dataflow.records import Passed
 from dataflow.sites import Code, Site
 from dataflow.symbols import Symbols
 from tests.layouts import COMPARE, encode, passed
@@ -55,7 +56,7 @@ def code(moved: int = KASLR) -> dict[int, list[Passed]]:
 
 
 def read(values: list[int], name: str, known: dict[int, list[Passed]] | None = None) -> records.Records:
-    return records.decode(buffer(values), name, code=lambda pc: (code() if known is None else known).get(pc, ()))
+    return decoding.decode(buffer(values), name, code=lambda pc: (code() if known is None else known).get(pc, ()))
 
 
 # Golden: words written by hand after the spec. `open` got dfd -100; K1 says nothing of the count.
@@ -91,7 +92,7 @@ def test_a_run_is_read_as_it_was(name: str) -> None:
 @pytest.mark.parametrize("name", ["K1", "K2", "K3"])
 def test_layouts_that_leak_need_their_kernel(name: str) -> None:
     with pytest.raises(UserError, match="do not say for certain how many values they have: they need their kernel"):
-        records.decode(buffer(encode(run(), name)), name)
+        decoding.decode(buffer(encode(run(), name)), name)
 
 
 def test_a_value_that_looks_like_a_header_is_a_value() -> None:
@@ -203,8 +204,8 @@ def captured(layout: str, values: list[int]) -> Capture:
     return Capture("x", layout, 4096, None, {}, {}, TEXT + KASLR, {}, "x86_64", buffer(values))
 
 
-def identified(layout: str, values: list[int]) -> identify.Identified:
-    return identify.read(captured(layout, values), FakeKernel(False).symbols, FakeKernel)  # type: ignore[arg-type]
+def identified(layout: str, values: list[int]) -> identification.Identified:
+    return identification.read(captured(layout, values), FakeKernel(False).symbols, FakeKernel)  # type: ignore[arg-type]
 
 
 def content(name: str) -> list[int]:
@@ -300,7 +301,7 @@ def test_any_one_word_may_be_anything(rows: list[Row], name: str, data: st.DataO
 
 def _sound(values: list[int], name: str, known: dict[int, list[Passed]]) -> None:
     try:
-        table = records.decode(buffer(values), name, whole=False, code=lambda pc: known.get(pc, ()))
+        table = decoding.decode(buffer(values), name, whole=False, code=lambda pc: known.get(pc, ()))
     except (UnderTest, UserError) as error:
         assert error.message.startswith("word ")
         return

@@ -19,9 +19,9 @@ import pytest
 
 from bench.buffers import Row
 from core.errors import UnderTest, UserError
-from dataflow import check, image, show, sites, symbols
-from dataflow.check import Fact
-from dataflow.records import RETURN
+from dataflow import checks, image, listing, sites, symbols
+from dataflow.checks import Fact
+from dataflow.layouts import RETURN
 from dataflow.types import Types
 from tests.layouts import encode
 from tests.toolchain.test_pass_build import plugin_19  # noqa: F401  (a fixture)
@@ -248,30 +248,32 @@ tour(t={{{THING}}}, o=0x1000)
 """
 
 
-def tour(made: Program, folder: Path, moved: int = 0) -> show.Shown:
+def tour(made: Program, folder: Path, moved: int = 0) -> listing.Shown:
     write_capture(made, folder, "tour", made.run("tour", 60000, 0, 0, 0), {}, {}, moved)
-    return show.prepare(folder / "tour.json", made.folder)
+    return listing.prepare(folder / "tour.json", made.folder)
 
 
 @pytest.mark.parametrize("moved", [0, 0x2100_0000])
 def test_golden_tree(moved: int, program: Program, tmp_path: Path) -> None:
-    text = "\n".join(show.text(tour(program, tmp_path, moved))) + "\n"
+    text = "\n".join(listing.text(tour(program, tmp_path, moved))) + "\n"
     assert re.sub(r"0x7ff[0-9a-f]{9}", "STACK", text) == GOLDEN
 
 
 def test_only_one_function_and_what_it_calls(program: Program, tmp_path: Path) -> None:
     shown = tour(program, tmp_path)
-    assert list(show.text(shown, "no_value")) == ["no_value(x=7)", "  leaf(x=7) = 50  [also leaf_alias]"]
-    assert [line.split("(")[0].strip() for line in show.text(shown, "leaf_alias")] == ["leaf"] * 3
-    assert [line.split("(")[0].strip() for line in show.text(shown, "twin")] == ["twin"] * 2
+    assert list(listing.text(shown, "no_value")) == ["no_value(x=7)", "  leaf(x=7) = 50  [also leaf_alias]"]
+    assert [line.split("(")[0].strip() for line in listing.text(shown, "leaf_alias")] == ["leaf"] * 3
+    assert [line.split("(")[0].strip() for line in listing.text(shown, "twin")] == ["twin"] * 2
     with pytest.raises(UserError, match=r"no record of a function no_valu \(did you mean no_value\?\)"):
-        list(show.text(shown, "no_valu"))
+        list(listing.text(shown, "no_valu"))
 
 
 def test_json_has_one_object_per_call(program: Program, tmp_path: Path) -> None:
     shown = tour(program, tmp_path)
-    found = [json.loads(json.dumps(one)) for one in show.objects(shown)]
-    assert [(o["function"], o["depth"]) for o in found] == [(show.names(shown, c.pc)[0], c.depth) for c in shown.calls]
+    found = [json.loads(json.dumps(one)) for one in listing.objects(shown)]
+    assert [(o["function"], o["depth"]) for o in found] == [
+        (listing.names(shown, c.pc)[0], c.depth) for c in shown.calls
+    ]
     leaf, _tour, bare = found[:3]
     assert (leaf["entry"], leaf["exit"], leaf["aliases"]) == ("missing", "recorded", ["leaf_alias"])
     assert (bare["entry"], bare["exit"], bare["arguments"]) == ("none", "recorded", [])
@@ -290,14 +292,14 @@ def test_dropped_records_are_said(program: Program, tmp_path: Path) -> None:
     words, dropped = program.run("tour", 40, 0, 0, 0)
     assert dropped > 0
     write_capture(program, tmp_path, "tour", (words, dropped), {}, {})
-    lines = list(show.text(show.prepare(tmp_path / "tour.words", program.folder)))
+    lines = list(listing.text(listing.prepare(tmp_path / "tour.words", program.folder)))
     assert lines[-1] == f"({dropped} records did not fit into the buffer and were dropped)"
     assert any("?  (no return recorded)" in line for line in lines)
 
 
 def test_an_empty_capture_says_so(program: Program, tmp_path: Path) -> None:
     write_capture(program, tmp_path, "tour", (bytes(8), 0), {}, {})
-    assert list(show.text(show.prepare(tmp_path / "tour.json", program.folder))) == ["(nothing was recorded)"]
+    assert list(listing.text(listing.prepare(tmp_path / "tour.json", program.folder))) == ["(nothing was recorded)"]
 
 
 @pytest.mark.parametrize("which", ["program", "arm64"])
@@ -420,11 +422,11 @@ def wrong(facts: list[Fact]) -> list[str]:
 
 def test_a_run_as_it_should_be(run: Run, program: Program, tmp_path: Path) -> None:
     run.write(program, tmp_path)
-    facts = check.examine(tmp_path, program.folder)
+    facts = checks.examine(tmp_path, program.folder)
     assert wrong(facts) == []
     assert len(facts) > 40
-    assert check.to_json(facts)["ok"] is True
-    assert json.loads(json.dumps(check.to_json(facts)))["checks"][0].keys() == {"name", "ok", "asked", "got"}
+    assert checks.to_json(facts)["ok"] is True
+    assert json.loads(json.dumps(checks.to_json(facts)))["checks"][0].keys() == {"name", "ok", "asked", "got"}
 
 
 def _plan(name: str, key: str, value: str) -> object:
@@ -490,17 +492,17 @@ def _empty(name: str) -> object:
 def test_each_fact_can_fail(change: object, named: str, run: Run, program: Program, tmp_path: Path) -> None:
     change(run)  # type: ignore[operator]
     run.write(program, tmp_path)
-    assert named in wrong(check.examine(tmp_path, program.folder))
+    assert named in wrong(checks.examine(tmp_path, program.folder))
 
 
 def test_with_few_objects_instrumented_all_may_fit(run: Run, program: Program, tmp_path: Path) -> None:
     run.recorded["overflow-small"] = run.recorded["overflow-big"]
     run.recorded["overflow-resumed"] = (run.recorded["overflow-resumed"][0], 0)
     run.write(program, tmp_path)
-    assert wrong(check.examine(tmp_path, program.folder)) == []
+    assert wrong(checks.examine(tmp_path, program.folder)) == []
     run.recorded["overflow-small"] = (run.recorded["overflow-big"][0], 1)
     run.write(program, tmp_path)
-    assert "overflow: the small buffer overflows" in wrong(check.examine(tmp_path, program.folder))
+    assert "overflow: the small buffer overflows" in wrong(checks.examine(tmp_path, program.folder))
 
 
 def test_timers_that_are_set_after_an_interrupt_are_no_loss(run: Run, program: Program, tmp_path: Path) -> None:
@@ -509,36 +511,36 @@ def test_timers_that_are_set_after_an_interrupt_are_no_loss(run: Run, program: P
     (kernel / "config").write_text("CONFIG_HRTIMER_REARM_DEFERRED=y\n")
     named = "overflow: records + dropped of all loops"
     words, dropped = run.recorded["overflow-small"]
-    for more, fails in ((0, False), (check._FEW, False), (check._FEW + 1, True), (-1, True)):
+    for more, fails in ((0, False), (checks._FEW, False), (checks._FEW + 1, True), (-1, True)):
         run.recorded["overflow-small"] = (words, dropped + more)
         run.write(program, tmp_path / "captures")
-        assert (named in wrong(check.examine(tmp_path / "captures", kernel))) == fails, more
+        assert (named in wrong(checks.examine(tmp_path / "captures", kernel))) == fails, more
     # A kernel without them has no such excuse.
     (kernel / "config").write_text("# CONFIG_HRTIMER_REARM_DEFERRED is not set\n")
     run.recorded["overflow-small"] = (words, dropped + 1)
     run.write(program, tmp_path / "captures")
-    assert named in wrong(check.examine(tmp_path / "captures", kernel))
+    assert named in wrong(checks.examine(tmp_path / "captures", kernel))
 
 
-@pytest.mark.parametrize("name", check.WORKLOADS)
+@pytest.mark.parametrize("name", checks.WORKLOADS)
 def test_a_capture_that_is_missing(name: str, run: Run, program: Program, tmp_path: Path) -> None:
     run.write(program, tmp_path)
     for suffix in (".words", ".json"):
         (tmp_path / name).with_suffix(suffix).unlink()
-    assert f"{name}: captured" in wrong(check.examine(tmp_path, program.folder))
+    assert f"{name}: captured" in wrong(checks.examine(tmp_path, program.folder))
 
 
 def test_no_facts_are_no_success(program: Program, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no capture in"):
-        check.examine(tmp_path, program.folder)
-    assert check.to_json([])["ok"] is False
+        checks.examine(tmp_path, program.folder)
+    assert checks.to_json([])["ok"] is False
 
 
 def test_no_device() -> None:
-    check.require_device({"device": "yes"})
+    checks.require_device({"device": "yes"})
     for hello in ({"device": "no"}, {}):
         with pytest.raises(UnderTest, match="this kernel has no kcov_dataflow device"):
-            check.require_device(hello)
+            checks.require_device(hello)
 
 
 # --- modules ---
@@ -583,7 +585,7 @@ def test_a_module_whose_file_is_gone_has_no_names(program: Program, tmp_path: Pa
 @pytest.mark.parametrize("layout", ["K1", "K2", "K3", "K4"])
 def test_the_same_calls_in_each_layout_of_the_rfc(layout: str, program: Program, tmp_path: Path) -> None:
     """What the program wrote, as a kernel of the RFC would have written it: the tree is the same."""
-    wanted = list(show.text(tour(program, tmp_path / "ours")))
+    wanted = list(listing.text(tour(program, tmp_path / "ours")))
     moved = 0x2100_0000
     one = tour(program, tmp_path / "ours", moved).capture
     table = one.records()
@@ -598,6 +600,6 @@ def test_the_same_calls_in_each_layout_of_the_rfc(layout: str, program: Program,
     (tmp_path / "tour.words").write_bytes(np.array(encode(rows, layout), dtype="<u8").tobytes())
     described = json.loads((tmp_path / "ours" / "tour.json").read_text()) | {"layout": layout, "info": None}
     (tmp_path / "tour.json").write_text(json.dumps(described))
-    text = list(show.text(show.prepare(tmp_path / "tour.json", program.folder)))
+    text = list(listing.text(listing.prepare(tmp_path / "tour.json", program.folder)))
     stack = re.compile(r"0x7ff[0-9a-f]{9}")
     assert [stack.sub("", line) for line in text] == [stack.sub("", line) for line in wanted]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bench.buffers import ENTRY, RETURN, Row, words
 from core.errors import UnderTest, UserError
-from dataflow import records
+from dataflow import decoding, records
 
 U64 = st.integers(0, 2**64 - 1)
 ROWS = st.lists(
@@ -32,7 +32,7 @@ def buffer(values: list[int]) -> np.ndarray:
 
 @given(ROWS, st.integers(0, 2**24 - 1), st.integers(0, 20))
 def test_what_is_written_is_read(rows: list[Row], first: int, room: int) -> None:
-    table = records.decode(buffer(words(rows, first) + [0xDEAD] * room), "kit-1")
+    table = decoding.decode(buffer(words(rows, first) + [0xDEAD] * room), "kit-1")
     assert len(table) == len(rows)
     assert records.gaps(table) == []
     flat, begins = table.flat()
@@ -48,7 +48,7 @@ def test_what_is_written_is_read(rows: list[Row], first: int, room: int) -> None
 @given(st.lists(U64, max_size=40))
 def test_hostile_words_end_in_a_sentence_or_in_records(values: list[int]) -> None:
     try:
-        table = records.decode(buffer(values), "kit-1")
+        table = decoding.decode(buffer(values), "kit-1")
     except UnderTest as error:
         assert error.message.startswith("word ")
         return
@@ -61,7 +61,7 @@ def test_any_one_word_may_be_anything(rows: list[Row], data: st.DataObject) -> N
     values = words(rows)
     values[data.draw(st.integers(0, len(values) - 1))] = data.draw(st.one_of(U64, st.integers(0, len(values) + 2)))
     try:
-        table = records.decode(buffer(values), "kit-1", whole=data.draw(st.booleans()))
+        table = decoding.decode(buffer(values), "kit-1", whole=data.draw(st.booleans()))
     except UnderTest as error:
         assert error.message.startswith("word ")
         return
@@ -75,7 +75,7 @@ def test_one_damaged_header_is_noticed(rows: list[Row], data: st.DataObject) -> 
     bit = data.draw(st.sampled_from([*range(24, 28), *range(48, 64), 29, 30, 31]))
     good[1] ^= 1 << bit
     with pytest.raises(UnderTest, match="word 1 of the buffer"):
-        records.decode(buffer(good), "kit-1")
+        decoding.decode(buffer(good), "kit-1")
 
 
 @given(ROWS.filter(bool), st.data())
@@ -89,10 +89,10 @@ def test_a_cut_buffer_is_noticed(rows: list[Row], data: st.DataObject) -> None:
         position += 3 + len(row.values)
         ends.append(position)
     if used == 0 or used in ends:
-        assert len(records.decode(buffer(good), "kit-1")) == (ends.index(used) + 1 if used else 0)
+        assert len(decoding.decode(buffer(good), "kit-1")) == (ends.index(used) + 1 if used else 0)
         return
     with pytest.raises(UnderTest, match=r"^word \d+ of the buffer: its record ends before word \d+"):
-        records.decode(buffer(good[: used + 1]), "kit-1")
+        decoding.decode(buffer(good[: used + 1]), "kit-1")
 
 
 HEADER = 1 << 32 | 0xE << 28
@@ -118,22 +118,22 @@ HEADER = 1 << 32 | 0xE << 28
 )
 def test_each_defect_has_its_sentence(values: list[int], said: str) -> None:
     with pytest.raises(UnderTest, match=said):
-        records.decode(buffer(values), "kit-1")
+        decoding.decode(buffer(values), "kit-1")
 
 
 def test_gaps_name_the_record_after_the_gap() -> None:
     one = words([Row(RETURN, 1, (0,))], 7)
     two = words([Row(RETURN, 1, (0,))], 9)
     joined = [len(one) + len(two) - 2, *one[1:], *two[1:]]
-    assert records.gaps(records.decode(buffer(joined), "kit-1", whole=False)) == [1]
+    assert records.gaps(decoding.decode(buffer(joined), "kit-1", whole=False)) == [1]
 
 
 def test_the_sequence_wraps() -> None:
     rows = [Row(RETURN, 1, (0,))] * 3
-    assert len(records.decode(buffer(words(rows, 2**24 - 2)), "kit-1")) == 3
+    assert len(decoding.decode(buffer(words(rows, 2**24 - 2)), "kit-1")) == 3
 
 
 @pytest.mark.parametrize("name", ["kit-9", "k1", ""])
 def test_an_unknown_layout_is_refused_never_guessed(name: str) -> None:
     with pytest.raises(UserError, match=r"layout .* is not known"):
-        records.decode(buffer([0]), name)
+        decoding.decode(buffer([0]), name)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench import buffers
 from bench.buffers import Row
-from dataflow import records, samples
+from dataflow import decoding, records, samples
 from dataflow.symbols import Symbols
 
 N = 0x8123_4567_89AB_CDEF
@@ -55,7 +55,7 @@ def table(language: str, calls: list[samples.Call]) -> records.Records:
             rows.append(Row(buffers.ENTRY, place, real, index=index))
         rows.append(Row(buffers.RETURN, place, call.result))
     words = buffers.words(rows)
-    return records.decode(np.array(words, dtype=np.uint64), "kit-1")
+    return decoding.decode(np.array(words, dtype=np.uint64), "kit-1")
 
 
 @pytest.mark.parametrize("language", ["c", "rust"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.buffers import ENTRY, RETURN, Row, words
 from core.errors import UnderTest
-from dataflow import records, tree
+from dataflow import decoding, tree
 from dataflow.sites import Code, Site
 from dataflow.tree import Call, Seen
 
@@ -47,7 +47,7 @@ class FakeKernel:
 
 
 def grouped(*rows: Row) -> list[Call]:
-    table = records.decode(np.array(words(list(rows)), dtype=np.uint64), "kit-1")
+    table = decoding.decode(np.array(words(list(rows)), dtype=np.uint64), "kit-1")
     return tree.calls(table, table.pc.tolist(), FakeKernel())  # type: ignore[arg-type]
 
 

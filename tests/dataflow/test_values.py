@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.errors import UnderTest
-from dataflow import check, image, show, sites, symbols
+from dataflow import checks, image, listing, sites, symbols
 from tests.dataflow import test_program as by_address
 from tests.dataflow.test_program import Program, Run, write_capture
 from tests.toolchain.test_pass_build import NEEDS_LLVM
@@ -104,22 +104,22 @@ tour(t={{{THING}}}, o=0x1000)
 
 @pytest.mark.parametrize("moved", [0, 0x2100_0000])
 def test_golden_tree(moved: int, program: Program, tmp_path: Path) -> None:
-    text = "\n".join(show.text(show.prepare(captured(program, tmp_path, moved), program.folder))) + "\n"
+    text = "\n".join(listing.text(listing.prepare(captured(program, tmp_path, moved), program.folder))) + "\n"
     assert text == GOLDEN
 
 
 def test_json_says_what_is_inlined(program: Program, tmp_path: Path) -> None:
-    shown = show.prepare(captured(program, tmp_path), program.folder)
-    found = {one["function"]: one for one in show.objects(shown)}
+    shown = listing.prepare(captured(program, tmp_path), program.folder)
+    found = {one["function"]: one for one in listing.objects(shown)}
     assert found["small"]["inlined"] == ["through", "small"]
     assert [a["text"] for a in found["small"]["arguments"]] == ["4", "{a=1, b=30}"]
     assert found["leaf"]["inlined"] == []
-    assert [line.split("(")[0].strip() for line in show.text(shown, "small")] == ["small"]
+    assert [line.split("(")[0].strip() for line in listing.text(shown, "small")] == ["small"]
 
 
 def test_it_is_not_taken_for_a_layout_of_addresses(program: Program, tmp_path: Path) -> None:
     with pytest.raises(UnderTest, match=r"no function's start: this is not layout kit-1"):
-        show.prepare(captured(program, tmp_path, layout="kit-1"), program.folder)
+        listing.prepare(captured(program, tmp_path, layout="kit-1"), program.folder)
 
 
 def test_every_call_of_a_callback_is_read(program: Program) -> None:
@@ -137,7 +137,7 @@ def examined(program: Program, folder: Path, run: Run) -> dict[str, bool]:
     run.write(program, folder)
     for path in folder.glob("*.json"):
         relabel(path, "kit-2")
-    return {fact.name: fact.ok for fact in check.examine(folder, program.folder)}
+    return {fact.name: fact.ok for fact in checks.examine(folder, program.folder)}
 
 
 def test_the_checks_of_a_standard_run_hold(program: Program, tmp_path: Path) -> None:

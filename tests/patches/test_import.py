@@ -13,7 +13,7 @@ import yaml
 
 from commands import program
 from core.errors import InfraError, UserError
-from dataflow import records
+from dataflow import layouts
 from patches import incoming, mbox, posting
 from patches import series as names
 from tests import mails
@@ -376,4 +376,4 @@ def test_an_altered_patch_is_noticed_and_a_killed_import_is_repeated(tmp_path: P
 
 def test_the_words_of_a_series_are_those_of_compilers() -> None:
     assert set(names.GENERATIONS) == set(probe.GENERATIONS)
-    assert set(records.LAYOUTS) == set(names.LAYOUTS)
+    assert set(layouts.LAYOUTS) == set(names.LAYOUTS)

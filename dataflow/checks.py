@@ -1,7 +1,7 @@
-"""Checks: is what the kernel recorded what the workloads did?
+"""Check that the kernel recorded what the workloads did.
 
-What comes in is the folder of a run's captures and the kernel that made them; what goes out is a list of named facts,
-each with what was asked and what was got. A fact about something that is not there does not hold: nothing is skipped.
+The result is a list of named facts, each with the value that was asked and the value that was got. A fact about missing
+data does not hold: nothing is skipped.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from pathlib import Path
 
 from core.arch import architecture
 from core.errors import UnderTest
-from dataflow import capture, identify, records, samples, sites, symbols
+from dataflow import capture, identification, samples, sites, symbols
 from dataflow.capture import Capture
-from dataflow.demangle import demangle
 from dataflow.facts import Fact, Recorded, among, equal, number
-from dataflow.identify import Identified
-from dataflow.records import CLAMP, ENTRY
+from dataflow.identification import Identified
+from dataflow.layouts import CLAMP, ENTRY
+from dataflow.records import gaps
+from dataflow.rust_names import demangle
 from dataflow.sites import Kernel
 from kconfig import survival
 
@@ -81,7 +82,7 @@ def examine(folder: Path, kernel_dir: Path) -> list[Fact]:
     found: dict[str, Identified] = {}
     for name, one in captures.items():
         try:
-            found[name] = identify.read(one, mapped, opened, whole=False)
+            found[name] = identification.read(one, mapped, opened, whole=False)
         except UnderTest as error:
             facts.append(Fact(f"{name}: every word is as the layout says", False, one.layout, error.message))
     if not found:
@@ -142,7 +143,7 @@ def _well_formed(run: Recorded, name: str) -> list[Fact]:
     some = len(table) > 0
     known = np.unique(pcs)
     strange = known[~np.isin(known, run.kernel.instrumented())].tolist()
-    steps = records.gaps(table)
+    steps = gaps(table)
     wrong = _miscounted(run, name)
     functions = f"{len(known)} functions"
     labels = ", ".join(run.kernel.symbols.label(pc) for pc in strange[:3])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dataflow.capture import Capture
-from dataflow.compare import Shape, compare
-from dataflow.show import Shown
+from dataflow.comparison import Shape, compare
+from dataflow.listing import Shown
 from dataflow.symbols import Symbols
 from dataflow.tree import Call, Value
 

@@ -1,8 +1,8 @@
-"""Compare: two captures of the same workload, function by function, from kernels that other compilers or series made.
+"""Compare two captures of the same workload, function by function, from kernels that other compilers or series made.
 
-What comes in is two captures as `show.prepare` opened them; what goes out is one row per function that differs, with
-the reason where the kernels tell it. Addresses and drawn values differ from run to run. What does not is compared: how
-often a function was called, which arguments were recorded and with which size, and whether a return was.
+The result has one row for each function that differs, with the reason if the kernels tell it. Addresses and drawn
+values differ from run to run, so they are not compared. What is compared: how often a function was called, which
+arguments were recorded and with which size, and whether a return was recorded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dataflow.show import Shown, named
+from dataflow.listing import Shown, named
 from dataflow.tree import Call
 
 

@@ -1,7 +1,7 @@
-"""Show: a capture as a call tree, for people, or one JSON object per call, for programs.
+"""List a capture: a call tree for people, or one JSON object per call for programs.
 
-What comes in is a capture and the kernel that made it; what goes out is lines. What the records do not tell is said,
-not made up (docs/records.md).
+It takes a capture and the kernel that wrote it. Where the records do not tell something, the line says so; nothing is
+made up (docs/records.md).
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError, nearest
-from dataflow import capture as captures
-from dataflow import forms, identify, sites, tree
-from dataflow import symbols as symbol_tables
+from dataflow import capture, formatting, identification, sites, symbols, tree
 from dataflow.capture import Capture
-from dataflow.demangle import demangle
-from dataflow.records import UNREADABLE
+from dataflow.layouts import UNREADABLE
+from dataflow.rust_names import demangle
 from dataflow.symbols import Symbols
 from dataflow.tree import Call, Inside, Seen, Value
 from dataflow.types import Function, Parameter, Types
@@ -47,13 +45,13 @@ def prepare(path: Path, kernel_dir: Path) -> Shown:
         UserError: a file is not there or not what it should be.
         UnderTest: the words are not what the layout allows.
     """
-    one = captures.load(path)
-    mapped = symbol_tables.read(kernel_dir / "System.map")
-    loaded = symbol_tables.modules(kernel_dir / MODULES, one.modules, mapped, one.stext)
-    found = identify.read(
+    one = capture.load(path)
+    mapped = symbols.read(kernel_dir / "System.map")
+    loaded = symbols.modules(kernel_dir / MODULES, one.modules, mapped, one.stext)
+    found = identification.read(
         one, mapped, lambda by_value: sites.load(kernel_dir / "vmlinux", mapped, loaded, by_value=by_value)
     )
-    placed = symbol_tables.module_files(kernel_dir / MODULES, one.modules, mapped, one.stext)
+    placed = symbols.module_files(kernel_dir / MODULES, one.modules, mapped, one.stext)
     types = Types(kernel_dir / "vmlinux", placed)
     inside = Inside(found.places.tolist(), types.inlined, types.size) if found.form.inside else None
     made = tree.calls(found.table, found.functions.tolist(), found.kernel, inside)
@@ -178,7 +176,7 @@ def _returned(known: Function | None, one: Value) -> str:
         return "<removed>"
     if parameter is None or not _is_object(one, parameter):
         if parameter is not None and len(one.values) == 1:
-            return forms.write_returned(one.values[0], parameter.form)
+            return formatting.write_returned(one.values[0], parameter.form)
         return _scalar(one, parameter)
     if parameter.form.kind != "pointer":
         return _fields(one, parameter)
@@ -196,18 +194,18 @@ def _no_object(one: Value) -> str:
     """What a pointer is that points at no object: NULL or an error; empty if it may point at one."""
     if one.pointer == 0:
         return "NULL"
-    error = forms.write(one.pointer & _MASK, forms.Form("pointer", 8))
+    error = formatting.write(one.pointer & _MASK, formatting.Form("pointer", 8))
     return error if error.startswith("-") else ""
 
 
 def _fields(one: Value, parameter: Parameter) -> str:
     known = parameter.fields
     if all(value == UNREADABLE for value in one.values):
-        return f"{{{forms.UNREADABLE_TEXT}}}"
+        return f"{{{formatting.UNREADABLE_TEXT}}}"
     if known is not None and len(known) == len(one.values):
         places = tuple((f.offset, f.size) for f in known)
         if not one.certain or places == one.fields:
-            return forms.write_fields(one.values, known)
+            return formatting.write_fields(one.values, known)
     if one.fields is None:
         return _raw(one.values)
     # The type in the debug information is another one than the compiler saw: say where in the object a value is.
@@ -217,11 +215,11 @@ def _fields(one: Value, parameter: Parameter) -> str:
 def _scalar(one: Value, parameter: Parameter | None) -> str:
     if parameter is None or len(one.values) != 1:
         return _raw(one.values)
-    return forms.write(one.values[0], parameter.form)
+    return formatting.write(one.values[0], parameter.form)
 
 
 def _raw(values: Sequence[int]) -> str:
-    words = [forms.UNREADABLE_TEXT if value == UNREADABLE else f"{value:#x}" for value in values]
+    words = [formatting.UNREADABLE_TEXT if value == UNREADABLE else f"{value:#x}" for value in values]
     return words[0] if len(words) == 1 else f"{{{', '.join(words)}}}"
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dataflow.capture import Capture
-from dataflow.forms import Field, Form
-from dataflow.show import Shown, line, objects, text
+from dataflow.formatting import Field, Form
+from dataflow.listing import Shown, line, objects, text
 from dataflow.symbols import Symbols
 from dataflow.tree import Call, Seen, Value
 from dataflow.types import Function, Parameter

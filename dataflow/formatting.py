@@ -1,7 +1,7 @@
-"""Forms: how a recorded value is written for people.
+"""Format recorded values for people.
 
-What comes in is a value as the kernel recorded it, its low bytes zero-extended to 64 bits, and a Form that its type
-gave; what goes out is text such as `-100`, `0640`, `0x8241`, `-ENOENT`, `true`.
+A value is as the kernel recorded it: its low bytes, zero-extended to 64 bits. Its type gives the Form. The result is
+text such as `-100`, `0640`, `0x8241`, `-ENOENT`, `true`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dataflow.records import UNREADABLE
+from dataflow.layouts import UNREADABLE
 
 UNREADABLE_TEXT = "<unreadable>"
 _MAX_ERRNO = 4095  # include/linux/err.h

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflow.demangle import demangle
+from dataflow.rust_names import demangle
 
 
 def legacy(*parts: str) -> str:

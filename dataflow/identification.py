@@ -1,7 +1,7 @@
-"""Identify: does the content of a capture go with the layout that its metadata states, and which one if it states none?
+"""Identify the layout of a capture: check the one that its metadata states, or find it.
 
-What comes in is a capture and the kernel that wrote it; what goes out is its records, in the one layout that the words
-and the code of that kernel allow. Where more than one is left, the capture is refused: a layout is never guessed.
+The words of the capture and the code of the kernel that wrote it must allow exactly one layout. If they allow several,
+the capture is refused: a layout is never guessed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from core.errors import UnderTest, UserError
-from dataflow import counts, records
-from dataflow import symbols as tables
+from dataflow import counts, symbols
 from dataflow.capture import Capture
-from dataflow.records import COMPARE, LAYOUTS, Layout, Records
+from dataflow.layouts import COMPARE, LAYOUTS, Layout, layout
+from dataflow.records import Records
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,11 +76,11 @@ def read(one: Capture, mapped: Symbols, open_kernel: Open, *, whole: bool = True
 
 
 def _read(one: Capture, mapped: Symbols, open_kernel: Open, whole: bool) -> Identified:
-    form = records.layout(one.layout)
+    form = layout(one.layout)
     kernel = open_kernel(form.inside)
     code = counts.of(kernel, mapped, one.stext) if form.leaks else None
     table = one.records(whole=whole, code=code)
-    places = table.pc if form.link_time else tables.link_time(table.pc, mapped, one.stext)
+    places = table.pc if form.link_time else symbols.link_time(table.pc, mapped, one.stext)
     if whole:
         _check(one, form, table, places, kernel)
     functions = kernel.symbols.starts(places) if form.inside else places

@@ -1,8 +1,8 @@
-"""Demangle: from the symbol of a Rust function to the name that its source has.
+"""Demangle the symbols of Rust functions: give them the names that the source has.
 
-What comes in is a symbol of either scheme; what goes out is a path as Rust writes it, without the hashes of crates and
-instances. Whatever is neither comes back as it is: a name is never lost, and no symbol, however odd, raises an error or
-takes long. Formats: RFC 2603 (v0, `_R...`) and rustc_symbol_mangling/src/legacy.rs (`_ZN...17h<hash>E`).
+Both schemes are read: RFC 2603 (v0, `_R...`) and rustc_symbol_mangling/src/legacy.rs (`_ZN...17h<hash>E`). The result
+is a path as Rust writes it, without the hashes of crates and instances. Any other symbol is returned unchanged: a name
+is never lost, and no symbol, however odd, raises an error or takes long.
 """
 
 from __future__ import annotations

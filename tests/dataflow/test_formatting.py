@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from dataflow.forms import Field, Form, write, write_field, write_fields, write_returned
+from dataflow.formatting import Field, Form, write, write_field, write_fields, write_returned
 
 U64 = 2**64
 
