@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,11 +29,7 @@ _SAVED = re.compile(r"^savedcmd_(\S+\.o) := (.*)$", re.MULTILINE)
 _DEFINE = re.compile(r"^define .*?@([\w.$]+)\(")
 _CALL = re.compile(r"call void @(__sanitizer_cov_trace_(?:args|ret))\((.*)\)")
 _TABLE = re.compile(r"^(@__kcov_dataflow_fields[\w.]*) = .* constant \[\d+ x i64\] (\[.*\])", re.MULTILINE)
-# ELF-64 (gABI): a section header, a symbol, a relocation with addend, little-endian.
-_SECTION = struct.Struct("<IIQQQQIIQQ")
-_SYMBOL = struct.Struct("<IBBHQQ")
-_RELA = struct.Struct("<QQq")
-_RELA_TYPE, _ALLOCATED, _EXECUTABLE, _NO_BITS, _FUNCTION = 4, 2, 4, 8, 2
+_ALLOCATED, _EXECUTABLE = 2, 4  # SHF_ALLOC, SHF_EXECINSTR (ELF gABI)
 
 
 @dataclass(frozen=True)
@@ -180,51 +175,60 @@ def _compile(place: Workplace, out: Path, name: str, compiler: str, tasks: Seque
 
 
 def read_object(path: Path) -> Object:
-    """The callbacks that an object calls, and what the kernel loads of it.
+    """Read the callbacks that an object calls, and what the kernel loads of it.
 
     Raises:
-        UnderTest: it is no relocatable 64-bit object.
+        UnderTest: it is not a 64-bit little-endian object.
     """
-    data = path.read_bytes()
-    if data[:6] != b"\x7fELF\x02\x01":
-        raise UnderTest(f"{path} is no 64-bit little-endian ELF object")
-    offset, size, count, index = (*struct.unpack_from("<Q", data, 40), *struct.unpack_from("<HHH", data, 58))
-    headers = [_SECTION.unpack_from(data, offset + size * number) for number in range(count)]
-    content = [data[h[4] : h[4] + h[5]] if h[1] != _NO_BITS else b"" for h in headers]
-    labels = [_text(content[index], h[0]) for h in headers]
-    table = next((number for number, h in enumerate(headers) if h[1] == 2), None)
-    symbols = list(_SYMBOL.iter_unpack(content[table])) if table is not None else []
-    strings = content[headers[table][6]] if table is not None else b""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        with path.open("rb") as stream:
+            elf = ELFFile(stream)
+            if elf.elfclass == 64 and elf.little_endian:
+                return _read(elf)
+    except ELFError:
+        pass
+    raise UnderTest(f"{path} is no 64-bit little-endian ELF object")
+
+
+def _read(elf: Any) -> Object:
+    sections = list(elf.iter_sections())
+    table = elf.get_section_by_name(".symtab")
+    symbols = list(table.iter_symbols()) if table else []
 
     def name(number: int) -> str:
-        own = symbols[number]
-        return _text(strings, own[0]) or (labels[own[3]] if own[3] < count else "")
+        symbol = symbols[number]
+        own = isinstance(symbol["st_shndx"], int)  # other values are names, such as SHN_UNDEF
+        return str(symbol.name or (sections[symbol["st_shndx"]].name if own else ""))
 
+    moves: dict[int, list[tuple[int, int, str, int]]] = {}
+    for section in sections:
+        if section["sh_type"] == "SHT_RELA" and sections[section["sh_info"]]["sh_flags"] & _ALLOCATED:
+            moves[section["sh_info"]] = sorted(
+                (move["r_offset"], move["r_info_type"], name(move["r_info_sym"]), move["r_addend"])
+                for move in section.iter_relocations()
+            )
     calls: dict[str, list[str]] = {}
     loaded: dict[str, object] = {}
-    moves: dict[int, list[tuple[int, int, str, int]]] = {}
-    for number, header in enumerate(headers):
-        if header[1] == _RELA_TYPE and headers[header[7]][2] & _ALLOCATED:
-            rows = [
-                (at, info & 0xFFFFFFFF, name(info >> 32), add) for at, info, add in _RELA.iter_unpack(content[number])
-            ]
-            moves[header[7]] = sorted(rows)
-    for number, header in enumerate(headers):
-        if not header[2] & _ALLOCATED:
+    for number, section in enumerate(sections):
+        if not section["sh_flags"] & _ALLOCATED:
             continue
-        loaded[f"{number} {labels[number]}"] = (content[number], header[5], moves.get(number, []))
-        if not header[2] & _EXECUTABLE:
+        data = b"" if section["sh_type"] == "SHT_NOBITS" else section.data()
+        loaded[f"{number} {section.name}"] = (data, section["sh_size"], moves.get(number, []))
+        if not section["sh_flags"] & _EXECUTABLE:
             continue
-        functions = sorted((s[4], _text(strings, s[0])) for s in symbols if s[1] & 15 == _FUNCTION and s[3] == number)
+        functions = sorted(
+            (symbol["st_value"], symbol.name)
+            for symbol in symbols
+            if symbol["st_info"]["type"] == "STT_FUNC" and symbol["st_shndx"] == number
+        )
         for at, _kind, callback, _add in moves.get(number, []):
             if callback in CALLBACKS:
-                inside = next((f for start, f in reversed(functions) if start <= at), labels[number])
+                inside = next((f for start, f in reversed(functions) if start <= at), section.name)
                 calls.setdefault(inside, []).append(callback)
     return Object({function: tuple(row) for function, row in calls.items()}, loaded)
-
-
-def _text(strings: bytes, start: int) -> str:
-    return strings[start : strings.index(b"\0", start)].decode()
 
 
 def compare(one: Path, other: Path, targets: Sequence[str]) -> tuple[Parity, set[str]]:
