@@ -1,7 +1,7 @@
 """Know the architectures: one table of facts for all rooms.
 
-To add an architecture, add a row here, its instructions to `dataflow.machine`, a `guest-NAME.config` to
-`kconfig/fragments`, and its target to the recipes in `toolchain/recipes`.
+To add an architecture, add a row here, its instructions to `dataflow.machine`, its system calls to
+`guest/agent/sys.h`, a `guest-NAME.config` to `kconfig/fragments`, and its target to the recipes in `toolchain/recipes`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Conditions on fragments and symbols: for which architecture and which kernel version something is asked.
 
-Written as words separated by commas: `x86_64`, `arm64`, and comparisons of the version such as `>=7.2`. Several
-architectures mean any of them, several comparisons mean all of them.
+Written as words separated by commas: names of `core.arch` such as `arm64`, and comparisons of the version such as
+`>=7.2`. Several architectures mean any of them, several comparisons mean all of them.
 """
 
 from __future__ import annotations
