@@ -82,7 +82,7 @@ class Layout:
 
 _TRACED = (COMPARE, ENTRY, RETURN)
 # Our own series (docs/architecture.md, "The kernel ABI of series kit"), then those of the RFC: the posting of 3 June
-# 2026, that of 11 June, and the branches after it (spec/kcov-dataflow.md, sections 2 and 3).
+# 2026, that of 11 June, and the branches after it.
 LAYOUTS: Mapping[str, Layout] = {
     form.name: form
     for form in (
