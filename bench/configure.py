@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from core.runtime import Runtime
 from kconfig import symbols
 from kernel import kernels
 from kernel.cell import Cell, host_arch
@@ -32,10 +33,9 @@ def measure(cell: Cell, rounds: int) -> dict[str, float]:
         work()
         taken[name].append(time.monotonic() - started)
 
-    kernels.check_config(
-        cell, "docker"
-    ).require()  # the tree, the toolchain, the base and scripts/kconfig are made here
-    ready = kernels.prepare(cell, "docker")
+    runtime = Runtime("docker")
+    kernels.check_config(cell, runtime).require()  # the tree, the toolchain, the base and scripts/kconfig are made here
+    ready = kernels.prepare(cell, runtime)
     for number in range(rounds + 1):
         with kernels.workplace(ready) as place:
 
@@ -50,7 +50,7 @@ def measure(cell: Cell, rounds: int) -> dict[str, float]:
                 continue
             timed("olddefconfig", conf)
             timed("reader", lambda p=place: symbols.load(p.session, p.build_dir, p.command, p.log, p.env))  # type: ignore[misc]
-        timed("check", lambda: kernels.check_config(cell, "docker").require())
+        timed("check", lambda: kernels.check_config(cell, runtime).require())
     return {name: statistics.median(values) for name, values in taken.items()}
 
 

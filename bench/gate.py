@@ -18,6 +18,7 @@ from cells import runs
 from core import store
 from core.data import load_yaml
 from core.errors import UnderTest, UserError
+from core.runtime import Runtime
 from core.store import Product
 from guest import agent, guests, plan, qemu
 from kernel import kernels
@@ -127,7 +128,7 @@ def _number(value: object, error: Callable[[str], UserError]) -> float:
     return float(value)
 
 
-def run(cell: Cell, where: str, *, update: bool = False, install: bool = True, file: Path = FILE) -> Judged:
+def run(cell: Cell, runtime: Runtime, *, update: bool = False, file: Path = FILE) -> Judged:
     """Measure a kernel and its control, and compare with what is committed.
 
     Args:
@@ -146,9 +147,9 @@ def run(cell: Cell, where: str, *, update: bool = False, install: bool = True, f
         load(file)  # before the machine works for minutes
     for profile in (CONTROL, PROFILE):
         one = replace(cell, profile=profile)
-        kernel = kernels.build(one, where, install=install)
+        kernel = kernels.build(one, runtime)
         boots = [
-            measure.run(one, kernel, where, folder / f"{profile}-{number}", exact=True, device=False)
+            measure.run(one, kernel, runtime, folder / f"{profile}-{number}", exact=True, device=False)
             for number in (1, 2)
         ]
         if boots[0].initmem_us != boots[1].initmem_us:
@@ -158,7 +159,7 @@ def run(cell: Cell, where: str, *, update: bool = False, install: bool = True, f
                 folder,
             )
         found[profile] = counts_of(boots[0])
-        key |= {f"config {profile}": store.hash_file(kernel.path / "config"), **_surroundings(one, kernel, where)}
+        key |= {f"config {profile}": store.hash_file(kernel.path / "config"), **_surroundings(one, kernel, runtime)}
     now = Baseline(key, found[CONTROL], found[PROFILE])
     if update:
         write(now, file)
@@ -215,9 +216,9 @@ def _over(one: Baseline, name: str) -> float:
     return one.counts.loops[name] / one.control.loops[name]
 
 
-def _surroundings(cell: Cell, kernel: Product, where: str) -> dict[str, str]:
+def _surroundings(cell: Cell, kernel: Product, runtime: Runtime) -> dict[str, str]:
     """What a count depends on besides the kernel's source and configuration."""
-    toolchain = toolchains.ensure(cell.toolchain, where, targets=(cell.arch,))
+    toolchain = toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
     said: list[str] = []
     with toolchains.open_session(toolchain, guests.mounts(kernel.path, kernel.path)) as session:
         session.run([qemu.program(cell.arch), "--version"], on_line=said.append)

@@ -6,7 +6,7 @@ table of bench.rfc of each place. A place's kernels are those that the targets n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from cells import runs
 from core import store
 from core.data import load_yaml
 from core.errors import UserError, nearest
+from core.runtime import Runtime
 from kernel.cell import Cell, check_arch
 
 RESULT = "idle.json"
@@ -109,16 +110,9 @@ def columns(measure: Measure, place: tuple[str, str], asked: Sequence[Target]) -
 def run(
     measure: Measure,
     places: Sequence[tuple[str, str]],
-    where: str,
-    *,
-    install: bool = True,
-    told: Callable[[str], None] = lambda _line: None,
+    runtime: Runtime,
 ) -> tuple[list[Judged], Path]:
     """Measure the places one after the other; what is done is on disk before the next one begins.
-
-    Args:
-        where: `docker` or `host`.
-        told: gets a line for each step.
 
     Returns:
         What was found, and the folder with idle.json.
@@ -133,8 +127,8 @@ def run(
     found: list[Judged] = []
     for place in places:
         name = "/".join(place)
-        told(f"place {name}")
-        table = rfc.run(columns(measure, place, asked), where, rounds=0, install=install, told=told)
+        runtime.say(f"place {name}")
+        table = rfc.run(columns(measure, place, asked), runtime, rounds=0)
         found.append(Judged(name, table, targets.answers(table, asked)))
         store.write_json(folder / RESULT, {"places": [one.as_json() for one in found]})
     return found, folder

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cells import runs
 from cells.runs import Booted
 from core.errors import UnderTest
+from core.runtime import Runtime
 from core.store import Product
 from guest import console, plan, qemu
 from guest.channel import Ran
@@ -106,7 +107,7 @@ class Measured:
         return self.initmem_us * 1000 // qemu.NS_PER_INSTRUCTION
 
 
-def run(cell: Cell, kernel: Product, where: str, folder: Path, *, exact: bool, device: bool) -> Measured:
+def run(cell: Cell, kernel: Product, runtime: Runtime, folder: Path, *, exact: bool, device: bool) -> Measured:
     """Boot a kernel once and measure it.
 
     Args:
@@ -122,7 +123,7 @@ def run(cell: Cell, kernel: Product, where: str, folder: Path, *, exact: bool, d
     todo = plan.draw(works, seed=_SEED)
     works_64k = plan.draw(_RECORDED, seed=_SEED, words=WORDS).works if device else ()
     todo = plan.Plan(todo.seed, todo.token, (*todo.works[: len(works) - len(works_64k)], *works_64k))
-    booted = runs.boot(cell, kernel, where, todo, folder, exact=exact)
+    booted = runs.boot(cell, kernel, runtime, todo, folder, exact=exact)
     booted.verdict.require(booted.outcome.console)
     ran = {one.name: one for one in booted.outcome.said.ran}
     return Measured(

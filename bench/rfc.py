@@ -21,6 +21,7 @@ from cells import runs
 from core import store
 from core.data import load_yaml
 from core.errors import UnderTest, UserError
+from core.runtime import Runtime
 from core.store import Product
 from dataflow import image
 from guest import plan
@@ -128,11 +129,9 @@ def baseline(profile: str) -> str:
 
 def run(
     cells_of: Mapping[str, Cell],
-    where: str,
+    runtime: Runtime,
     *,
     rounds: int = ROUNDS,
-    install: bool = True,
-    told: Callable[[str], None] = lambda _line: None,
 ) -> Table:
     """Build, boot and measure some profiles.
 
@@ -140,7 +139,6 @@ def run(
         cells_of: profile -> its cell; `none` must be there. `PROFILE@SERIES` stands beside the profile, with the same
             baseline.
         rounds: of wall times; 0 for none.
-        told: gets a line for each step.
 
     Raises:
         UserError: there is no baseline.
@@ -152,15 +150,15 @@ def run(
     folder = runs.new_folder("rfc-" + "-".join(cells_of))
     built: dict[str, Product] = {}
     for profile, cell in cells_of.items():
-        told(f"kernel {profile}")
-        built[profile] = kernels.build(cell, where, install=install)
+        runtime.say(f"kernel {profile}")
+        built[profile] = kernels.build(cell, runtime)
     devices = {profile: _records(kernel) for profile, kernel in built.items()}
 
     def once(profile: str, name: str, *, exact: bool) -> Measured:
-        told(f"{profile}: {name}")
+        runtime.say(f"{profile}: {name}")
         place = folder / f"{profile}-{name}"
         cell = cells_of[profile]
-        return measure.run(cell, built[profile], where, place, exact=exact, device=devices[profile])
+        return measure.run(cell, built[profile], runtime, place, exact=exact, device=devices[profile])
 
     exact = {profile: [once(profile, f"exact-{n}", exact=True) for n in (1, 2)] for profile in cells_of}
     wall: dict[str, list[Measured]] = {profile: [] for profile in cells_of}

@@ -17,6 +17,7 @@ from cells import prefixes, runs
 from cells.prefixes import Row
 from core import store
 from core.errors import InfraError, UnderTest, UserError
+from core.runtime import Runtime
 from kernel import kernels
 from kernel.cell import Cell
 from patches import series as patch_series
@@ -125,13 +126,12 @@ def _middle(open_: Sequence[int], low: int, high: int) -> int | None:
 
 def run(
     cell: Cell,
-    where: str,
+    runtime: Runtime,
     good: str,
     bad: str,
     *,
     repository: str = "",
     boot: bool = False,
-    install: bool = True,
     guard: bool = True,
     told: Callable[[str, str], None] = lambda _name, _verdict: None,
 ) -> Found:
@@ -159,26 +159,24 @@ def run(
         "cell": asdict(cell),
         "names": names,
         "boot": boot,
-        "where": where,
+        "where": runtime.name,
         # A name says less than what it stood for when a verdict was given: series are imported again, compilers change.
         "patches": [one.sha256 for one in patch_series.load(cell.series).patches],
-        "inputs": _inputs(first, where, install=install, guard=guard),
+        "inputs": _inputs(first, runtime, guard=guard),
     }
     state = store.home() / "bisect" / f"{store.key_of(asked)[:24]}.json"
 
     def row_of(name: str) -> Row:
         if not repository:
             number = int(name.rpartition("@")[2])
-            return prefixes.judge(
-                cell, number, where, folder, set(), boot=boot, reuse=True, install=install, guard=guard
-            )
+            return prefixes.judge(cell, number, runtime, folder, set(), boot=boot, reuse=True, guard=guard)
         one = replace(cell, linux=f"git:{repository}@{name}")
         try:
-            kernel = kernels.build(one, where, install=install, guard=guard)
+            kernel = kernels.build(one, runtime, guard=guard)
         except UnderTest as error:
             return Row(0, name, "failed", reason=str(error))
         row = Row(0, name, "passed")
-        return prefixes.boot_row(one, kernel, where, row, folder / name[:12], install=install) if boot else row
+        return prefixes.boot_row(one, kernel, runtime, row, folder / name[:12]) if boot else row
 
     def judge(name: str) -> tuple[str, str]:
         try:
@@ -198,10 +196,10 @@ def run(
     return found
 
 
-def _inputs(first: Cell, where: str, *, install: bool, guard: bool) -> dict[str, Any]:
+def _inputs(first: Cell, runtime: Runtime, *, guard: bool) -> dict[str, Any]:
     """What decides the kernel of the good end; nothing if there cannot be one, which its verdict will say."""
     try:
-        return dict(kernels.prepare(first, where, install=install, guard=guard).inputs)
+        return dict(kernels.prepare(first, runtime, guard=guard).inputs)
     except UnderTest:
         return {}
 

@@ -17,6 +17,7 @@ from typing import Any
 from cells import runs
 from core import store
 from core.errors import UnderTest, UserError
+from core.runtime import Runtime
 from core.store import Product
 from guest import plan
 from kconfig import survival, symbols
@@ -117,11 +118,10 @@ class Each:
 
 def run(
     cell: Cell,
-    where: str,
+    runtime: Runtime,
     *,
     boot: bool = False,
     cold: bool = False,
-    install: bool = True,
     guard: bool = True,
     told: Callable[[Row], None] = lambda _row: None,
 ) -> Each:
@@ -144,10 +144,10 @@ def run(
     found = Each(cell, (), folder)
     warnings: set[str] = set()
     # Objects that an earlier run left are not compiled again, and their warnings would count as new at a later prefix.
-    _forget(kernels.prepare(replace(cell, series=f"{cell.series}@0"), where, install=install, guard=guard))
+    _forget(kernels.prepare(replace(cell, series=f"{cell.series}@0"), runtime, guard=guard))
     held = False
     for number in range(len(whole.patches) + 1):
-        row = judge(cell, number, where, folder, warnings, boot=boot, fresh=cold, install=install, guard=guard)
+        row = judge(cell, number, runtime, folder, warnings, boot=boot, fresh=cold, guard=guard)
         # A series makes its records exact patch by patch: what never held before is not broken yet.
         if row.wrong and (held or number == len(whole.patches)):
             row = replace(row, status="failed", reason=row.wrong)
@@ -156,7 +156,7 @@ def run(
         store.write_json(folder / FILE, found.as_json())
         told(row)
     if cold and found.rows[-1].status == "passed":
-        found = replace(found, cold=_cold(kernels.prepare(cell, where, install=install, guard=guard)))
+        found = replace(found, cold=_cold(kernels.prepare(cell, runtime, guard=guard)))
         store.write_json(folder / FILE, found.as_json())
     return found
 
@@ -164,14 +164,13 @@ def run(
 def judge(
     cell: Cell,
     number: int,
-    where: str,
+    runtime: Runtime,
     folder: Path,
     seen: set[str],
     *,
     boot: bool = False,
     fresh: bool = False,
     reuse: bool = False,
-    install: bool = True,
     guard: bool = True,
 ) -> Row:
     """Build one prefix of a cell's series, and boot it if that is asked.
@@ -191,7 +190,7 @@ def judge(
     row = Row(number, whole.patches[number - 1].name if number else "", "passed")
     began = time.monotonic()
     try:
-        ready = kernels.prepare(one, where, install=install, guard=guard)
+        ready = kernels.prepare(one, runtime, guard=guard)
         # All symbols survived in what is found: a kernel without some of them has another key.
         made = store.find("kernel", ready.inputs) if reuse else None
         if made is not None:
@@ -199,7 +198,7 @@ def judge(
         else:
             row, kernel = _build(ready, row, seen, last=number == len(whole.patches), fresh=fresh)
         if boot:
-            row = boot_row(one, kernel, where, row, folder / f"{number:02}", install=install)
+            row = boot_row(one, kernel, runtime, row, folder / f"{number:02}")
     except UnderTest as error:
         row = replace(
             row, status="failed", reason=str(error), seconds=row.seconds or round(time.monotonic() - began, 1)
@@ -317,11 +316,11 @@ def _configure(work: Workplace, added: frozenset[str], *, last: bool) -> tuple[s
     return tuple(sorted(undefined | waiting))
 
 
-def boot_row(cell: Cell, kernel: Product, where: str, row: Row, folder: Path, *, install: bool) -> Row:
+def boot_row(cell: Cell, kernel: Product, runtime: Runtime, row: Row, folder: Path) -> Row:
     """Boot a kernel, and check its records if there must be some; the row with what came of it."""
     folder.mkdir()
     try:
-        booted = runs.boot(cell, kernel, where, plan.draw(), folder, install=install)
+        booted = runs.boot(cell, kernel, runtime, plan.draw(), folder)
         booted.verdict.require(booted.outcome.console)
     except UnderTest as error:
         return replace(row, status="failed", boots="no", reason=str(error))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from core import process, store
+from core.runtime import Runtime
 from core.store import Product
 from core.version import VERSION
 from kernel import samples
@@ -33,7 +34,7 @@ _NOT_REPEATED = ("build.log",)
 _ROOT = Path(__file__).parent.parent
 
 
-def write(folder: Path, kernel: Product, where: str, started: int) -> None:
+def write(folder: Path, kernel: Product, runtime: Runtime, started: int) -> None:
     """Write both files beside a result.
 
     Args:
@@ -42,7 +43,7 @@ def write(folder: Path, kernel: Product, where: str, started: int) -> None:
         started: when the run began, seconds since the epoch.
     """
     cell = kernel.metadata["cell"]
-    toolchain = toolchains.ensure(cell["toolchain"], where, targets=(cell["arch"],))
+    toolchain = toolchains.ensure(cell["toolchain"], runtime, targets=(cell["arch"],))
     store.write_json(folder / STATEMENT, statement(kernel, toolchain, folder.name, started))
     store.write_text(folder / LIST, material_list(kernel, toolchain))
 
@@ -82,7 +83,7 @@ def statement(kernel: Product, toolchain: Toolchain, run: str, started: int) -> 
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"cell": told["cell"]},
                 "internalParameters": {
-                    "runtime": toolchain.runtime,
+                    "runtime": toolchain.runtime.name,
                     "inputs": told["inputs"],
                     "command": list(told.get("command", ())),
                 },
@@ -127,7 +128,7 @@ def dependencies(kernel: Product, toolchain: Toolchain) -> Iterator[dict[str, An
         "annotations": {"generation": manifest.get("generation"), "versions": manifest.get("versions", {})},
     }
     yield {
-        "name": f"packages of the {toolchain.runtime}",
+        "name": f"packages of the {toolchain.runtime.name}",
         "uri": f"urn:kcov-dataflow-kit:packages:{toolchain.packages}",
         "digest": {"sha256": toolchain.packages},
     }

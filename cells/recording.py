@@ -11,6 +11,7 @@ from pathlib import Path
 from cells import runs
 from core import store
 from core.errors import UnderTest, UserError, nearest
+from core.runtime import Runtime
 from dataflow import check, show
 from dataflow.show import Shown
 from guest import initramfs, plan
@@ -95,12 +96,11 @@ def program(line: str) -> tuple[Path, tuple[str, ...]]:
 
 def record(
     cell: Cell,
-    where: str,
+    runtime: Runtime,
     path: Path,
     arguments: Sequence[str],
     *,
     words: int,
-    install: bool = True,
     guard: bool = True,
 ) -> Recorded:
     """Build a kernel, run a program in it while it records, and open the capture.
@@ -112,9 +112,9 @@ def record(
         UnderTest: the guest failed, has no recording device, or recorded nothing.
     """
     todo = plan.draw(["exec"], words=words, arguments=arguments)
-    kernel = kernels.build(cell, where, install=install, guard=guard)
+    kernel = kernels.build(cell, runtime, guard=guard)
     folder = runs.new_folder(f"exec-{path.name}-{cell.profile}-{cell.base}")
-    booted = runs.boot(cell, kernel, where, todo, folder, install=install, program=path)
+    booted = runs.boot(cell, kernel, runtime, todo, folder, program=path)
     booted.verdict.require(booted.outcome.console)
     check.require_device(booted.outcome.said.hello)
     if not (folder / CAPTURES / "exec.words").is_file():

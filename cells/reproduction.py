@@ -18,6 +18,7 @@ from typing import Any
 from cells import provenance
 from core import store
 from core.errors import InfraError, UnderTest, UserError
+from core.runtime import Runtime
 from kernel import kernels
 from kernel.cell import Cell, check_arch
 
@@ -166,7 +167,7 @@ def run(recorded: Recorded, folder: Path, *, install: bool = True) -> Reproduced
         UnderTest: it does not compile, though it did.
         InfraError: the machine failed.
     """
-    ready = kernels.prepare(recorded.cell, recorded.runtime, install=install)
+    ready = kernels.prepare(recorded.cell, Runtime(recorded.runtime, install))
     if other := sorted(differences(recorded.inputs, ready.inputs)):
         at = f"; it was made at commit {recorded.revision[:12]}" if recorded.revision else ""
         raise UserError(

@@ -17,6 +17,7 @@ from cells import provenance, result
 from cells.result import BOOT, Check, Result, finish
 from core import store
 from core.errors import KitError, UnderTest, UserError
+from core.runtime import Runtime
 from core.store import Product
 from guest import frames, guests, initramfs, kvm, plan
 from guest.frames import Frame
@@ -80,11 +81,10 @@ def new_folder(label: str) -> Path:
 def boot(
     cell: Cell,
     kernel: Product,
-    where: str,
+    runtime: Runtime,
     todo: Plan,
     folder: Path,
     *,
-    install: bool = True,
     program: Path | None = None,
     modules: Sequence[Path] = (),
     files: Sequence[Entry] = (),
@@ -105,7 +105,7 @@ def boot(
         InfraError: QEMU or the engine failed.
     """
     size = size or Size()
-    toolchain = toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
+    toolchain = toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
     with toolchains.open_session(toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
         proved = kvm.prove(kernel.path, cell.arch, session, folder) if not exact else None
         loaded = [path for path in samples_of(kernel) if f"/{initramfs.MODULES_PATH}/{path.name}" in todo.modules]
@@ -143,10 +143,9 @@ def samples_of(kernel: Product) -> list[Path]:
 
 def run(
     cell: Cell,
-    where: str,
+    runtime: Runtime,
     *,
     seed: str = "",
-    install: bool = True,
     guard: bool = True,
     facts: Mapping[str, Any] | None = None,
     copy: Path | None = None,
@@ -173,7 +172,7 @@ def run(
     """
     size_of(smp, memory)
     folder = new_folder(f"{BOOT if boots_only else ''}{cell.profile}-{cell.base}-{cell.arch}")
-    result = Result(folder, asdict(cell), where, facts=facts or {}, copy=copy).save()
+    result = Result(folder, asdict(cell), runtime.name, facts=facts or {}, copy=copy).save()
     stages: dict[str, float] = {}
     clock = time.monotonic()
 
@@ -184,9 +183,9 @@ def run(
         clock = now
 
     try:
-        kernel = kernels.build(cell, where, install=install, guard=guard)
+        kernel = kernels.build(cell, runtime, guard=guard)
         stage("build")
-        provenance.write(folder, kernel, where, result.started)
+        provenance.write(folder, kernel, runtime, result.started)
         modules = [] if boots_only else [path.name for path in samples_of(kernel)]
         works = () if boots_only else (*plan.STANDARD, *(plan.SAMPLES if modules else ()))
         todo = plan.draw(works, seed=seed, modules=modules)
@@ -194,7 +193,7 @@ def run(
         if not boots_only:
             require_sites(cell.profile, values, cell.instrument, lambda: _instrumented(kernel))
         size = size_of(smp, memory, values)
-        booted = boot(cell, kernel, where, todo, result.folder, install=install, size=size)
+        booted = boot(cell, kernel, runtime, todo, result.folder, size=size)
         stage("boot")
         result = replace(
             result,

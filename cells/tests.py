@@ -16,6 +16,7 @@ from cells.result import Check, Result, finish
 from cells.runs import Booted
 from cells.suites import Suite
 from core.errors import KitError, UnderTest, UserError
+from core.runtime import Runtime
 from guest import initramfs, plan
 from guest.initramfs import Entry
 from guest.ktap import LOST, SKIPPED, Test
@@ -67,10 +68,9 @@ class _Job:
 
 def run(
     cell: Cell,
-    where: str,
+    runtime: Runtime,
     asked: Asked,
     *,
-    install: bool = True,
     guard: bool = True,
     told: Callable[[str], None] | None = None,
     ended: Callable[[Result], None] = lambda _result: None,
@@ -95,7 +95,7 @@ def run(
     own = own_program(asked.program, cell.arch) if asked.program else None
     if asked.kunit:
         cell = replace(cell, fragments=(*cell.fragments, str(KUNIT_FRAGMENT)))
-    result = Result(runs.new_folder(f"test-{cell.profile}-{cell.base}-{cell.arch}"), asdict(cell), where).save()
+    result = Result(runs.new_folder(f"test-{cell.profile}-{cell.base}-{cell.arch}"), asdict(cell), runtime.name).save()
     stages: dict[str, float] = {}
     clock = time.monotonic()
 
@@ -106,11 +106,11 @@ def run(
         clock = now
 
     try:
-        ready = kernels.prepare(cell, where, install=install, guard=guard)
+        ready = kernels.prepare(cell, runtime, guard=guard)
         selftests.check_names(ready.tree.path / "linux", asked.kselftest)
-        kernel = kernels.build(cell, where, install=install, guard=guard)
+        kernel = kernels.build(cell, runtime, guard=guard)
         stage("build")
-        provenance.write(result.folder, kernel, where, result.started)
+        provenance.write(result.folder, kernel, runtime, result.started)
         targets = selftests.build(ready, kernel, asked.kselftest)
         stage("selftests")
         jobs = [job for target in targets for job in _jobs(target)]
@@ -119,14 +119,12 @@ def run(
             jobs.append(_Job("exec", Path(asked.program[0]).name, own.program))
             files += own.files
             if own.busybox:
-                files += _busybox(inspection.busybox(where, result.folder, install=install))
+                files += _busybox(inspection.busybox(runtime, result.folder))
         modules = [path for target in targets for path in target.modules()]
         todo = plan.tests([job.program for job in jobs], modules=[path.name for path in modules])
         size = size_of(asked.smp, asked.memory, survival.values((kernel.path / "config").read_text()))
         with ticker.watching(result.folder, [job.program.title for job in jobs], told, kunit=asked.kunit):
-            booted = runs.boot(
-                cell, kernel, where, todo, result.folder, install=install, modules=modules, files=files, size=size
-            )
+            booted = runs.boot(cell, kernel, runtime, todo, result.folder, modules=modules, files=files, size=size)
         stage("guest")
         found = _suites(targets, jobs, booted, kunit=asked.kunit)
         status, reasons = suites.judge(booted.verdict, found, _required(asked, booted))

@@ -14,6 +14,7 @@ from ci import job
 from ci.job import State
 from ci.matrices import Matrix, MatrixCell
 from core import store
+from core.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Planned:
         }
 
 
-def plan(matrix: Matrix, where: str) -> list[Planned]:
+def plan(matrix: Matrix, runtime: Runtime) -> list[Planned]:
     """What each cell of a matrix would do.
 
     Raises:
@@ -50,7 +51,7 @@ def plan(matrix: Matrix, where: str) -> list[Planned]:
     history = _history()
     found = []
     for one in matrix.cells:
-        state = job.look(one, where)
+        state = job.look(one, runtime)
         found.append(Planned(one, state, 0.0 if state.up_to_date else _expected(one, state, history)))
     return found
 

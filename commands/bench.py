@@ -101,8 +101,8 @@ def rfc(
     wanted = {name: replace(asked.cell, profile=name) for name in profiles.split(",")}
     wanted |= rfc.beside(beside, asked.cell)
     wishes = targets.targets() if check else []
-    quiet = (lambda _line: None) if asked.json else (lambda line: print(line, file=sys.stderr, flush=True))
-    found = rfc.run(wanted, asked.where, rounds=rounds, install=asked.install, told=quiet)
+    runtime = replace(asked.runtime, say=lambda _line: None) if asked.json else asked.runtime
+    found = rfc.run(wanted, runtime, rounds=rounds)
     answers = targets.answers(found, wishes)
     if asked.json:
         print_json({**found.as_json(), **({"targets": [one.as_json() for one in answers]} if check else {})})
@@ -126,14 +126,17 @@ def rfc(
 )
 def idle(_c: Any, places: str = "", runtime: str = "auto", no_install: bool = False, json: bool = False) -> None:
     """What a kernel costs while nobody records, beside L0. Example: ./invoke bench.idle --places tiny/x86_64"""
+    from dataclasses import replace
+
     from bench import idle, rfc, targets
     from commands.common import print_json
     from core.runtime import choose
 
     measure = idle.load()
     wanted = idle.chosen(places, measure.places)
-    quiet = (lambda _line: None) if json else (lambda line: print(line, file=sys.stderr, flush=True))
-    found, folder = idle.run(measure, wanted, choose(runtime), install=not no_install, told=quiet)
+    chosen = choose(runtime, install=not no_install)
+    chosen = replace(chosen, say=lambda _line: None) if json else chosen
+    found, folder = idle.run(measure, wanted, chosen)
     if json:
         print_json([one.as_json() for one in found])
     else:
@@ -152,7 +155,7 @@ def gate(_c: Any, asked: Asked, update: bool = False) -> None:
     from bench import gate
     from commands.common import print_json
 
-    found = gate.run(asked.cell, asked.where, update=update, install=asked.install)
+    found = gate.run(asked.cell, asked.runtime, update=update)
     if asked.json:
         print_json({"same": found.same, "slower": [str(o) for o in found.slower], "folder": str(found.folder)})
     else:

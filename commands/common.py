@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import printable
 
 if TYPE_CHECKING:
+    from core.runtime import Runtime
     from kernel.cell import Cell
 
 RUNTIME_HELP = "docker, host, or auto (the first that works)"
@@ -41,9 +42,9 @@ def make_cell(
     instrument: str,
     sets: Sequence[str] | None,
     fragments: Sequence[str] | None,
-    where: str,
+    runtime: Runtime,
 ) -> Cell:
-    """A cell from the options of a task, empty ones replaced by their defaults; `where` is the runtime."""
+    """A cell from the options of a task, empty ones replaced by their defaults."""
     from core.errors import UserError, nearest
     from kconfig import profiles
     from kernel.cell import Cell, check_arch, host_arch
@@ -52,7 +53,7 @@ def make_cell(
     if not profile:
         raise UserError(f"name a profile with --profile{nearest('', profiles.load()[1])}")
     return Cell(
-        toolchain=toolchain or default_name(where, arch),
+        toolchain=toolchain or default_name(runtime, arch),
         series=series or "kit",
         profile=profile,
         base=base or "defconfig",
@@ -64,9 +65,9 @@ def make_cell(
     )
 
 
-def announce(cell: Cell, where: str, *, json: bool) -> None:
+def announce(cell: Cell, runtime: Runtime, *, json: bool) -> None:
     """The first line: what will be done, and where; beside the result where that is JSON."""
-    print(f"{cell}, runtime {where}", file=sys.stderr if json else sys.stdout, flush=True)
+    print(f"{cell}, runtime {runtime.name}", file=sys.stderr if json else sys.stdout, flush=True)
 
 
 def print_json(value: Any) -> None:

@@ -16,7 +16,7 @@ def build(_c: Any, asked: Asked) -> None:
     from kernel import kernels
 
     begun = int(time.time())
-    made = kernels.build(asked.cell, asked.where, install=asked.install, guard=asked.guard)
+    made = kernels.build(asked.cell, asked.runtime, guard=asked.guard)
     if asked.json:
         print_json({"path": str(made.path), **made.metadata})
         return
@@ -44,9 +44,7 @@ def run(_c: Any, asked: Asked, seed: str = "", smp: str = "", memory: str = "") 
     """Build, boot, capture and verify, in one command. Example: ./invoke kernel.run --profile all --base tiny"""
     from cells import runs
 
-    result = runs.run(
-        asked.cell, asked.where, seed=seed, install=asked.install, guard=asked.guard, smp=smp, memory=memory
-    )
+    result = runs.run(asked.cell, asked.runtime, seed=seed, guard=asked.guard, smp=smp, memory=memory)
     if asked.json:
         print_json(result.as_json())
     else:
@@ -67,9 +65,7 @@ def each(_c: Any, asked: Asked, boot: bool = False, cold: bool = False) -> None:
             failed = f": {row.reason.splitlines()[0]}" if row.reason else ""
             print(f"prefix {row.prefix} {row.patch or '(no patch)'}: {row.status}{failed}", flush=True)
 
-    found = prefixes.run(
-        asked.cell, asked.where, boot=boot, cold=cold, install=asked.install, guard=asked.guard, told=told
-    )
+    found = prefixes.run(asked.cell, asked.runtime, boot=boot, cold=cold, guard=asked.guard, told=told)
     if asked.json:
         print_json(found.as_json())
     else:
@@ -102,12 +98,11 @@ def bisect(_c: Any, asked: Asked, good: str = "", bad: str = "", git: str = "", 
 
     found = bisection.run(
         asked.cell,
-        asked.where,
+        asked.runtime,
         good,
         bad,
         repository=git,
         boot=boot,
-        install=asked.install,
         guard=asked.guard,
         told=told,
     )

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core import runtime, store
+from core import store
 from core.errors import UserError
-from core.runtime import Mount, Session
+from core.runtime import Mount, Runtime, Session, jobs
 from core.store import Product
 from kconfig import annotate, config, profiles, reason, survival, symbols
 from kconfig.profiles import Request
@@ -49,14 +49,10 @@ class Ready:
     inputs: Mapping[str, Any]
 
 
-def prepare(
-    cell: Cell, where: str, *, install: bool = True, guard: bool = True, toolchain: Toolchain | None = None
-) -> Ready:
+def prepare(cell: Cell, runtime: Runtime, *, guard: bool = True, toolchain: Toolchain | None = None) -> Ready:
     """Resolve the names of a cell, making toolchain and tree if need be.
 
     Args:
-        where: `docker` or `host`.
-        install: whether missing host packages may be installed.
         guard: refuse a toolchain whose callbacks are not those of the tree.
         toolchain: the one to take, if it is not that of the cell's name.
 
@@ -76,7 +72,7 @@ def prepare(
     tree = apply.tree(source, wanted)
     # Read before the toolchain is made: a tree that nothing fits is known without compiling a compiler.
     takes = callbacks.read(tree.path / "linux") if guard else None
-    toolchain = toolchain or toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
+    toolchain = toolchain or toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
     if guard:
         callbacks.check(cell.toolchain, toolchain.manifest, takes, cell.series, wanted.generation)
     version = apply.stated_version(tree.path / "linux")
@@ -98,7 +94,7 @@ def prepare(
     return Ready(cell, toolchain, tree, request, inputs)
 
 
-def build(cell: Cell, where: str, *, install: bool = True, guard: bool = True) -> Product:
+def build(cell: Cell, runtime: Runtime, *, guard: bool = True) -> Product:
     """The kernel of a cell; made now if the store does not have it.
 
     Raises:
@@ -106,7 +102,7 @@ def build(cell: Cell, where: str, *, install: bool = True, guard: bool = True) -
         UnderTest: a patch does not apply, a symbol was lost, or the kernel does not compile.
         InfraError: the machine failed.
     """
-    ready = prepare(cell, where, install=install, guard=guard)
+    ready = prepare(cell, runtime, guard=guard)
     return store.make("kernel", ready.inputs, lambda tmp: _make(ready, tmp))
 
 
@@ -172,7 +168,7 @@ class ConfigCheck:
         survival.require_none(self.lost, self.log)
 
 
-def check_config(cell: Cell, where: str, *, install: bool = True, guard: bool = True) -> ConfigCheck:
+def check_config(cell: Cell, runtime: Runtime, *, guard: bool = True) -> ConfigCheck:
     """Configure a cell without building it, and compare what was asked with what came out.
 
     Raises:
@@ -180,7 +176,7 @@ def check_config(cell: Cell, where: str, *, install: bool = True, guard: bool = 
         UnderTest: a patch does not apply, or the configuration cannot be made at all.
         InfraError: the machine failed.
     """
-    ready = prepare(cell, where, install=install, guard=guard)
+    ready = prepare(cell, runtime, guard=guard)
     with workplace(ready) as place:
         made = place.configure()
         lost, reasons = place.lost(made.config)
@@ -276,7 +272,7 @@ def workplace(
     build_dir = build_dir or build_directory(ready.inputs)
     ccache_dir = store.home() / "ccache"
     linux = linux or ready.tree.path / "linux"
-    remote, remote_dir = cache.shared(ready.toolchain.runtime)
+    remote, remote_dir = cache.shared(ready.toolchain.runtime.name)
     # The last part alone would not do: a directory in which many kernels are built has it in a directory of its own.
     with store.lock("-".join(build_dir.parts[-2:])), store.disk_errors(build_dir):
         for folder in (build_dir, ccache_dir):
@@ -291,11 +287,11 @@ def workplace(
             *more,
         ]
         # A host's make may be older than 4.4, which is the first that takes slots from a pipe with a name.
-        shared = pool.current() if ready.toolchain.runtime == "docker" else None
+        shared = pool.current() if ready.toolchain.runtime.name == "docker" else None
         if shared:
             mounts.append(Mount(shared.folder, _POOL, writable=True))
         with toolchains.open_session(ready.toolchain, mounts) as session:
-            jobs = shared.slots if shared else runtime.jobs(_MEMORY_EACH)
+            parallel = shared.slots if shared else jobs(_MEMORY_EACH)
             env = cache.environment(
                 session.path(ccache_dir),
                 session.path(build_dir / "ccache.log"),
@@ -303,10 +299,10 @@ def workplace(
                 ready.toolchain.key,
                 remote,
             )
-            command = make_command(ready, session, linux, build_dir, 0 if shared else jobs)
+            command = make_command(ready, session, linux, build_dir, 0 if shared else parallel)
             if shared:
                 env["MAKEFLAGS"] = f"--jobserver-auth=fifo:{session.path(shared.pipe)}"
-            yield Workplace(ready, session, linux, build_dir, command, env, jobs)
+            yield Workplace(ready, session, linux, build_dir, command, env, parallel)
 
 
 def _make(ready: Ready, out: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from core import process, store
 from core.errors import UnderTest, UserError
 from core.progress import Progress
-from core.runtime import Mount
+from core.runtime import Mount, Runtime
 from kernel import compilation, kernels
 from kernel.cell import Cell
 from kernel.kernels import Workplace
@@ -81,7 +81,7 @@ class _Task:
     words: tuple[str, ...]
 
 
-def check(cell: Cell, where: str, folders: Sequence[str] = (), *, install: bool = True) -> Parity:
+def check(cell: Cell, runtime: Runtime, folders: Sequence[str] = ()) -> Parity:
     """Compile the instrumented objects of a cell's kernel with the pass built in and with the plugin, and compare.
 
     Args:
@@ -93,7 +93,7 @@ def check(cell: Cell, where: str, folders: Sequence[str] = (), *, install: bool 
     """
     if specs.spec(cell.toolchain).kind != "patched":
         raise UserError(f"the toolchain {cell.toolchain} has no pass built in", "say --toolchain llvm-23")
-    ready = kernels.prepare(cell, where, install=install)
+    ready = kernels.prepare(cell, runtime)
     with kernels.workplace(ready, [Mount(PASS_FOLDER, "/kdf/pass")]) as place:
         place.configure()
         compilation.compile_all(place)

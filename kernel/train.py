@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core import store
-from core.runtime import Mount
+from core.runtime import Mount, Runtime
 from core.store import Product
 from kernel import cell, compilation, kernels
 from kernel.cell import Cell
@@ -26,13 +26,11 @@ def cell_of(toolchain: str) -> Cell:
     return Cell(toolchain, "kit", "all", "tiny", cell.host_arch(), "7.1.8")
 
 
-def profile(name: str, where: str, *, install: bool = True) -> Product:
+def profile(name: str, runtime: Runtime) -> Product:
     """The profile of a toolchain's compiler; made now if the store does not have it.
 
     Args:
         name: a toolchain of kind patched.
-        where: `docker` or `host`.
-        install: whether missing host packages may be installed.
 
     Returns:
         A product with `profile.profdata`; its metadata says how many functions it counts and what the training took.
@@ -42,8 +40,8 @@ def profile(name: str, where: str, *, install: bool = True) -> Product:
         UnderTest: LLVM or the kernel does not compile.
         InfraError: the machine failed.
     """
-    counting = training.counting(name, where, install=install)
-    ready = kernels.prepare(cell_of(name), where, install=install, toolchain=counting)
+    counting = training.counting(name, runtime)
+    ready = kernels.prepare(cell_of(name), runtime, toolchain=counting)
 
     def work(tmp: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=store.home() / "build", prefix="training-") as folder:

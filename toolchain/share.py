@@ -17,6 +17,7 @@ from typing import Any
 
 from core import store
 from core.errors import InfraError, UnderTest, UserError, nearest
+from core.runtime import Runtime
 from core.store import Product
 from sources import archive, depot
 from sources.archive import SUFFIX, Index
@@ -62,7 +63,7 @@ class Imported:
     stale: str
 
 
-def built(name: str, where: str) -> Product:
+def built(name: str, runtime: Runtime) -> Product:
     """The newest toolchain of a name and a runtime in the store; nothing is built.
 
     Raises:
@@ -70,18 +71,18 @@ def built(name: str, where: str) -> Product:
     """
     own = specs.spec(name)
     mine = [p for p in store.products() if p.kind == "toolchain" and p.metadata["inputs"].get("name") == name]
-    here = [p for p in mine if p.metadata["inputs"].get("runtime") == where]
+    here = [p for p in mine if p.metadata["inputs"].get("runtime") == runtime.name]
     current = [p for p in here if not _stale(own, p.metadata["inputs"])]
     if current:
         return current[-1]
-    make = f"./invoke toolchain.build --name {name} --runtime {where}"
+    make = f"./invoke toolchain.build --name {name} --runtime {runtime.name}"
     if here:
         why = _stale(own, here[-1].metadata["inputs"])
         raise UserError(f"the toolchain {name} in the store is another one than this checkout describes: {why}", make)
     if mine:
         other = mine[-1].metadata["inputs"]["runtime"]
         raise UserError(
-            f"the toolchain {name} is built for {other}, not for {where}", f"say --runtime {other}, or {make}"
+            f"the toolchain {name} is built for {other}, not for {runtime.name}", f"say --runtime {other}, or {make}"
         )
     raise UserError(f"the toolchain {name} is not built", make)
 
@@ -125,19 +126,20 @@ def load(path: Path, *, install: bool = True) -> Imported:
         InfraError: it is damaged, or does not fit to the packages of this machine.
     """
     index = archive.read_index(path)
-    name, where = _identify(index, path)
+    name, named = _identify(index, path)
+    runtime = Runtime(named, install)
     there = store.find("toolchain", index.inputs)
 
     def fit(folder: Path) -> None:
-        made, packages = toolchains.place(name, where, install=install)
+        made, packages = toolchains.place(name, runtime)
         if packages == index.inputs.get("packages"):
             return
         if index.inputs.get("kind") != "patched":
-            raise _other_packages(index, name, where, path, packages)
+            raise _other_packages(index, name, named, path, packages)
         try:
-            toolchains.check_fit(folder, index.key, where, made, packages)
+            toolchains.check_fit(folder, index.key, runtime, made, packages)
         except UnderTest as error:
-            raise _other_packages(index, name, where, path, packages, error.message) from error
+            raise _other_packages(index, name, named, path, packages, error.message) from error
 
     def work(tmp: Path) -> dict[str, Any]:
         # First what takes seconds: no image is made for a damaged archive.
@@ -148,23 +150,23 @@ def load(path: Path, *, install: bool = True) -> Imported:
     if there:
         fit(there.path)
     product = store.make("toolchain", index.inputs, work)
-    return Imported(name, where, product, there is None, _stale(specs.spec(name), index.inputs))
+    return Imported(name, named, product, there is None, _stale(specs.spec(name), index.inputs))
 
 
 def _identify(index: Index, path: Path) -> tuple[str, str]:
     """The name and the runtime of the toolchain in an archive."""
     if index.kind != "toolchain":
         raise UserError(f"{path} holds a product of kind {index.kind}, not a toolchain")
-    name, where = index.inputs.get("name"), index.inputs.get("runtime")
+    name, runtime = index.inputs.get("name"), index.inputs.get("runtime")
     known = specs.load()[0]
     if not isinstance(name, str) or name not in known:
         raise UserError(f"{path} holds a toolchain {name}, which is not known here{nearest(str(name), known)}")
-    if where not in ("docker", "host"):
-        raise UserError(f"{path} holds a toolchain for the runtime {where}, which is not known here")
+    if runtime not in ("docker", "host"):
+        raise UserError(f"{path} holds a toolchain for the runtime {runtime}, which is not known here")
     machine = platform.machine()
     if index.inputs.get("machine") != machine:
         raise UserError(f"{path} was made on {index.inputs.get('machine')}, this machine is {machine}")
-    return name, str(where)
+    return name, str(runtime)
 
 
 def take(path: Path, wanted: Mapping[str, Any]) -> Product:
@@ -183,12 +185,12 @@ def take(path: Path, wanted: Mapping[str, Any]) -> Product:
     return store.make("toolchain", index.inputs, lambda tmp: unpack(path, tmp, index.key))
 
 
-def _other_packages(index: Index, name: str, where: str, path: Path, packages: str, why: str = "") -> InfraError:
+def _other_packages(index: Index, name: str, runtime: str, path: Path, packages: str, why: str = "") -> InfraError:
     """What is said of a toolchain whose surroundings are not those of this machine, and that does not fit to these."""
     theirs = index.notes.get("package_list", [])
     theirs = {str(line) for line in theirs} if isinstance(theirs, list) else set()
-    different = differing(theirs, set(toolchains.package_list(name, where, packages)))
-    around = f"the image {specs.spec(name).image}" if where == "docker" else "this host"
+    different = differing(theirs, set(toolchains.package_list(name, runtime, packages)))
+    around = f"the image {specs.spec(name).image}" if runtime == "docker" else "this host"
     return InfraError(
         f"{path} was made with other packages than those of {around} here: {different}{why and f' ({why})'}",
         f"bring the packages to one state (one KDF_BASE_IMAGE or one apt origin on both machines), "

@@ -11,6 +11,7 @@ import pytest
 from bench import measure, rfc
 from bench.measure import Gates, Loop, Measured, Recorded
 from core.errors import UnderTest, UserError
+from core.runtime import Runtime
 from core.store import Product
 from dataflow.coverage import Coverage
 from guest import plan
@@ -119,7 +120,7 @@ def test_every_figure_of_the_rfc_has_its_row(built: dict[str, Product]) -> None:
 
 def test_without_a_baseline_there_are_no_ratios() -> None:
     with pytest.raises(UserError, match="must be among"):
-        rfc.run({}, "docker")
+        rfc.run({}, Runtime("docker"))
 
 
 def test_another_generation_beside() -> None:

@@ -15,6 +15,7 @@ from cells import bisection
 from cells.bisection import BAD, GOOD, SKIP, WRONG, search
 from cells.prefixes import Row
 from core.errors import InfraError, UserError
+from core.runtime import Runtime
 from kernel.cell import Cell
 from patches.series import PatchFile
 from sources import checkout
@@ -149,10 +150,10 @@ def test_verdicts_are_of_these_patches_and_this_compiler(monkeypatch: pytest.Mon
     for patches, toolchain in ((old, "1"), (new, "1"), (old, "2")):
         asked = _prefixes(monkeypatch, patches, toolchain, 4)
         with pytest.raises(KeyboardInterrupt):
-            bisection.run(CELL, "docker", "0", "16")
+            bisection.run(CELL, Runtime("docker"), "0", "16")
         assert asked == [0, 16, 8], "nothing was known of these"
     asked = _prefixes(monkeypatch, old, "1", 4)
-    assert bisection.run(CELL, "docker", "0", "16").first_bad == "s@4"
+    assert bisection.run(CELL, Runtime("docker"), "0", "16").first_bad == "s@4"
     assert asked == [4, 2, 3], "what was known of the first is kept"
 
 

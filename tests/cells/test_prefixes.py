@@ -15,6 +15,7 @@ import pytest
 from cells import prefixes
 from cells.prefixes import Row
 from core.errors import InfraError, UnderTest, UserError
+from core.runtime import Runtime
 from core.store import Product
 from kconfig.profiles import Request
 from kernel import compilation, kernels
@@ -49,7 +50,7 @@ def _series(monkeypatch: pytest.MonkeyPatch, *status: str) -> None:
 
 def test_the_prefixes_behind_one_that_fails_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     _series(monkeypatch, "passed", "passed", "failed", "failed", "passed")
-    found = prefixes.run(CELL, "docker", cold=True)
+    found = prefixes.run(CELL, Runtime("docker"), cold=True)
     assert [row.prefix for row in found.rows] == [0, 1, 2, 3, 4]
     assert found.ratio == 2.5
     with pytest.raises(UnderTest, match="patch 2, p2, breaks: why"):
@@ -61,7 +62,7 @@ def test_a_run_begins_without_the_objects_of_earlier_runs(cold: bool, monkeypatc
     _series(monkeypatch, "passed")
     forgot: list[object] = []
     monkeypatch.setattr(prefixes, "_forget", forgot.append)
-    prefixes.run(CELL, "docker", cold=cold)
+    prefixes.run(CELL, Runtime("docker"), cold=cold)
     assert len(forgot) == 1, "an object that is not compiled says nothing of its warnings"
 
 
@@ -74,7 +75,7 @@ def test_a_failed_row_tells_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(prefixes.kernels, "prepare", lambda *_, **__: SimpleNamespace(inputs={}))
     monkeypatch.setattr(prefixes, "_build", fails)
     monkeypatch.setattr(prefixes.time, "monotonic", lambda: next(clock))
-    row = prefixes.judge(CELL, 1, "docker", tmp_path, set())
+    row = prefixes.judge(CELL, 1, Runtime("docker"), tmp_path, set())
     assert (row.status, row.seconds) == ("failed", 42.0)
 
 
@@ -96,7 +97,7 @@ def test_records_must_hold_from_where_they_do_first_and_at_the_end(
 
     _series(monkeypatch, *statuses)
     monkeypatch.setattr(prefixes, "judge", judge)
-    found = prefixes.run(CELL, "docker", boot=True)
+    found = prefixes.run(CELL, Runtime("docker"), boot=True)
     assert tuple(row.status for row in found.rows) == statuses
     assert all(row.reason == row.wrong for row in found.rows if row.status == "failed")
 
@@ -108,7 +109,7 @@ def test_a_series_that_ends_broken_has_rows_and_no_ratio(monkeypatch: pytest.Mon
         raise UnderTest("compiling the kernel failed")
 
     monkeypatch.setattr(prefixes, "_cold", fails)
-    found = prefixes.run(CELL, "docker", cold=True)
+    found = prefixes.run(CELL, Runtime("docker"), cold=True)
     assert (len(found.rows), found.ratio) == (2, None)
 
 
@@ -116,7 +117,7 @@ def test_a_machine_that_fails_leaves_the_rows_so_far(monkeypatch: pytest.MonkeyP
     _series(monkeypatch, "passed", "passed", "machine", "passed")
     told: list[Row] = []
     with pytest.raises(InfraError):
-        prefixes.run(CELL, "docker", told=told.append)
+        prefixes.run(CELL, Runtime("docker"), told=told.append)
     assert [row.status for row in told] == ["passed", "passed"]
     (file,) = (prefixes.store.home() / "runs").glob(f"*/{prefixes.FILE}")
     assert [row["prefix"] for row in json.loads(file.read_text())["rows"]] == [0, 1]
@@ -160,7 +161,7 @@ def test_two_runs_do_not_wait_for_one_another(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "manifest.json").write_text("{}")
     ready = Ready(
         CELL,
-        Toolchain("t", product, "docker", None, ""),
+        Toolchain("t", product, Runtime("docker"), None, ""),
         product,
         Request("none", "tiny", "x86_64", "7.1.8", "", "", ()),
         {"tree": "1"},
@@ -189,10 +190,10 @@ def test_a_kernel_that_is_there_is_not_compiled_again(tmp_path: Path, monkeypatc
     monkeypatch.setattr(prefixes.kernels, "prepare", lambda one, *_, **__: SimpleNamespace(inputs={"tree": one.series}))
     monkeypatch.setattr(prefixes, "_build", compile_one)
     prefixes.store.make("kernel", {"tree": "s@1"}, lambda _out: {"files": {"image": {"size": 7}}})
-    rows = [prefixes.judge(CELL, number, "docker", tmp_path, set(), reuse=True) for number in range(3)]
+    rows = [prefixes.judge(CELL, number, Runtime("docker"), tmp_path, set(), reuse=True) for number in range(3)]
     assert compiled == [0, 2]
     assert [(row.status, row.image) for row in rows] == [("passed", None), ("passed", 7), ("passed", None)]
-    prefixes.judge(CELL, 1, "docker", tmp_path, set())
+    prefixes.judge(CELL, 1, Runtime("docker"), tmp_path, set())
     assert compiled == [0, 2, 1], "a row that tells what make did needs make"
 
 
@@ -274,5 +275,5 @@ def test_a_machine_that_fails_while_records_are_checked_says_nothing_of_a_patch(
     kernel = Product("kernel", "0" * 64, tmp_path, {})
     row = Row(3, "p3", "passed")
     with pytest.raises(InfraError) if stops else contextlib.nullcontext():
-        row = prefixes.boot_row(CELL, kernel, "docker", row, tmp_path / "boot", install=False)
+        row = prefixes.boot_row(CELL, kernel, Runtime("docker"), row, tmp_path / "boot")
         assert (row.status, row.boots, row.wrong) == ("passed", "yes", "no device")

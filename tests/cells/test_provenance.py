@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cells import provenance, reproduction
 from core import store
 from core.errors import UnderTest, UserError
+from core.runtime import Runtime
 from core.store import Product
 from toolchain.toolchains import Toolchain
 
@@ -64,7 +65,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Product, Tool
         command=["make", "-j4"],
         files={name: {"sha256": hash_, "size": 1} for name, hash_ in (("image", "a" * 64), ("build.log", "b" * 64))},
     )
-    return kernel, Toolchain("plugin-19", compiler, "docker", None, packages)
+    return kernel, Toolchain("plugin-19", compiler, Runtime("docker"), None, packages)
 
 
 def test_the_statement_has_what_the_specifications_ask(made: tuple[Product, Toolchain]) -> None:

@@ -11,6 +11,7 @@ from junitparser import JUnitXml
 from cells import tests
 from core import store
 from core.errors import InfraError, KitError, UnderTest
+from core.runtime import Runtime
 from kernel.cell import Cell
 from report import files
 
@@ -30,7 +31,7 @@ def test_a_kernel_that_was_not_built(
     store.home().mkdir(parents=True, exist_ok=True)
     monkeypatch.setattr(tests.kernels, "prepare", broken)
     with pytest.raises(type(error), match=error.message):
-        tests.run(CELL, "host", tests.Asked(kselftest=["size"]), ended=files.write)
+        tests.run(CELL, Runtime("host"), tests.Asked(kselftest=["size"]), ended=files.write)
     (folder,) = (store.home() / "runs").iterdir()
     assert json.loads((folder / "result.json").read_text())["status"] == status
     read = JUnitXml.fromfile(str(folder / files.JUNIT))

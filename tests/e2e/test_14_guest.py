@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from core import store
+from core.runtime import Runtime
 from guest import guests, plan, qmp
 from guest.verdict import Status
 from kernel import kernels
@@ -28,14 +29,14 @@ NAMED = ("--profile", "all", "--base", "tiny", "--toolchain", "plugin-19", "--ru
 
 
 def test_a_guest_that_hangs_leaves_its_memory(tmp_path: Path) -> None:
-    kernel = kernels.build(CELL, "docker")
+    kernel = kernels.build(CELL, Runtime("docker"))
     source, program = tmp_path / "hangs.c", tmp_path / "hangs"
     source.write_text("int main(void) { for (;;); }\n")
     subprocess.run(["gcc", "-static", "-o", str(program), str(source)], check=True)
     # As deep as a path may be that no address of a socket holds.
     folder = tmp_path / ("deep" * 30)
     folder.mkdir()
-    made = toolchains.ensure(CELL.toolchain, "docker")
+    made = toolchains.ensure(CELL.toolchain, Runtime("docker"))
     with toolchains.open_session(made, guests.mounts(kernel.path, folder)) as session:
         todo = plan.draw(["exec"])
         outcome = guests.boot(kernel.path, "x86_64", todo, session, folder, program=program, timeout=25)

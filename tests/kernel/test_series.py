@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from core.runtime import Runtime
 from core.store import Product
 from kconfig import profiles
 from kernel import kernels
@@ -19,7 +20,7 @@ from toolchain import toolchains
 
 def inputs(series: str) -> dict[str, object]:
     cell = Cell(toolchain="plugin-19", series=series, profile="none", base="tiny", arch="x86_64", linux="7.1.8")
-    return dict(kernels.prepare(cell, "host", guard=False).inputs)
+    return dict(kernels.prepare(cell, Runtime("host"), guard=False).inputs)
 
 
 def test_what_is_said_of_an_imported_series_is_part_of_the_kernel(

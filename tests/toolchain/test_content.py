@@ -10,7 +10,7 @@ import pytest
 
 from core import store
 from core.errors import InfraError
-from core.runtime import HostSession
+from core.runtime import HostSession, Runtime
 from toolchain import content, probe, share, toolchains
 
 PATCHED = {
@@ -64,12 +64,12 @@ def test_the_very_packages_come_first_then_what_is_wanted_most() -> None:
 def test_one_that_runs_among_other_packages_is_taken_and_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made = store.make("toolchain", PATCHED, fill)
     wanted = {**PATCHED, "packages": "p2", "build_packages": ""}
-    found = toolchains._fitting([wanted], "host", None, "p2")
+    found = toolchains._fitting([wanted], Runtime("host"), None, "p2")
     assert found is not None and found.key == made.key
     monkeypatch.setattr(content, "why_not", lambda *_words: pytest.fail("asked again"))
-    assert toolchains._fitting([wanted], "host", None, "p2") is not None
-    other = toolchains.Toolchain("llvm-23", made, "host", None, "p2")
-    same = toolchains.Toolchain("llvm-23", made, "host", None, "p1")
+    assert toolchains._fitting([wanted], Runtime("host"), None, "p2") is not None
+    other = toolchains.Toolchain("llvm-23", made, Runtime("host"), None, "p2")
+    same = toolchains.Toolchain("llvm-23", made, Runtime("host"), None, "p1")
     assert same.key == made.key != other.key
 
 
@@ -80,7 +80,7 @@ def test_one_that_does_not_fit_is_named_and_left(
     said = CLANG if generation != "L0" else "error while loading shared libraries: libz.so.1"
     made = store.make("toolchain", PATCHED, lambda tmp: fill(tmp, said))
     callbacks["generation"] = generation
-    assert toolchains._fitting([{**PATCHED, "packages": "p2"}], "host", None, "p2") is None
+    assert toolchains._fitting([{**PATCHED, "packages": "p2"}], Runtime("host"), None, "p2") is None
     printed = capsys.readouterr().err
     assert made.key[:12] in printed
     assert ("it calls L3, its manifest says L0" if generation == "L3" else "libz.so.1") in printed
