@@ -20,6 +20,7 @@ from core.runtime import Runtime
 from kconfig import symbols
 from kernel import kernels
 from kernel.cell import Cell, host_arch
+from kernel.workplace import Workplace, open_workplace
 
 BEYOND, RATIO = 1.0, 1.3  # seconds of the check beyond olddefconfig; the reader as a multiple of olddefconfig
 
@@ -37,9 +38,9 @@ def measure(cell: Cell, rounds: int) -> dict[str, float]:
     kernels.check_config(cell, runtime).require()  # the tree, the toolchain, the base and scripts/kconfig are made here
     ready = kernels.prepare(cell, runtime)
     for number in range(rounds + 1):
-        with kernels.workplace(ready) as place:
+        with open_workplace(ready) as place:
 
-            def conf(place: kernels.Workplace = place) -> None:
+            def conf(place: Workplace = place) -> None:
                 done = place.session.run(
                     [*place.command, "olddefconfig"], env={**place.env, "LC_ALL": "C"}, log=place.log
                 )

@@ -19,9 +19,9 @@ from core import store
 from core.data import load_yaml
 from core.errors import UnderTest, UserError
 from core.runtime import Runtime
-from core.store import Product
 from guest import agent, guests, plan, qemu
 from kernel import kernels
+from kernel.built import Kernel
 from kernel.cell import Cell
 from toolchain import toolchains
 
@@ -159,7 +159,7 @@ def run(cell: Cell, runtime: Runtime, *, update: bool = False, file: Path = FILE
                 folder,
             )
         found[profile] = counts_of(boots[0])
-        key |= {f"config {profile}": store.hash_file(kernel.path / "config"), **_surroundings(one, kernel, runtime)}
+        key |= {f"config {profile}": store.hash_file(kernel.config_file), **_surroundings(one, kernel, runtime)}
     now = Baseline(key, found[CONTROL], found[PROFILE])
     if update:
         write(now, file)
@@ -216,7 +216,7 @@ def _over(one: Baseline, name: str) -> float:
     return one.counts.loops[name] / one.control.loops[name]
 
 
-def _surroundings(cell: Cell, kernel: Product, runtime: Runtime) -> dict[str, str]:
+def _surroundings(cell: Cell, kernel: Kernel, runtime: Runtime) -> dict[str, str]:
     """What a count depends on besides the kernel's source and configuration."""
     toolchain = toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
     said: list[str] = []

@@ -22,11 +22,10 @@ from core import store
 from core.data import load_yaml
 from core.errors import UnderTest, UserError
 from core.runtime import Runtime
-from core.store import Product
 from dataflow import image
 from guest import plan
-from kconfig import survival
 from kernel import kernels
+from kernel.built import Kernel
 from kernel.cell import Cell
 
 FILE = Path(__file__).parent / "rfc.yaml"
@@ -148,11 +147,11 @@ def run(
     if "none" not in cells_of:
         raise UserError("ratios are to the profile none: it must be among the profiles", "--profiles none,all")
     folder = runs.new_folder("rfc-" + "-".join(cells_of))
-    built: dict[str, Product] = {}
+    built: dict[str, Kernel] = {}
     for profile, cell in cells_of.items():
         runtime.say(f"kernel {profile}")
         built[profile] = kernels.build(cell, runtime)
-    devices = {profile: _records(kernel) for profile, kernel in built.items()}
+    devices = {profile: kernel.records for profile, kernel in built.items()}
 
     def once(profile: str, name: str, *, exact: bool) -> Measured:
         runtime.say(f"{profile}: {name}")
@@ -193,7 +192,7 @@ def require_agreement(differ: Sequence[str], log: Path) -> None:
 
 
 def rows(
-    exact: Mapping[str, Measured], wall: Mapping[str, Sequence[Measured]], built: Mapping[str, Product]
+    exact: Mapping[str, Measured], wall: Mapping[str, Sequence[Measured]], built: Mapping[str, Kernel]
 ) -> list[Row]:
     """The lines of the table.
 
@@ -242,9 +241,11 @@ def rows(
         row("boot image" if name == "image" else name, "bytes", {p: float(one[name]) for p, one in sizes.items()})
         for name in next(iter(sizes.values()))
     ]
-    made.append(row("compiling", "s of CPU", {p: k.metadata["cpu_seconds"] for p, k in built.items() if _whole(k)}))
+    made.append(
+        row("compiling", "s of CPU", {p: k.cpu_seconds for p, k in built.items() if k.cpu_seconds and not k.cache.hits})
+    )
     for limit in ("2048", "4096"):
-        framed = {p: k.metadata["frames"] for p, k in built.items() if limit in k.metadata.get("frames", {})}
+        framed = {p: k.frames for p, k in built.items() if limit in k.frames}
         if framed:
             made.append(Row(f"frames over {limit}", "functions", {p: float(one[limit]) for p, one in framed.items()}))
     if any(wall.values()):
@@ -264,7 +265,7 @@ def _gate_rows(recording: Mapping[str, Measured], gates: Mapping[str, int], row:
     ]
 
 
-def _coverage_rows(built: Mapping[str, Product], row: Callable[..., Row]) -> list[Row]:
+def _coverage_rows(built: Mapping[str, Kernel], row: Callable[..., Row]) -> list[Row]:
     found = {p: measure.coverage(kernel) for p, kernel in built.items()}
     return [
         row("functions that report", "", {p: float(one.functions) for p, one in found.items()}),
@@ -327,15 +328,6 @@ def _one_record(one: Measured, name: str, base: float, cost: Callable[[measure.L
     if not loop.words or not capture.words:
         return 0.0
     return (cost(loop) - base) / (loop.words / loop.rounds * capture.records / capture.words)
-
-
-def _whole(kernel: Product) -> bool:
-    """Whether all of a kernel was compiled when it was built: what came out of the cache cost nothing."""
-    return "cpu_seconds" in kernel.metadata and kernel.metadata["ccache"]["hits"] == 0
-
-
-def _records(kernel: Product) -> bool:
-    return survival.values((kernel.path / "config").read_text()).get("KCOV_DATAFLOW") == "y"
 
 
 def _cpu() -> str:

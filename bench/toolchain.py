@@ -37,6 +37,7 @@ from core.store import Product
 from kconfig import config
 from kernel import kernels
 from kernel.cell import Cell, host_arch
+from kernel.workplace import make_command
 from sources import catalogue
 from toolchain import content, image, llvm, recipe, share, specs, toolchains
 
@@ -296,7 +297,7 @@ def compile_times(built: Built, variants: Mapping[str, Variant], rounds: int) ->
             for name, one in ready.items():
                 build = root / name
                 build.mkdir()
-                words = kernels.make_command(one, session, tree, build, len(os.sched_getaffinity(0)))
+                words = make_command(one, session, tree, build, len(os.sched_getaffinity(0)))
                 words = [word.replace("CC=ccache ", "CC=") for word in words]
                 commands[name] = [word.replace(toolchains.INSIDE, f"/kdf/of/{name}") for word in words]
                 config.make_config(session, tree, build, commands[name], one.request, root / "configure.log")

@@ -16,12 +16,12 @@ from cells import result
 from cells.runs import new_folder
 from core.errors import UserError
 from core.runtime import Image, Mount, Runtime
-from core.store import Product
 from guest import debug, guests, kvm, plan, shells
 from guest.qemu import Size, size_of
-from kconfig import survival
 from kernel import kernels
+from kernel.built import Kernel
 from kernel.cell import Cell, host_arch
+from kernel.workplace import Ready, open_workplace
 from toolchain import image, toolchains
 
 _IMAGE = "debug"
@@ -31,8 +31,8 @@ def _image(runtime: Runtime) -> Image | None:
     return image.ensure(_IMAGE, install=runtime.install) if runtime.name == "docker" else None
 
 
-def _size(kernel: Product, smp: str, memory: str) -> Size:
-    return size_of(smp, memory, survival.values((kernel.path / "config").read_text()))
+def _size(kernel: Kernel, smp: str, memory: str) -> Size:
+    return size_of(smp, memory, kernel.config)
 
 
 def busybox(runtime: Runtime, folder: Path) -> bytes:
@@ -109,11 +109,11 @@ def gdb(
         return debug.gdb(looked, todo, machine, debugger, folder, commands, _size(kernel, smp, memory), told)
 
 
-def _scripts(ready: kernels.Ready, kernel: Product) -> Path | None:
+def _scripts(ready: Ready, kernel: Kernel) -> Path | None:
     """The build directory with the kernel's own scripts for gdb, if it was built for them (GDB_SCRIPTS)."""
-    if survival.values((kernel.path / "config").read_text()).get("GDB_SCRIPTS") != "y":
+    if kernel.config.get("GDB_SCRIPTS") != "y":
         return None
-    with kernels.workplace(ready) as place:
+    with open_workplace(ready) as place:
         place.configure()
         done = place.session.run([*place.command, "scripts_gdb"], env=place.env, log=place.log)
         return place.build_dir if done.ok else None

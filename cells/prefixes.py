@@ -18,12 +18,12 @@ from cells import runs
 from core import store
 from core.errors import UnderTest, UserError
 from core.runtime import Runtime
-from core.store import Product
 from guest import plan
 from kconfig import survival, symbols
-from kernel import compilation, instrument, kernels
+from kernel import built, compilation, instrument, kernels
+from kernel.built import Kernel
 from kernel.cell import Cell
-from kernel.kernels import Ready, Workplace
+from kernel.workplace import Ready, Workplace, open_workplace
 from patches import apply
 from patches import series as patch_series
 from sources import catalogue
@@ -192,9 +192,9 @@ def judge(
     try:
         ready = kernels.prepare(one, runtime, guard=guard)
         # All symbols survived in what is found: a kernel without some of them has another key.
-        made = store.find("kernel", ready.inputs) if reuse else None
+        made = built.find(ready.inputs) if reuse else None
         if made is not None:
-            row, kernel = replace(row, image=int(made.metadata["files"]["image"]["size"])), made
+            row, kernel = replace(row, image=made.sizes[built.IMAGE]), made
         else:
             row, kernel = _build(ready, row, seen, last=number == len(whole.patches), fresh=fresh)
         if boot:
@@ -239,7 +239,7 @@ def _forget(ready: Ready) -> None:
         store.remove_tree(place / "out")
 
 
-def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -> tuple[Row, Product]:
+def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -> tuple[Row, Kernel]:
     """Configure and compile one prefix.
 
     Args:
@@ -255,7 +255,7 @@ def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -
     with store.lock(f"each-{place.name}"), store.disk_errors(place):
         place.mkdir(parents=True, exist_ok=True)
         linux = source_of(ready, place)
-        with kernels.workplace(ready, linux=linux, build_dir=place / "out") as work:
+        with open_workplace(ready, linux=linux, build_dir=place / "out") as work:
             work = _without_cache(work) if fresh else work
             not_yet = _configure(work, brought(ready.cell), last=last)
             done = compilation.compile_all(work)
@@ -271,7 +271,7 @@ def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -
                 inputs["uninstrumented"] = sorted(ready.cell.instrument)  # a later patch may choose objects
             if work.session.name != "docker":
                 inputs["source"] = str(linux)  # a container sees every tree at one place, the host does not
-            kernel = store.make("kernel", inputs, lambda out: compilation.keep(work, done, out))
+            kernel = built.make(inputs, lambda out: compilation.keep(work, done, out))
     row = replace(
         row,
         not_yet=not_yet,
@@ -279,7 +279,7 @@ def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -
         seconds=round(done.seconds, 1),
         cpu_seconds=round(done.cpu_seconds, 1),
         new_warnings=tuple(new),
-        image=int(kernel.metadata["files"]["image"]["size"]),
+        image=kernel.sizes[built.IMAGE],
     )
     return row, kernel
 
@@ -316,7 +316,7 @@ def _configure(work: Workplace, added: frozenset[str], *, last: bool) -> tuple[s
     return tuple(sorted(undefined | waiting))
 
 
-def boot_row(cell: Cell, kernel: Product, runtime: Runtime, row: Row, folder: Path) -> Row:
+def boot_row(cell: Cell, kernel: Kernel, runtime: Runtime, row: Row, folder: Path) -> Row:
     """Boot a kernel, and check its records if there must be some; the row with what came of it."""
     folder.mkdir()
     try:
@@ -325,8 +325,7 @@ def boot_row(cell: Cell, kernel: Product, runtime: Runtime, row: Row, folder: Pa
     except UnderTest as error:
         return replace(row, status="failed", boots="no", reason=str(error))
     row = replace(row, boots="yes")
-    records = survival.values((kernel.path / "config").read_text()).get("KCOV_DATAFLOW") == "y"
-    if row.not_yet or not records:
+    if row.not_yet or not kernel.records:
         return row
     try:
         checks = runs.check(booted)
@@ -346,7 +345,7 @@ def _cold(ready: Ready) -> float:
     with store.lock(f"each-{place.name}"), store.disk_errors(place):
         store.remove_tree(place)
         place.mkdir(parents=True)
-        with kernels.workplace(ready, build_dir=place / "out") as work:
+        with open_workplace(ready, build_dir=place / "out") as work:
             work = _without_cache(work)
             survival.require_none(work.lost(work.configure().config)[0], work.log)
             seconds = compilation.compile_all(work).cpu_seconds

@@ -16,7 +16,7 @@ from dataflow import check, show
 from dataflow.show import Shown
 from guest import initramfs, plan
 from guest.guests import CAPTURES
-from kernel import kernels
+from kernel import built, kernels
 from kernel.cell import Cell
 
 
@@ -69,7 +69,7 @@ def prepare(run: str, workload: str) -> Shown:
         key = str(json.loads((folder / f"{workload}.json").read_text())["kernel"])
     except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise UserError(f"{folder / workload}.json does not name its kernel: {error}") from None
-    kernel = next((p for p in store.products() if p.kind == "kernel" and p.key == key), None)
+    kernel = built.by_key(key)
     if kernel is None:
         raise UserError(
             f"the kernel {key[:16]} of this capture is no longer in the store", "build and capture it again"

@@ -19,8 +19,10 @@ from cells import provenance
 from core import store
 from core.errors import InfraError, UnderTest, UserError
 from core.runtime import Runtime
-from kernel import kernels
+from kernel import built, kernels
+from kernel.built import Kernel
 from kernel.cell import Cell, check_arch
+from kernel.workplace import open_workplace
 
 FILE = "reproduced.json"
 _SHOWN = 6
@@ -31,7 +33,7 @@ class Recorded:
     """What a statement says of a kernel.
 
     Attributes:
-        inputs: what decided it (kernel.kernels.Ready).
+        inputs: what decided it (kernel.Ready).
         files: name -> sha256.
         revision: of the kit that made the statement; empty if it is not known.
     """
@@ -180,14 +182,14 @@ def run(recorded: Recorded, folder: Path, *, install: bool = True) -> Reproduced
     with tempfile.TemporaryDirectory(dir=builds, prefix="reproduce-") as scratch:
         build_dir, out = Path(scratch) / "elsewhere" / "build", Path(scratch) / "out"
         out.mkdir()
-        with kernels.workplace(ready, build_dir=build_dir) as place:
+        with open_workplace(ready, build_dir=build_dir) as place:
             place = replace(place, env={**place.env, "CCACHE_DISABLE": "1"})
             made = kernels.make(place, out)
         if made["ccache"]["hits"]:
             raise InfraError(
                 "ccache gave objects though it was told not to", "this is a bug of ours: report it", place.log
             )
-        first = store.product("kernel", store.key_of(recorded.inputs))
+        first = built.by_key(store.key_of(recorded.inputs))
         compared = tuple(_compare(name, recorded.files, made["files"], out, first) for name in sorted(recorded.files))
         done = Reproduced(recorded.cell, compared, str(build_dir), made["objects"], made["cpu_seconds"], folder)
         for one in compared:
@@ -198,9 +200,7 @@ def run(recorded: Recorded, folder: Path, *, install: bool = True) -> Reproduced
     return done
 
 
-def _compare(
-    name: str, then: Mapping[str, str], made: Mapping[str, Any], out: Path, first: store.Product | None
-) -> Compared:
+def _compare(name: str, then: Mapping[str, str], made: Mapping[str, Any], out: Path, first: Kernel | None) -> Compared:
     now = str(made[name]["sha256"]) if name in made else ""
     if now == then[name] or not now or first is None or not (first.path / name).is_file():
         return Compared(name, then[name], now)

@@ -18,7 +18,6 @@ from cells.result import BOOT, Check, Result, finish
 from core import store
 from core.errors import KitError, UnderTest, UserError
 from core.runtime import Runtime
-from core.store import Product
 from guest import frames, guests, initramfs, kvm, plan
 from guest.frames import Frame
 from guest.guests import Capture, Outcome
@@ -26,8 +25,8 @@ from guest.initramfs import Entry
 from guest.plan import Plan
 from guest.qemu import Size, size_of
 from guest.verdict import Verdict
-from kconfig import survival
-from kernel import kernels, pool, samples
+from kernel import kernels, pool
+from kernel.built import Kernel
 from kernel.cell import Cell
 from toolchain import toolchains
 
@@ -42,7 +41,7 @@ class Booted:
         frames: of each splat of the verdict, the first ones.
     """
 
-    kernel: Product
+    kernel: Kernel
     outcome: Outcome
     verdict: Verdict
     captures: Sequence[Capture]
@@ -80,7 +79,7 @@ def new_folder(label: str) -> Path:
 
 def boot(
     cell: Cell,
-    kernel: Product,
+    kernel: Kernel,
     runtime: Runtime,
     todo: Plan,
     folder: Path,
@@ -108,7 +107,7 @@ def boot(
     toolchain = toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
     with toolchains.open_session(toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
         proved = kvm.prove(kernel.path, cell.arch, session, folder) if not exact else None
-        loaded = [path for path in samples_of(kernel) if f"/{initramfs.MODULES_PATH}/{path.name}" in todo.modules]
+        loaded = [path for path in kernel.modules if f"/{initramfs.MODULES_PATH}/{path.name}" in todo.modules]
         with pool.slot():
             outcome = guests.boot(
                 kernel.path,
@@ -127,18 +126,13 @@ def boot(
         made = outcome.judge()
         symbolizer = session.path(toolchain.product.path / "bin" / "llvm-symbolizer")
         found = frames.resolve(made.splats, kernel.path, session, symbolizer)
-    captures = guests.write_captures(outcome, kernel.metadata["layout"] or "", kernel.key)
+    captures = guests.write_captures(outcome, kernel.layout, kernel.key)
     return Booted(kernel, outcome, made, captures, proved.sentence if proved else EXACT, found)
 
 
 def memory_of(booted: Booted) -> dict[str, str]:
     """Where the memory of a guest that hung is, as a fact of a result."""
     return {"memory": str(booted.outcome.dump)} if booted.outcome.dump else {}
-
-
-def samples_of(kernel: Product) -> list[Path]:
-    """The sample modules that a kernel comes with."""
-    return sorted((kernel.path / samples.MODULES).glob("*.ko"))
 
 
 def run(
@@ -186,13 +180,12 @@ def run(
         kernel = kernels.build(cell, runtime, guard=guard)
         stage("build")
         provenance.write(folder, kernel, runtime, result.started)
-        modules = [] if boots_only else [path.name for path in samples_of(kernel)]
+        modules = [] if boots_only else [path.name for path in kernel.modules]
         works = () if boots_only else (*plan.STANDARD, *(plan.SAMPLES if modules else ()))
         todo = plan.draw(works, seed=seed, modules=modules)
-        values = survival.values((kernel.path / "config").read_text())
         if not boots_only:
-            require_sites(cell.profile, values, cell.instrument, lambda: _instrumented(kernel))
-        size = size_of(smp, memory, values)
+            require_sites(cell.profile, kernel.config, cell.instrument, lambda: _instrumented(kernel))
+        size = size_of(smp, memory, kernel.config)
         booted = boot(cell, kernel, runtime, todo, result.folder, size=size)
         stage("boot")
         result = replace(
@@ -210,7 +203,7 @@ def run(
             },
         )
         booted.verdict.require(booted.outcome.console)
-        if boots_only or (control and values.get("KCOV_DATAFLOW") != "y"):
+        if boots_only or (control and not kernel.records):
             token = booted.outcome.said.token
             checks = [Check("the guest said its token at the end", token == todo.token, todo.token, str(token))]
         else:
@@ -252,11 +245,11 @@ def require_sites(
         )
 
 
-def _instrumented(kernel: Product) -> int:
+def _instrumented(kernel: Kernel) -> int:
     from dataflow import sites, symbols
 
-    mapped = symbols.read(kernel.path / "System.map")
-    return len(sites.load(kernel.path / "vmlinux", mapped, ()).instrumented())
+    mapped = symbols.read(kernel.system_map)
+    return len(sites.load(kernel.vmlinux, mapped, ()).instrumented())
 
 
 def check(booted: Booted) -> list[Check]:

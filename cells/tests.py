@@ -22,7 +22,6 @@ from guest.initramfs import Entry
 from guest.ktap import LOST, SKIPPED, Test
 from guest.plan import Program
 from guest.qemu import size_of
-from kconfig import survival
 from kernel import kernels, selftests
 from kernel.cell import Cell, host_arch
 from kernel.selftests import Target
@@ -122,7 +121,7 @@ def run(
                 files += _busybox(inspection.busybox(runtime, result.folder))
         modules = [path for target in targets for path in target.modules()]
         todo = plan.tests([job.program for job in jobs], modules=[path.name for path in modules])
-        size = size_of(asked.smp, asked.memory, survival.values((kernel.path / "config").read_text()))
+        size = size_of(asked.smp, asked.memory, kernel.config)
         with ticker.watching(result.folder, [job.program.title for job in jobs], told, kunit=asked.kunit):
             booted = runs.boot(cell, kernel, runtime, todo, result.folder, modules=modules, files=files, size=size)
         stage("guest")

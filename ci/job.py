@@ -18,9 +18,9 @@ from ci.matrices import MatrixCell
 from core import store
 from core.errors import InfraError, UnderTest, UserError, nearest
 from core.runtime import Runtime
-from core.store import Product
 from guest import agent
-from kernel import kernels
+from kernel import built, kernels
+from kernel.built import Kernel
 from patches import apply, series
 from sources import catalogue
 
@@ -40,7 +40,7 @@ class State:
     """
 
     key: str
-    kernel: Product | None
+    kernel: Kernel | None
     last: Mapping[str, Any]
 
     @property
@@ -78,7 +78,7 @@ def look(cell: MatrixCell, runtime: Runtime) -> State:
     except (store.Absent, InfraError):
         return State("", None, last if isinstance(last, dict) else {})
     key = store.key_of({"kernel": dict(ready.inputs), "agent": agent.identity(), "runtime": runtime.name})
-    return State(key, store.find("kernel", ready.inputs), last if isinstance(last, dict) else {})
+    return State(key, built.find(ready.inputs), last if isinstance(last, dict) else {})
 
 
 def do(cell: MatrixCell, runtime: Runtime, *, again: bool = False) -> Mapping[str, Any]:

@@ -12,18 +12,16 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core import process, store
 from core.errors import UnderTest
 from core.progress import Progress
 from kconfig import survival
-from kernel import cache, gates, pool, samples
+from kernel import built, cache, gates, pool
 from kernel.cell import Cell
+from kernel.workplace import Workplace
 from patches import series as patch_series
-
-if TYPE_CHECKING:
-    from kernel.kernels import Workplace
 
 IMAGES = {"x86_64": "arch/x86/boot/bzImage", "arm64": "arch/arm64/boot/Image"}
 _COMPILED = re.compile(r"^\s+(?:CC|AS|RUSTC|LD|AR|HOSTCC)\b.*\s(\S+)$")
@@ -98,11 +96,9 @@ def compile_all(place: Workplace) -> Compiled:
 def _expected_objects(cell: Cell) -> int | None:
     """How many objects a build like this had the last time."""
     counts = [
-        int(p.metadata["objects"])
-        for p in store.products()
-        if p.kind == "kernel"
-        and p.metadata.get("cell", {}).get("base") == cell.base
-        and p.metadata["cell"]["arch"] == cell.arch
+        kernel.objects
+        for kernel in built.all_kernels()
+        if kernel.cell.get("base") == cell.base and kernel.arch == cell.arch
     ]
     return max(counts, default=0) or None
 
@@ -121,7 +117,7 @@ def _collect(arch: str, build_dir: Path, out: Path) -> dict[str, Mapping[str, An
         if not source.is_file():
             raise UnderTest(f"the build ended well but made no {source.name}", "read the log", build_dir / "build.log")
         shutil.copyfile(source, out / name)
-    modules = [f"{samples.MODULES}/{path.name}" for path in sorted((out / samples.MODULES).glob("*.ko"))]
+    modules = [f"{built.MODULES}/{path.name}" for path in sorted((out / built.MODULES).glob("*.ko"))]
     for name in (*wanted, *modules):
         kept[name] = {"size": (out / name).stat().st_size, "sha256": store.hash_file(out / name)}
     (out / "files.json").write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")

@@ -21,7 +21,7 @@ from core.progress import Progress
 from core.runtime import Mount, Runtime
 from kernel import compilation, kernels
 from kernel.cell import Cell
-from kernel.kernels import Workplace
+from kernel.workplace import Workplace, open_workplace
 from toolchain import plugin, specs
 from toolchain.toolchains import PASS_FOLDER
 
@@ -94,7 +94,7 @@ def check(cell: Cell, runtime: Runtime, folders: Sequence[str] = ()) -> Parity:
     if specs.spec(cell.toolchain).kind != "patched":
         raise UserError(f"the toolchain {cell.toolchain} has no pass built in", "say --toolchain llvm-23")
     ready = kernels.prepare(cell, runtime)
-    with kernels.workplace(ready, [Mount(PASS_FOLDER, "/kdf/pass")]) as place:
+    with open_workplace(ready, [Mount(PASS_FOLDER, "/kdf/pass")]) as place:
         place.configure()
         compilation.compile_all(place)
         tasks = list(_tasks(place.build_dir, folders))

@@ -16,6 +16,7 @@ from core.runtime import Mount, Runtime
 from core.store import Product
 from kernel import cell, compilation, kernels
 from kernel.cell import Cell
+from kernel.workplace import open_workplace
 from toolchain import training
 
 _RAW = "/kdf/raw"
@@ -48,7 +49,7 @@ def profile(name: str, runtime: Runtime) -> Product:
             raw, objects = Path(folder) / "raw", Path(folder) / "objects"
             raw.mkdir()
             mounts = [Mount(raw, _RAW, writable=True), Mount(tmp, "/kdf/profile", writable=True)]
-            with kernels.workplace(ready, mounts, build_dir=objects) as place:
+            with open_workplace(ready, mounts, build_dir=objects) as place:
                 counts = {"LLVM_PROFILE_FILE": f"{place.session.path(raw)}/{training.RAW}", "CCACHE_DISABLE": "1"}
                 counted = replace(place, env={**place.env, **counts})
                 counted.configure()

@@ -13,6 +13,7 @@ from kconfig.fragment import Asked
 from kconfig.survival import Lost
 from kernel import kernels
 from kernel.cell import Cell
+from kernel.workplace import open_workplace
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def why(cell: Cell, runtime: Runtime, symbol: str, *, guard: bool = True) -> Ans
     """
     ready = kernels.prepare(cell, runtime, guard=guard)
     asked = next((one for one in ready.request.asked if one.symbol == symbol), Asked(symbol, "y", "this question", 0))
-    with kernels.workplace(ready) as place:
+    with open_workplace(ready) as place:
         final = place.configure().config
         got = survival.values(final.read_text()).get(symbol, survival.ABSENT)
         graph = symbols.load(place.session, place.build_dir, place.command, place.log, place.env)

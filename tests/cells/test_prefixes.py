@@ -18,9 +18,10 @@ from core.errors import InfraError, UnderTest, UserError
 from core.runtime import Runtime
 from core.store import Product
 from kconfig.profiles import Request
-from kernel import compilation, kernels
+from kernel import compilation, workplace
+from kernel.built import Kernel
 from kernel.cell import Cell
-from kernel.kernels import Ready
+from kernel.workplace import Ready, Workplace, open_workplace
 from patches.series import PatchFile
 from toolchain.toolchains import Toolchain
 
@@ -166,17 +167,17 @@ def test_two_runs_do_not_wait_for_one_another(tmp_path: Path, monkeypatch: pytes
         Request("none", "tiny", "x86_64", "7.1.8", "", "", ()),
         {"tree": "1"},
     )
-    monkeypatch.setattr(kernels.store, "lock", lock)
-    monkeypatch.setattr(kernels.toolchains, "open_session", session)
+    monkeypatch.setattr(workplace.store, "lock", lock)
+    monkeypatch.setattr(workplace.toolchains, "open_session", session)
     for other in (CELL, replace(CELL, profile="all"), replace(CELL, series="s@3")):
-        with kernels.workplace(
+        with open_workplace(
             replace(ready, cell=other), build_dir=prefixes._home(replace(ready, cell=other), "each") / "out"
         ):
             pass
-    with kernels.workplace(ready):
+    with open_workplace(ready):
         pass
     assert locks[0] == locks[2] != locks[1], "the prefixes of a series share a directory, two series do not"
-    assert locks[3] == f"build-{kernels.build_directory(ready.inputs).name}"
+    assert locks[3] == f"build-{workplace.build_directory(ready.inputs).name}"
 
 
 def test_a_kernel_that_is_there_is_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +185,7 @@ def test_a_kernel_that_is_there_is_not_compiled_again(tmp_path: Path, monkeypatc
 
     def compile_one(_ready: object, row: Row, *_: object, **__: object) -> tuple[Row, Product]:
         compiled.append(row.prefix)
-        return row, Product("kernel", "0" * 64, tmp_path, {})
+        return row, Kernel(Product("kernel", "0" * 64, tmp_path, {}))
 
     _patched(monkeypatch, 2)
     monkeypatch.setattr(prefixes.kernels, "prepare", lambda one, *_, **__: SimpleNamespace(inputs={"tree": one.series}))
@@ -224,7 +225,7 @@ def test_symbols_of_the_series_that_wait_for_one_that_is_to_come(
     monkeypatch.setattr(prefixes.symbols, "load", lambda *_: SimpleNamespace(defines=lambda name: name in defined))
     monkeypatch.setattr(prefixes.survival, "require_none", lambda wrong, _log: refuse(wrong))
     with pytest.raises(UnderTest) if waits is None else contextlib.nullcontext():
-        assert prefixes._configure(cast(kernels.Workplace, work), frozenset(defined), last=last) == waits
+        assert prefixes._configure(cast(Workplace, work), frozenset(defined), last=last) == waits
 
 
 def test_what_a_patch_brings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +241,7 @@ def test_what_a_patch_brings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_objects_that_no_patch_instruments_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextlib.contextmanager
-    def workplace(*_: object, build_dir: Path, **__: object) -> Iterator[SimpleNamespace]:
+    def opened(*_: object, build_dir: Path, **__: object) -> Iterator[SimpleNamespace]:
         session = SimpleNamespace(name="docker")
         yield SimpleNamespace(build_dir=build_dir, log=build_dir / "build.log", session=session)
 
@@ -250,7 +251,7 @@ def test_objects_that_no_patch_instruments_yet(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(prefixes, "source_of", lambda *_: tmp_path)
     monkeypatch.setattr(prefixes, "_configure", lambda *_, **__: ())
     monkeypatch.setattr(prefixes, "brought", lambda _cell: frozenset())
-    monkeypatch.setattr(prefixes.kernels, "workplace", workplace)
+    monkeypatch.setattr(prefixes, "open_workplace", opened)
     monkeypatch.setattr(compilation, "compile_all", lambda _work: compilation.Compiled(1.0, frozenset(), 1))
     monkeypatch.setattr(compilation, "keep", lambda *_: {"files": {"image": {"size": 7}}})
     row, kernel = prefixes._build(ready, Row(1, "p1", "passed"), set(), last=False, fresh=False)
@@ -272,7 +273,7 @@ def test_a_machine_that_fails_while_records_are_checked_says_nothing_of_a_patch(
     monkeypatch.setattr(prefixes.runs, "boot", lambda *_, **__: booted)
     monkeypatch.setattr(prefixes.runs, "check", check)
     (tmp_path / "config").write_text("CONFIG_KCOV_DATAFLOW=y\n")
-    kernel = Product("kernel", "0" * 64, tmp_path, {})
+    kernel = Kernel(Product("kernel", "0" * 64, tmp_path, {}))
     row = Row(3, "p3", "passed")
     with pytest.raises(InfraError) if stops else contextlib.nullcontext():
         row = prefixes.boot_row(CELL, kernel, Runtime("docker"), row, tmp_path / "boot")

@@ -9,6 +9,7 @@ from core.runtime import Runtime
 from kconfig import profiles
 from kernel import kernels, rust
 from kernel.cell import Cell
+from kernel.workplace import open_workplace
 
 # The tree asks only this of each program (scripts/rust_is_available.sh).
 _PROGRAM = """#!/bin/sh
@@ -40,7 +41,7 @@ def test_the_words_of_the_tree_as_one_sentence() -> None:
 @pytest.mark.e2e
 def test_what_is_missing_or_too_old_is_said_in_the_trees_own_words() -> None:
     ready = kernels.prepare(cell(), Runtime("docker"))
-    with kernels.workplace(ready) as place:
+    with open_workplace(ready) as place:
         old = place.build_dir / "rustc-1.63"
         stub = place.build_dir / "bindgen-0.60"
         for file, version in (

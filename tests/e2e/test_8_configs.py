@@ -17,6 +17,7 @@ from core.runtime import Runtime
 from kconfig import differences, survival, symbols
 from kernel import kernels
 from kernel.cell import Cell
+from kernel.workplace import open_workplace
 
 pytestmark = pytest.mark.e2e
 
@@ -73,7 +74,7 @@ def _state(tree: Path, config: Path, symbol: str) -> str:
 def _names() -> list[str]:
     """Every symbol that the tree's own parser knows and the user can name."""
     ready = kernels.prepare(cell("none"), Runtime("docker"))
-    with kernels.workplace(ready) as place:
+    with open_workplace(ready) as place:
         place.configure()
         graph = symbols.load(place.session, place.build_dir, place.command, place.log, place.env)
     return sorted(s.name for s in graph.symbols.values() if s.type in ("bool", "tristate", "integer", "hex", "string"))
@@ -93,7 +94,7 @@ def test_random_requests_are_refused_or_told() -> None:
         asked = cell("none", sets=tuple(f"{name}={value}" for name, value in wish.items()))
         try:
             ready = kernels.prepare(asked, Runtime("docker"))
-            with kernels.workplace(ready) as place:
+            with open_workplace(ready) as place:
                 final = place.configure().config
                 lost = {one.symbol for one in survival.compare(ready.request, final.read_text())}
         except UserError:

@@ -13,6 +13,7 @@ from core.runtime import Runtime
 from dataflow import image, symbols
 from kernel import compilation, kernels
 from kernel.cell import Cell
+from kernel.workplace import open_workplace
 from tests.e2e.user import first_record, invoke
 
 pytestmark = pytest.mark.slow
@@ -60,7 +61,7 @@ def stress(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of tests/gates, static, with its module in it, for the kernel that is stressed."""
     kernels.build(CELL, Runtime("docker"))
     made = tmp_path_factory.mktemp("gates") / "stress"
-    with kernels.workplace(kernels.prepare(CELL, Runtime("docker"))) as place:
+    with open_workplace(kernels.prepare(CELL, Runtime("docker"))) as place:
         folder = place.build_dir / "gates"
         shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
         if not (place.build_dir / "vmlinux").is_file():
