@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 from core.runtime import Runtime
 from kconfig import symbols
 from kernel import kernels
-from kernel.cell import Cell, host_arch
+from kernel.cell import Cell, CellNames, host_arch, resolve
 from kernel.workplace import Workplace, open_workplace
 
 BEYOND, RATIO = 1.0, 1.3  # seconds of the check beyond olddefconfig; the reader as a multiple of olddefconfig
@@ -63,7 +63,7 @@ def main() -> int:
     parser.add_argument("--toolchain", default="plugin-19")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    cell = Cell(args.toolchain, "kit", args.profile, args.base, args.arch, "7.1.8")
+    cell = resolve(CellNames(args.toolchain, "kit", args.profile, args.base, args.arch, "7.1.8"))
     found = measure(cell, args.rounds)
     beyond, ratio = found["check"] - found["olddefconfig"], found["reader"] / found["olddefconfig"]
     print(

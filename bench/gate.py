@@ -140,13 +140,13 @@ def run(cell: Cell, runtime: Runtime, *, update: bool = False, file: Path = FILE
         UserError: there is no baseline.
         InfraError: the machine failed.
     """
-    folder = runs.new_folder(f"gate-{cell.toolchain}-{cell.base}-{cell.arch}")
+    folder = runs.new_folder(f"gate-{cell.names.toolchain}-{cell.names.base}-{cell.arch}")
     found: dict[str, Counts] = {}
     key: dict[str, str] = {}
     if not update:
         load(file)  # before the machine works for minutes
     for profile in (CONTROL, PROFILE):
-        one = replace(cell, profile=profile)
+        one = cell.with_profile(profile)
         kernel = kernels.build(one, runtime)
         boots = [
             measure.run(one, kernel, runtime, folder / f"{profile}-{number}", exact=True, device=False)
@@ -224,7 +224,7 @@ def _surroundings(cell: Cell, kernel: Kernel, runtime: Runtime) -> dict[str, str
         session.run([qemu.program(cell.arch), "--version"], on_line=said.append)
     return {
         "arch": cell.arch,
-        "base": cell.base,
+        "base": cell.names.base,
         "linux": cell.linux,
         "toolchain": toolchain.key,
         "guest": _guest(cell.arch),

@@ -19,7 +19,7 @@ from core import store
 from core.data import load_yaml
 from core.errors import UserError, nearest
 from core.runtime import Runtime
-from kernel.cell import Cell, check_arch
+from kernel.cell import CellNames, check_arch, resolve
 
 RESULT = "idle.json"
 # Targets that are held against the same profile of the older generation.
@@ -93,10 +93,10 @@ def chosen(words: str, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]
     return [by_name[word] for word in words.split(",") if word] or list(known)
 
 
-def columns(measure: Measure, place: tuple[str, str], asked: Sequence[Target]) -> dict[str, Cell]:
+def columns(measure: Measure, place: tuple[str, str], asked: Sequence[Target]) -> dict[str, CellNames]:
     """The cells of one table, by column: controls, what the older generation is needed for, and the newer one."""
     base, arch = place
-    like = Cell(measure.old[1], measure.old[0], "none", base, arch, measure.linux)
+    like = CellNames(measure.old[1], measure.old[0], "none", base, arch, measure.linux)
     old = [one.profile for one in asked if one.by in _AGAINST_OLD]
     controls = [rfc.baseline(one.profile) for one in asked]
     found = {profile: replace(like, profile=profile) for profile in dict.fromkeys(["none", *controls, *old])}
@@ -123,12 +123,15 @@ def run(
         InfraError: the machine failed.
     """
     asked = targets.targets()
+    tables = {
+        "/".join(place): {name: resolve(names) for name, names in columns(measure, place, asked).items()}
+        for place in places
+    }
     folder = runs.new_folder("idle")
     found: list[Judged] = []
-    for place in places:
-        name = "/".join(place)
+    for name, cells in tables.items():
         runtime.say(f"place {name}")
-        table = rfc.run(columns(measure, place, asked), runtime, rounds=0)
+        table = rfc.run(cells, runtime, rounds=0)
         found.append(Judged(name, table, targets.answers(table, asked)))
         store.write_json(folder / RESULT, {"places": [one.as_json() for one in found]})
     return found, folder

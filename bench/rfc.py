@@ -26,7 +26,7 @@ from dataflow import image
 from guest import plan
 from kernel import kernels
 from kernel.built import Kernel
-from kernel.cell import Cell
+from kernel.cell import Cell, CellNames
 
 FILE = Path(__file__).parent / "rfc.yaml"
 RESULT = "rfc.json"
@@ -102,7 +102,7 @@ def figures() -> list[Figure]:
     return found
 
 
-def beside(words: str, like: Cell) -> dict[str, Cell]:
+def beside(words: str, like: CellNames) -> dict[str, CellNames]:
     """The cells of `PROFILE:SERIES:TOOLCHAIN`, commas between, by `PROFILE@SERIES`: another generation of callbacks.
 
     A cell's own settings follow: `PROFILE:SERIES:TOOLCHAIN:FRAME_WARN=2048`.
@@ -167,7 +167,7 @@ def run(
     differ = tuple(f"{profile}: {what}" for profile, two in exact.items() for what in differences(*two))
     found = rows({profile: two[0] for profile, two in exact.items()}, wall, built)
     machine = f"{_cpu()}, {platform.system()} {platform.release()}, {time.strftime('%Y-%m-%d')}"
-    table = Table({p: asdict(c) for p, c in cells_of.items()}, machine, tuple(found), differ, folder)
+    table = Table({p: asdict(c.names) for p, c in cells_of.items()}, machine, tuple(found), differ, folder)
     store.write_json(folder / RESULT, table.as_json())
     return table
 

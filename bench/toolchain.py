@@ -27,7 +27,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from core.runtime import Image, Mount, Runtime, Session, jobs
 from core.store import Product
 from kconfig import config
 from kernel import kernels
-from kernel.cell import Cell, host_arch
+from kernel.cell import CellNames, host_arch, resolve
 from kernel.workplace import make_command
 from sources import catalogue
 from toolchain import content, image, llvm, recipe, share, specs, toolchains
@@ -283,8 +283,8 @@ def compile_times(built: Built, variants: Mapping[str, Variant], rounds: int) ->
     One compiler at a time, the variants in turn for each object, the best round of each: whole builds scatter by
     more than what is to be seen.
     """
-    cell = Cell(built.plan.spec.name, "kit", "none", "tiny", host_arch(), "7.1.8")
-    ready = {name: kernels.prepare(replace(cell, profile=one.profile), _DOCKER) for name, one in variants.items()}
+    cell = resolve(CellNames(built.plan.spec.name, "kit", "none", "tiny", host_arch(), "7.1.8"))
+    ready = {name: kernels.prepare(cell.with_profile(one.profile), _DOCKER) for name, one in variants.items()}
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     first = next(iter(ready.values()))
     tree = first.tree.path / "linux"

@@ -69,11 +69,11 @@ def shell(cell: Cell, runtime: Runtime, files: Sequence[Path], smp: str, memory:
         if not file.is_file():
             raise UserError(f"there is no file {file}")
     kernel = kernels.build(cell, runtime)
-    folder = new_folder(f"shell-{cell.profile}-{cell.base}")
+    folder = new_folder(f"shell-{cell.profile.name}-{cell.names.base}")
     box = busybox(runtime, folder)
     made = toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
     columns, rows = shutil.get_terminal_size()
-    content = shells.archive(box, files, cell.profile, os.environ.get("TERM", "linux"), (columns, rows))
+    content = shells.archive(box, files, cell.profile.name, os.environ.get("TERM", "linux"), (columns, rows))
     with toolchains.open_session(made, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
         proved = kvm.prove(kernel.path, cell.arch, session, folder)
         print(proved.sentence)
@@ -100,7 +100,7 @@ def gdb(
     size_of(smp, memory)
     ready = kernels.prepare(cell, runtime)
     kernel = kernels.build(cell, runtime)
-    folder = new_folder(f"gdb-{cell.profile}-{cell.base}")
+    folder = new_folder(f"gdb-{cell.profile.name}-{cell.names.base}")
     looked = debug.Kernel(kernel.path, cell.arch, ready.tree.path / "linux", _scripts(ready, kernel))
     opened = runtime.open_session(image=_image(runtime), mounts=looked.mounts(folder))
     guest = toolchains.open_session(ready.toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES)

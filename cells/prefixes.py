@@ -24,8 +24,7 @@ from kernel import built, compilation, instrument, kernels
 from kernel.built import Kernel
 from kernel.cell import Cell
 from kernel.workplace import Ready, Workplace, open_workplace
-from patches import apply
-from patches import series as patch_series
+from patches import apply, series
 from sources import catalogue
 from toolchain import worktree
 
@@ -96,7 +95,7 @@ class Each:
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
         return {
-            "cell": asdict(self.cell),
+            "cell": asdict(self.cell.names),
             "rows": [asdict(row) for row in self.rows],
             "cpu_seconds": round(self.cpu_seconds, 1),
             "cold_cpu_seconds": self.cold,
@@ -139,17 +138,16 @@ def run(
         UnderTest: a patch does not apply.
         InfraError: the machine failed; the rows so far are in the folder.
     """
-    whole = patch_series.load(cell.series)
-    folder = runs.new_folder(f"each-{cell.series}-{cell.profile}-{cell.base}-{cell.arch}")
+    folder = runs.new_folder(f"each-{cell.series.name}-{cell.label}")
     found = Each(cell, (), folder)
     warnings: set[str] = set()
     # Objects that an earlier run left are not compiled again, and their warnings would count as new at a later prefix.
-    _forget(kernels.prepare(replace(cell, series=f"{cell.series}@0"), runtime, guard=guard))
+    _forget(kernels.prepare(prefix(cell, 0), runtime, guard=guard))
     held = False
-    for number in range(len(whole.patches) + 1):
+    for number in range(len(cell.series.patches) + 1):
         row = judge(cell, number, runtime, folder, warnings, boot=boot, fresh=cold, guard=guard)
         # A series makes its records exact patch by patch: what never held before is not broken yet.
-        if row.wrong and (held or number == len(whole.patches)):
+        if row.wrong and (held or number == len(cell.series.patches)):
             row = replace(row, status="failed", reason=row.wrong)
         held = held or (row.records != "-" and not row.wrong)
         found = replace(found, rows=(*found.rows, row))
@@ -159,6 +157,11 @@ def run(
         found = replace(found, cold=_cold(kernels.prepare(cell, runtime, guard=guard)))
         store.write_json(folder / FILE, found.as_json())
     return found
+
+
+def prefix(cell: Cell, number: int) -> Cell:
+    """The cell with the first patches of its series only."""
+    return cell.with_series(series.prefix(cell.series, number))
 
 
 def judge(
@@ -185,9 +188,8 @@ def judge(
     Raises:
         UserError, InfraError: as `run`; what is wrong with the prefix is in the row.
     """
-    whole = patch_series.load(cell.series)
-    one = replace(cell, series=f"{cell.series}@{number}")
-    row = Row(number, whole.patches[number - 1].name if number else "", "passed")
+    one = prefix(cell, number)
+    row = Row(number, cell.series.patches[number - 1].name if number else "", "passed")
     began = time.monotonic()
     try:
         ready = kernels.prepare(one, runtime, guard=guard)
@@ -196,7 +198,7 @@ def judge(
         if made is not None:
             row, kernel = replace(row, image=made.sizes[built.IMAGE]), made
         else:
-            row, kernel = _build(ready, row, seen, last=number == len(whole.patches), fresh=fresh)
+            row, kernel = _build(ready, row, seen, last=number == len(cell.series.patches), fresh=fresh)
         if boot:
             row = boot_row(one, kernel, runtime, row, folder / f"{number:02}")
     except UnderTest as error:
@@ -208,15 +210,15 @@ def judge(
 
 def _home(ready: Ready, kind: str) -> Path:
     """The directory in which all prefixes of a series are built; the patches themselves do not decide which."""
-    cell = replace(ready.cell, series=ready.cell.series.partition("@")[0])
-    inputs = {"cell": asdict(cell), "toolchain": ready.toolchain.key, "kind": kind}
+    names = replace(ready.cell.names, series=ready.cell.series.name.partition("@")[0])
+    inputs = {"cell": asdict(names), "toolchain": ready.toolchain.key, "kind": kind}
     return store.home() / "build" / f"{kind}-{store.key_of(inputs)[:16]}"
 
 
 def source_of(ready: Ready, place: Path) -> Path:
     """Give a directory the content of a prefix's tree; a file that does not change keeps its time."""
     source = apply.source_directory(catalogue.source_tree(ready.cell.linux))
-    patches = patch_series.load(ready.cell.series).patches
+    patches = ready.cell.series.patches
     changes = apply.changed_files(source, patches, f"Linux {ready.cell.linux}") if patches else {}
     linux, tree = place / "linux", ready.tree.path / "linux"
     worktree.sync(source, sorted(entry.name for entry in source.iterdir()), changes, linux)
@@ -290,8 +292,8 @@ def _without_cache(work: Workplace) -> Workplace:
 
 def brought(cell: Cell) -> frozenset[str]:
     """The configuration symbols that the patches of a cell's series, or of a prefix of it, add."""
-    patches = patch_series.load(cell.series).patches
-    return frozenset(name for patch in patches for name in _CONFIG.findall(patch.path.read_text(errors="replace")))
+    texts = (patch.path.read_text(errors="replace") for patch in cell.series.patches)
+    return frozenset(name for text in texts for name in _CONFIG.findall(text))
 
 
 def _configure(work: Workplace, added: frozenset[str], *, last: bool) -> tuple[str, ...]:

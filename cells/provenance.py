@@ -21,7 +21,7 @@ from core.store import Product
 from core.version import VERSION
 from kernel import built
 from kernel.built import Kernel
-from toolchain import image, toolchains
+from toolchain import image, specs, toolchains
 from toolchain.toolchains import Toolchain
 
 STATEMENT, LIST = "provenance.intoto.json", "sbom.cdx.json"
@@ -43,7 +43,7 @@ def write(folder: Path, kernel: Kernel, runtime: Runtime, started: int) -> None:
         where: the runtime that the kernel was made in, `docker` or `host`.
         started: when the run began, seconds since the epoch.
     """
-    toolchain = toolchains.ensure(kernel.cell["toolchain"], runtime, targets=(kernel.arch,))
+    toolchain = toolchains.ensure(specs.spec(kernel.cell["toolchain"]), runtime, targets=(kernel.arch,))
     store.write_json(folder / STATEMENT, statement(kernel, toolchain, folder.name, started))
     store.write_text(folder / LIST, material_list(kernel, toolchain))
 

@@ -113,7 +113,7 @@ def record(
     """
     todo = plan.draw(["exec"], words=words, arguments=arguments)
     kernel = kernels.build(cell, runtime, guard=guard)
-    folder = runs.new_folder(f"exec-{path.name}-{cell.profile}-{cell.base}")
+    folder = runs.new_folder(f"exec-{path.name}-{cell.profile.name}-{cell.names.base}")
     booted = runs.boot(cell, kernel, runtime, todo, folder, program=path)
     booted.verdict.require(booted.outcome.console)
     check.require_device(booted.outcome.said.hello)

@@ -21,7 +21,7 @@ from core.errors import InfraError, UnderTest, UserError
 from core.runtime import Runtime
 from kernel import built, kernels
 from kernel.built import Kernel
-from kernel.cell import Cell, check_arch
+from kernel.cell import CellNames, check_arch, resolve
 from kernel.workplace import open_workplace
 
 FILE = "reproduced.json"
@@ -39,7 +39,7 @@ class Recorded:
     """
 
     file: Path
-    cell: Cell
+    cell: CellNames
     runtime: str
     inputs: Mapping[str, Any]
     files: Mapping[str, str]
@@ -73,7 +73,7 @@ class Reproduced:
         objects: how many were compiled.
     """
 
-    cell: Cell
+    cell: CellNames
     compared: tuple[Compared, ...]
     directory: str
     objects: int
@@ -133,7 +133,7 @@ def load(place: Path) -> Recorded:
     return recorded
 
 
-def _cell(told: Mapping[str, Any]) -> Cell:
+def _cell(told: Mapping[str, Any]) -> CellNames:
     def word(axis: str) -> str:
         if not isinstance(told[axis], str):
             raise TypeError(f"cell.{axis}")
@@ -145,7 +145,7 @@ def _cell(told: Mapping[str, Any]) -> Cell:
             raise TypeError(f"cell.{option}")
         return tuple(found)
 
-    return Cell(
+    return CellNames(
         word("toolchain"),
         word("series"),
         word("profile"),
@@ -169,7 +169,7 @@ def run(recorded: Recorded, folder: Path, *, install: bool = True) -> Reproduced
         UnderTest: it does not compile, though it did.
         InfraError: the machine failed.
     """
-    ready = kernels.prepare(recorded.cell, Runtime(recorded.runtime, install))
+    ready = kernels.prepare(resolve(recorded.cell), Runtime(recorded.runtime, install))
     if other := sorted(differences(recorded.inputs, ready.inputs)):
         at = f"; it was made at commit {recorded.revision[:12]}" if recorded.revision else ""
         raise UserError(

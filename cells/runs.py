@@ -165,8 +165,8 @@ def run(
         KitError: it could not be carried through; result.json then holds the reason.
     """
     size_of(smp, memory)
-    folder = new_folder(f"{BOOT if boots_only else ''}{cell.profile}-{cell.base}-{cell.arch}")
-    result = Result(folder, asdict(cell), runtime.name, facts=facts or {}, copy=copy).save()
+    folder = new_folder(f"{BOOT if boots_only else ''}{cell.label}")
+    result = Result(folder, asdict(cell.names), runtime.name, facts=facts or {}, copy=copy).save()
     stages: dict[str, float] = {}
     clock = time.monotonic()
 
@@ -184,7 +184,7 @@ def run(
         works = () if boots_only else (*plan.STANDARD, *(plan.SAMPLES if modules else ()))
         todo = plan.draw(works, seed=seed, modules=modules)
         if not boots_only:
-            require_sites(cell.profile, kernel.config, cell.instrument, lambda: _instrumented(kernel))
+            require_sites(cell.profile.name, kernel.config, cell.instrument, lambda: _instrumented(kernel))
         size = size_of(smp, memory, kernel.config)
         booted = boot(cell, kernel, runtime, todo, result.folder, size=size)
         stage("boot")
@@ -194,7 +194,7 @@ def run(
                 **result.facts,
                 "linux": booted.outcome.said.hello.get("release", ""),
                 "kernel": str(kernel.path),
-                "toolchain": cell.toolchain,
+                "toolchain": cell.toolchain.name,
                 "accelerator": booted.accelerator,
                 "seed": booted.outcome.plan.seed,
                 "qemu": list(booted.outcome.argv),
@@ -218,9 +218,13 @@ def run(
             stages=stages,
         )
     except (KitError, KeyboardInterrupt) as error:
-        status = "failed" if isinstance(error, UnderTest) else "lost"
-        finish(result, status, reasons=[str(error) or type(error).__name__], stages=stages)
+        finish(result, status_of(error), reasons=[str(error) or type(error).__name__], stages=stages)
         raise
+
+
+def status_of(error: BaseException) -> str:
+    """The status of a run that ended with an error."""
+    return "failed" if isinstance(error, UnderTest) else "refused" if isinstance(error, UserError) else "lost"
 
 
 def require_sites(

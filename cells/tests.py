@@ -15,7 +15,7 @@ from cells import inspection, provenance, runs, suites, ticker
 from cells.result import Check, Result, finish
 from cells.runs import Booted
 from cells.suites import Suite
-from core.errors import KitError, UnderTest, UserError
+from core.errors import KitError, UserError
 from core.runtime import Runtime
 from guest import initramfs, plan
 from guest.initramfs import Entry
@@ -93,8 +93,8 @@ def run(
     size_of(asked.smp, asked.memory)
     own = own_program(asked.program, cell.arch) if asked.program else None
     if asked.kunit:
-        cell = replace(cell, fragments=(*cell.fragments, str(KUNIT_FRAGMENT)))
-    result = Result(runs.new_folder(f"test-{cell.profile}-{cell.base}-{cell.arch}"), asdict(cell), runtime.name).save()
+        cell = cell.with_fragment(KUNIT_FRAGMENT)
+    result = Result(runs.new_folder(f"test-{cell.label}"), asdict(cell.names), runtime.name).save()
     stages: dict[str, float] = {}
     clock = time.monotonic()
 
@@ -134,7 +134,7 @@ def run(
             facts={
                 "linux": booted.outcome.said.hello.get("release", ""),
                 "kernel": str(kernel.path),
-                "toolchain": cell.toolchain,
+                "toolchain": cell.toolchain.name,
                 "accelerator": booted.accelerator,
                 "qemu": list(booted.outcome.argv),
                 **runs.memory_of(booted),
@@ -142,8 +142,7 @@ def run(
         )
         done = finish(result, status, reasons=reasons, checks=_checks(booted, found), stages=stages)
     except (KitError, KeyboardInterrupt) as error:
-        status = "failed" if isinstance(error, UnderTest) else "lost"
-        ended(finish(result, status, reasons=[str(error) or type(error).__name__], stages=stages))
+        ended(finish(result, runs.status_of(error), reasons=[str(error) or type(error).__name__], stages=stages))
         raise
     ended(done)
     return done

@@ -21,7 +21,8 @@ from core.runtime import Runtime
 from guest import agent
 from kernel import built, kernels
 from kernel.built import Kernel
-from patches import apply, series
+from kernel.cell import resolve
+from patches import apply
 from sources import catalogue
 
 # What `cell.run --until` can end with; after the last only the guest is left.
@@ -72,9 +73,10 @@ def look(cell: MatrixCell, runtime: Runtime) -> State:
         last = json.loads((place(cell.id) / result.FILE).read_text())
     except (OSError, ValueError):
         last = {}
+    resolved = resolve(cell.cell)
     try:
         with store.looking():
-            ready = kernels.prepare(cell.cell, replace(runtime, install=False))
+            ready = kernels.prepare(resolved, replace(runtime, install=False))
     except (store.Absent, InfraError):
         return State("", None, last if isinstance(last, dict) else {})
     key = store.key_of({"kernel": dict(ready.inputs), "agent": agent.identity(), "runtime": runtime.name})
@@ -99,10 +101,10 @@ def do(cell: MatrixCell, runtime: Runtime, *, again: bool = False) -> Mapping[st
             return state.last
         if not state.key:
             # What was missing is made first, so that the key is known before there is a result to bear it.
-            kernels.prepare(cell.cell, runtime)
+            kernels.prepare(resolve(cell.cell), runtime)
             state = look(cell, runtime)
         told = {"cell_id": cell.id, "key": state.key}
-        return runs.run(cell.cell, runtime, facts=told, copy=folder / result.FILE, control=True).as_json()
+        return runs.run(resolve(cell.cell), runtime, facts=told, copy=folder / result.FILE, control=True).as_json()
 
 
 def until(cell: MatrixCell, runtime: Runtime, stage: str) -> None:
@@ -115,12 +117,13 @@ def until(cell: MatrixCell, runtime: Runtime, stage: str) -> None:
     """
     if stage not in STAGES:
         raise UserError(f"there is no stage {stage}{nearest(stage, STAGES)}")
+    resolved = resolve(cell.cell)
     if stage == "tree":
-        apply.tree(catalogue.source_tree(cell.cell.linux), series.load(cell.cell.series))
+        apply.tree(catalogue.source_tree(resolved.linux), resolved.series)
     elif stage == "config":
-        kernels.check_config(cell.cell, runtime).require()
+        kernels.check_config(resolved, runtime).require()
     else:
-        kernels.build(cell.cell, runtime)
+        kernels.build(resolved, runtime)
 
 
 def require(found: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core.data import Node, load_yaml
 from core.errors import UserError, nearest
-from kernel.cell import ARCHES, Cell
+from kernel.cell import ARCHES, CellNames
 
 FILE = Path(__file__).parent / "matrix.yaml"
 # A project that only uses this kit keeps its matrix with its own files.
@@ -48,7 +48,7 @@ class MatrixCell:
     """
 
     id: str
-    cell: Cell
+    cell: CellNames
     required: bool
     time: Time
 
@@ -241,7 +241,7 @@ def _cell(
             time, place = one.string("time"), one
     if time not in times:
         raise place.error(f"there is no class {time}{nearest(time, times)}")
-    cell = Cell(
+    cell = CellNames(
         toolchain=values["toolchain"],
         series=values["series"],
         profile=values["profile"],
@@ -254,7 +254,7 @@ def _cell(
     return MatrixCell(_identity(values, cell), cell, required, times[time])
 
 
-def _identity(values: Mapping[str, str], cell: Cell) -> str:
+def _identity(values: Mapping[str, str], cell: CellNames) -> str:
     """The name of a cell; one with further options never has the name of one without."""
     from core.store import key_of
 

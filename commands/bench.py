@@ -97,9 +97,10 @@ def rfc(
 
     from bench import rfc, targets
     from commands.common import print_json
+    from kernel.cell import resolve
 
-    wanted = {name: replace(asked.cell, profile=name) for name in profiles.split(",")}
-    wanted |= rfc.beside(beside, asked.cell)
+    wanted = {name: asked.cell.with_profile(name) for name in profiles.split(",")}
+    wanted |= {name: resolve(names) for name, names in rfc.beside(beside, asked.cell.names).items()}
     wishes = targets.targets() if check else []
     runtime = replace(asked.runtime, say=lambda _line: None) if asked.json else asked.runtime
     found = rfc.run(wanted, runtime, rounds=rounds)
@@ -107,7 +108,8 @@ def rfc(
     if asked.json:
         print_json({**found.as_json(), **({"targets": [one.as_json() for one in answers]} if check else {})})
     else:
-        print(f"{found.machine}; series {asked.cell.series}, toolchain {asked.cell.toolchain}, base {asked.cell.base}")
+        names = asked.cell.names
+        print(f"{found.machine}; series {names.series}, toolchain {names.toolchain}, base {names.base}")
         print(rfc.markdown(found))
         for one in answers:
             print(one)

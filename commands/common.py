@@ -47,12 +47,12 @@ def make_cell(
     """A cell from the options of a task, empty ones replaced by their defaults."""
     from core.errors import UserError, nearest
     from kconfig import profiles
-    from kernel.cell import Cell, check_arch, host_arch
+    from kernel.cell import CellNames, check_arch, host_arch, resolve
     from toolchain.toolchains import default_name
 
     if not profile:
         raise UserError(f"name a profile with --profile{nearest('', profiles.load()[1])}")
-    return Cell(
+    names = CellNames(
         toolchain=toolchain or default_name(runtime, arch),
         series=series or "kit",
         profile=profile,
@@ -63,11 +63,12 @@ def make_cell(
         fragments=tuple(fragments or ()),
         sets=tuple(sets or ()),
     )
+    return resolve(names)
 
 
 def announce(cell: Cell, runtime: Runtime, *, json: bool) -> None:
     """The first line: what will be done, and where; beside the result where that is JSON."""
-    print(f"{cell}, runtime {runtime.name}", file=sys.stderr if json else sys.stdout, flush=True)
+    print(f"{cell.names}, runtime {runtime.name}", file=sys.stderr if json else sys.stdout, flush=True)
 
 
 def print_json(value: Any) -> None:

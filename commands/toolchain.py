@@ -59,7 +59,7 @@ def build(
             f"profile of {trained.metadata['functions']:,} functions: {trained.metadata['objects']} objects, "
             f"{trained.metadata['cpu_seconds']:.0f} s of CPU"
         )
-    made = toolchains.ensure(named, chosen, targets=wanted, lto=lto, profile=profile, shared=from_)
+    made = toolchains.ensure(specs.spec(named), chosen, targets=wanted, lto=lto, profile=profile, shared=from_)
     compiled = made.product.metadata.get("build")
     took = "" if compiled else f"made in {made.product.metadata['seconds']} s, "
     print(
@@ -220,7 +220,7 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
     from toolchain import verify as corpus
 
     corpus.require_addresses(specs.spec(name))
-    made = toolchains.ensure(name, choose(runtime, install=not no_install))
+    made = toolchains.ensure(specs.spec(name), choose(runtime, install=not no_install))
     label = f"verify-{made.name}-{made.runtime.name}"
     work = store.home() / "runs" / label
     with store.lock(label):
@@ -253,9 +253,9 @@ def image_(_c: Any, name: str, runtime: str = "docker", no_install: bool = False
     from dataclasses import asdict
 
     from core.runtime import choose
-    from toolchain import publish, toolchains
+    from toolchain import publish, specs, toolchains
 
-    made = publish.publish(toolchains.ensure(name, choose(runtime, install=not no_install)))
+    made = publish.publish(toolchains.ensure(specs.spec(name), choose(runtime, install=not no_install)))
     if json:
         print_json(asdict(made))
         return

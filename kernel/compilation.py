@@ -21,7 +21,6 @@ from kconfig import survival
 from kernel import built, cache, gates, pool
 from kernel.cell import Cell
 from kernel.workplace import Workplace
-from patches import series as patch_series
 
 IMAGES = {"x86_64": "arch/x86/boot/bzImage", "arm64": "arch/arm64/boot/Image"}
 _COMPILED = re.compile(r"^\s+(?:CC|AS|RUSTC|LD|AR|HOSTCC)\b.*\s(\S+)$")
@@ -69,7 +68,7 @@ def compile_all(place: Workplace) -> Compiled:
     image = Path(IMAGES[cell.arch]).name
     warnings: set[str] = set()
     errors: list[str] = []
-    with Progress(f"kernel {cell.profile}", _expected_objects(cell), "objects") as progress:
+    with Progress(f"kernel {cell.profile.name}", _expected_objects(cell), "objects") as progress:
 
         def listen(line: str) -> None:
             if found := _COMPILED.match(line):
@@ -98,7 +97,7 @@ def _expected_objects(cell: Cell) -> int | None:
     counts = [
         kernel.objects
         for kernel in built.all_kernels()
-        if kernel.cell.get("base") == cell.base and kernel.arch == cell.arch
+        if kernel.cell.get("base") == cell.names.base and kernel.arch == cell.arch
     ]
     return max(counts, default=0) or None
 
@@ -130,11 +129,11 @@ def keep(place: Workplace, compiled: Compiled, out: Path) -> dict[str, Any]:
     final = survival.values((build_dir / ".config").read_text())
     kept = _collect(ready.cell.arch, build_dir, out)
     return {
-        "cell": asdict(ready.cell),
+        "cell": asdict(ready.cell.names),
         "release": (build_dir / "include/config/kernel.release").read_text().strip(),
         "tree": str(ready.tree.key),
         "toolchain_manifest": dict(ready.toolchain.manifest),
-        "layout": patch_series.load(ready.cell.series).layout,
+        "layout": ready.cell.series.layout,
         "files": kept,
         "make_seconds": round(compiled.seconds, 1),
         "cpu_seconds": round(compiled.cpu_seconds, 1),

@@ -12,50 +12,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
 from core.runtime import Runtime
-from kconfig import profiles, reason, survival
+from kconfig import reason, survival
 from kernel import built, callbacks, compilation, instrument, samples
 from kernel.built import Kernel
-from kernel.cell import Cell
+from kernel.cell import Cell, require_linux
 from kernel.workplace import Ready, Workplace, open_workplace
 from patches import apply
-from patches import series as patch_series
 from sources import catalogue
-from toolchain import specs, toolchains
+from toolchain import toolchains
 from toolchain.toolchains import Toolchain
 
 
 def prepare(cell: Cell, runtime: Runtime, *, guard: bool = True, toolchain: Toolchain | None = None) -> Ready:
-    """Resolve the names of a cell, making toolchain and tree if need be.
+    """Make the tree and the toolchain of a cell if need be, and compose its configuration.
 
     Args:
         guard: refuse a toolchain whose callbacks are not those of the tree.
-        toolchain: the one to take, if it is not that of the cell's name.
+        toolchain: the one to take, if it is not that of the cell.
 
     Raises:
-        UserError: an unknown name, or compiler and series speak different generations.
+        UserError: compiler and series speak different generations, or the source is not Linux.
         UnderTest: a patch does not apply.
     """
-    instrument.check_words(cell.instrument)
-    wanted = patch_series.load(cell.series)
-    # A wrong name is told before a source is fetched or a compiler made.
-    profiles.look_up(cell.profile, cell.base, cell.arch)
-    if toolchain is None:
-        specs.spec(cell.toolchain)
     source = catalogue.source_tree(cell.linux)
-    if not (apply.source_directory(source) / "Makefile").is_file():
-        raise UserError(f"{cell.linux} is no Linux source: it has no Makefile", "name its top: --linux path:DIR")
-    tree = apply.tree(source, wanted)
+    require_linux(apply.source_directory(source), cell.linux)
+    tree = apply.tree(source, cell.series)
     # Read before the toolchain is made: a tree that nothing fits is known without compiling a compiler.
     takes = callbacks.read(tree.path / "linux") if guard else None
     toolchain = toolchain or toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
     if guard:
-        callbacks.check(cell.toolchain, toolchain.manifest, takes, cell.series, wanted.generation)
-    version = apply.stated_version(tree.path / "linux")
-    request = profiles.compose(
-        cell.profile, cell.base, cell.arch, version, extra_fragments=cell.fragments, sets=cell.sets
-    )
+        callbacks.check(cell.toolchain.name, toolchain.manifest, takes, cell.series.name, cell.series.generation)
+    request = cell.request(apply.stated_version(tree.path / "linux"))
     inputs: dict[str, Any] = {
         "arch": cell.arch,
         "instrument": sorted(cell.instrument),
@@ -63,9 +51,9 @@ def prepare(cell: Cell, runtime: Runtime, *, guard: bool = True, toolchain: Tool
         "toolchain": toolchain.key,
         "tree": tree.key,
     }
-    if wanted.imported:
+    if cell.series.imported:
         # Its user may say the layout later: then it is another kernel, since a kernel keeps the layout of its records.
-        inputs["layout"] = wanted.layout
+        inputs["layout"] = cell.series.layout
     if samples.wanted(request):
         inputs["samples"] = samples.identity()
     return Ready(cell, toolchain, tree, request, inputs)

@@ -22,7 +22,7 @@ from core.runtime import Mount, Runtime
 from kernel import compilation, kernels
 from kernel.cell import Cell
 from kernel.workplace import Workplace, open_workplace
-from toolchain import plugin, specs
+from toolchain import plugin
 from toolchain.toolchains import PASS_FOLDER
 
 CALLBACKS = ("__sanitizer_cov_trace_args", "__sanitizer_cov_trace_ret")
@@ -91,8 +91,8 @@ def check(cell: Cell, runtime: Runtime, folders: Sequence[str] = ()) -> Parity:
         UserError: the toolchain has no pass built in.
         UnderTest: something does not compile, or nothing was instrumented.
     """
-    if specs.spec(cell.toolchain).kind != "patched":
-        raise UserError(f"the toolchain {cell.toolchain} has no pass built in", "say --toolchain llvm-23")
+    if cell.toolchain.kind != "patched":
+        raise UserError(f"the toolchain {cell.toolchain.name} has no pass built in", "say --toolchain llvm-23")
     ready = kernels.prepare(cell, runtime)
     with open_workplace(ready, [Mount(PASS_FOLDER, "/kdf/pass")]) as place:
         place.configure()

@@ -14,8 +14,8 @@ from typing import Any
 from core import store
 from core.runtime import Mount, Runtime
 from core.store import Product
-from kernel import cell, compilation, kernels
-from kernel.cell import Cell
+from kernel import compilation, kernels
+from kernel.cell import Cell, CellNames, host_arch, resolve
 from kernel.workplace import open_workplace
 from toolchain import training
 
@@ -24,7 +24,7 @@ _RAW = "/kdf/raw"
 
 def cell_of(toolchain: str) -> Cell:
     """What a compiler is trained with: the tiny kernel, all of it instrumented, so that our pass is trained too."""
-    return Cell(toolchain, "kit", "all", "tiny", cell.host_arch(), "7.1.8")
+    return resolve(CellNames(toolchain, "kit", "all", "tiny", host_arch(), "7.1.8"))
 
 
 def profile(name: str, runtime: Runtime) -> Product:

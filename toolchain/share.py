@@ -131,7 +131,7 @@ def load(path: Path, *, install: bool = True) -> Imported:
     there = store.find("toolchain", index.inputs)
 
     def fit(folder: Path) -> None:
-        made, packages = toolchains.place(name, runtime)
+        made, packages = toolchains.place(specs.spec(name), runtime)
         if packages == index.inputs.get("packages"):
             return
         if index.inputs.get("kind") != "patched":

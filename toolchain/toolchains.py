@@ -21,6 +21,7 @@ from core.host import ensure_packages
 from core.runtime import Image, Mount, Runtime, Session
 from core.store import Product
 from toolchain import image, specs
+from toolchain.specs import ToolchainSpec
 
 if TYPE_CHECKING:
     from toolchain import llvm, recipe
@@ -88,7 +89,7 @@ def default_name(runtime: Runtime, arch: str = "") -> str:
     return preferred[-1]
 
 
-def current_inputs(own: specs.ToolchainSpec) -> dict[str, Any]:
+def current_inputs(own: ToolchainSpec) -> dict[str, Any]:
     """The part of a toolchain's key that says what this checkout would put into it."""
     if own.kind == "patched":
         from toolchain import llvm
@@ -97,7 +98,7 @@ def current_inputs(own: specs.ToolchainSpec) -> dict[str, Any]:
     return {"pass": _pass_hash(), "llvm": own.llvm, **_chosen(own)}
 
 
-def _chosen(own: specs.ToolchainSpec) -> dict[str, str]:
+def _chosen(own: ToolchainSpec) -> dict[str, str]:
     """The generation of a plugin, where it is not the usual one: those keys stay what they were."""
     return {} if own.generation == "L0" else {"generation": own.generation}
 
@@ -126,7 +127,7 @@ def package_list(name: str, runtime: str, packages: str) -> list[str]:
     return _host_packages(listed) if _host_identity(listed) == packages else []
 
 
-def place(name: str, runtime: Runtime) -> tuple[Image | None, str]:
+def place(own: ToolchainSpec, runtime: Runtime) -> tuple[Image | None, str]:
     """Make ready what is around a toolchain: its image, or the host's packages.
 
     Args:
@@ -134,7 +135,7 @@ def place(name: str, runtime: Runtime) -> tuple[Image | None, str]:
     Returns:
         The image (None on the host) and the identity of the packages.
     """
-    return surroundings(specs.spec(name).image, runtime)
+    return surroundings(own.image, runtime)
 
 
 def _pass_hash() -> str:
@@ -147,7 +148,7 @@ def _pass_hash() -> str:
 
 
 def ensure(
-    name: str,
+    own: ToolchainSpec,
     runtime: Runtime,
     *,
     targets: Sequence[str] = (),
@@ -155,7 +156,7 @@ def ensure(
     profile: Path | None = None,
     shared: str = "",
 ) -> Toolchain:
-    """A toolchain by name, made now if the store does not have it.
+    """Find a toolchain in the store, or make it now.
 
     Args:
         targets: architectures that it must compile for, besides the host's.
@@ -164,12 +165,11 @@ def ensure(
         shared: a shared store to look in before building (`sources.depot`), or empty.
 
     Raises:
-        UserError: there is none of that name, or it has no such choice.
+        UserError: it has no such choice.
         UnderTest: our pass or LLVM with it does not compile.
         InfraError: no engine, no disk, no packages.
     """
-    own = specs.spec(name)
-    made, packages = place(name, runtime)
+    made, packages = place(own, runtime)
     if own.kind == "patched":
         from toolchain import llvm, recipe
 
@@ -178,9 +178,9 @@ def ensure(
         )
         return _ensure_patched(own, runtime, made, packages, chosen, profile, shared=shared)
     if lto or profile:
-        raise UserError(f"the toolchain {name} is not compiled from source: it has no --lto and no --pgo")
+        raise UserError(f"the toolchain {own.name} is not compiled from source: it has no --lto and no --pgo")
     inputs = {
-        "name": name,
+        "name": own.name,
         "kind": own.kind,
         "llvm": own.llvm,
         "pass": _pass_hash(),
@@ -190,7 +190,7 @@ def ensure(
         **_chosen(own),
     }
     if there := _obtain(shared, [inputs]):
-        return Toolchain(name, there, runtime, made, packages)
+        return Toolchain(own.name, there, runtime, made, packages)
 
     def work(tmp: Path) -> dict[str, Any]:
         from toolchain import plugin
@@ -200,11 +200,11 @@ def ensure(
             plugin.build(session, own.llvm, PASS_FOLDER, tmp, with_pass=own.kind == "plugin", generation=own.generation)
         return {}
 
-    return Toolchain(name, store.make("toolchain", inputs, work), runtime, made, packages)
+    return Toolchain(own.name, store.make("toolchain", inputs, work), runtime, made, packages)
 
 
 def _ensure_patched(
-    own: specs.ToolchainSpec,
+    own: ToolchainSpec,
     runtime: Runtime,
     made: Image | None,
     packages: str,

@@ -39,7 +39,7 @@ def counting(name: str, runtime: Runtime) -> Toolchain:
         raise UserError(f"the toolchain {name} is not compiled from source: it has no --lto and no --pgo")
     own_recipe = recipe.trained(recipe.load(llvm.RECIPE))
     plan = llvm.read_plan(replace(own, rustc=""), recipe.choose(own_recipe, llvm.host_arch()), own_recipe)
-    made, packages = toolchains.place(name, runtime)
+    made, packages = toolchains.place(own, runtime)
     builder, build_packages = toolchains.surroundings(own_recipe.image, runtime)
     inputs: dict[str, Any] = {
         "name": own.name,

@@ -16,7 +16,7 @@ from core.store import Product
 from dataflow.coverage import Coverage
 from guest import plan
 from kernel.built import Kernel
-from kernel.cell import Cell
+from kernel.cell import CellNames
 
 
 def measured(boot_us: int, instructions: float, *, words: int = 0, ns: int = 1000) -> Measured:
@@ -32,10 +32,6 @@ EXACT = {"none": measured(400_000, 500), "all": measured(540_000, 1000, words=40
 
 
 FACTS = {"cpu_seconds": 5.0, "frames": {"2048": 1}}
-
-
-def _cache(hits: int) -> dict[str, int]:
-    return {"hits": hits, "misses": 1}
 
 
 @pytest.fixture
@@ -129,10 +125,10 @@ def test_without_a_baseline_there_are_no_ratios() -> None:
 
 
 def test_another_generation_beside() -> None:
-    cell = Cell("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8")
+    cell = CellNames("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8")
     found = rfc.beside("all:kit-l3:plugin-19-l3,kasan-all:kit-l3:plugin-19-l3", cell)
     assert list(found) == ["all@kit-l3", "kasan-all@kit-l3"]
-    assert found["kasan-all@kit-l3"] == Cell("plugin-19-l3", "kit-l3", "kasan-all", "tiny", "x86_64", "7.1.8")
+    assert found["kasan-all@kit-l3"] == CellNames("plugin-19-l3", "kit-l3", "kasan-all", "tiny", "x86_64", "7.1.8")
     assert [rfc.baseline(name) for name in found] == ["none", "kasan"]
     assert rfc.beside("", cell) == {}
     assert rfc.beside("all:kit-g1:plugin-19-g1:FRAME_WARN=2048", cell)["all@kit-g1"].sets == ("FRAME_WARN=2048",)

@@ -12,10 +12,10 @@ from cells import tests
 from core import store
 from core.errors import InfraError, KitError, UnderTest
 from core.runtime import Runtime
-from kernel.cell import Cell
+from kernel.cell import CellNames, resolve
 from report import files
 
-CELL = Cell("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8")
+CELL = resolve(CellNames("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8"))
 
 
 @pytest.mark.parametrize(

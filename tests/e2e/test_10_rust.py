@@ -8,7 +8,7 @@ from core.errors import InfraError
 from core.runtime import Runtime
 from kconfig import profiles
 from kernel import kernels, rust
-from kernel.cell import Cell
+from kernel.cell import Cell, CellNames, resolve
 from kernel.workplace import open_workplace
 
 # The tree asks only this of each program (scripts/rust_is_available.sh).
@@ -21,7 +21,7 @@ esac
 
 
 def cell(profile_name: str = "rust-all", sets: tuple[str, ...] = ()) -> Cell:
-    return Cell("plugin-19", "kit", profile_name, "tiny", "x86_64", "7.1.8", sets=sets)
+    return resolve(CellNames("plugin-19", "kit", profile_name, "tiny", "x86_64", "7.1.8", sets=sets))
 
 
 def test_the_words_of_the_tree_as_one_sentence() -> None:

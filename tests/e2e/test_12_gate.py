@@ -10,13 +10,13 @@ import pytest
 from bench import gate
 from core.errors import UnderTest
 from core.runtime import Runtime
-from kernel.cell import Cell
+from kernel.cell import CellNames, resolve
 
 pytestmark = pytest.mark.e2e
 
 
 def test_counts_repeat_and_one_instruction_is_seen(tmp_path: Path) -> None:
-    cell = Cell("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8")
+    cell = resolve(CellNames("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8"))
     file = tmp_path / "gate.yaml"
     gate.run(cell, Runtime("docker"), update=True, file=file)
     judged = gate.run(cell, Runtime("docker"), file=file)

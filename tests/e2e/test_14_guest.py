@@ -18,13 +18,13 @@ from core.runtime import Runtime
 from guest import guests, plan, qmp
 from guest.verdict import Status
 from kernel import kernels
-from kernel.cell import Cell
+from kernel.cell import CellNames, resolve
 from tests.e2e.user import ROOT, invoke
 from toolchain import toolchains
 
 pytestmark = pytest.mark.e2e
 
-CELL = Cell("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8")
+CELL = resolve(CellNames("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8"))
 NAMED = ("--profile", "all", "--base", "tiny", "--toolchain", "plugin-19", "--runtime", "docker")
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.runtime import Runtime
 from kernel import kernels
-from kernel.cell import Cell
+from kernel.cell import CellNames, resolve
 from tests import emulated
 from tests.emulated import ENTRY, RETURN, Machine, Operand, State
 
@@ -35,7 +35,7 @@ PLACES = {
 @functools.cache
 def machine(series: str, toolchain: str, *sets: str) -> Machine:
     """The callbacks of a tiny kernel; built, if no test before has."""
-    cell = Cell(toolchain, series, "all", "tiny", "x86_64", "7.1.8", sets=sets)
+    cell = resolve(CellNames(toolchain, series, "all", "tiny", "x86_64", "7.1.8", sets=sets))
     return Machine(kernels.build(cell, Runtime("docker")).path / "vmlinux")
 
 

@@ -16,7 +16,7 @@ from core.errors import KitError, UserError
 from core.runtime import Runtime
 from kconfig import differences, survival, symbols
 from kernel import kernels
-from kernel.cell import Cell
+from kernel.cell import Cell, CellNames, resolve
 from kernel.workplace import open_workplace
 
 pytestmark = pytest.mark.e2e
@@ -33,7 +33,7 @@ CONTROLS = [
 
 
 def cell(profile: str, base: str = "tiny", sets: tuple[str, ...] = ()) -> Cell:
-    return Cell("plugin-19", "kit", profile, base, "x86_64", "7.1.8", sets=sets)
+    return resolve(CellNames("plugin-19", "kit", profile, base, "x86_64", "7.1.8", sets=sets))
 
 
 @pytest.mark.parametrize(("control", "profile"), CONTROLS)

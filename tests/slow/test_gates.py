@@ -12,7 +12,7 @@ from core import process
 from core.runtime import Runtime
 from dataflow import image, symbols
 from kernel import compilation, kernels
-from kernel.cell import Cell
+from kernel.cell import CellNames, resolve
 from kernel.workplace import open_workplace
 from tests.e2e.user import first_record, invoke
 
@@ -26,7 +26,7 @@ STRESSED = (
 )  # fmt: skip
 # A probe becomes a jump of so many bytes if the kernel can (arch/x86/include/asm/text-patching.h, JMP32_INSN_SIZE).
 JUMP = 5
-CELL = Cell("plugin-19-g1", "kit-g1", "kasan-all", "tiny", "x86_64", "7.1.8", sets=STRESSED)
+CELL = resolve(CellNames("plugin-19-g1", "kit-g1", "kasan-all", "tiny", "x86_64", "7.1.8", sets=STRESSED))
 
 
 def test_values_of_the_first_record() -> None:

@@ -19,7 +19,7 @@ from core.runtime import Image, Runtime
 from core.store import Product
 from sources import archive, depot
 from tests.served import serving
-from toolchain import reproduce, share, toolchains
+from toolchain import reproduce, share, specs, toolchains
 
 PACKAGES = ["clang-19=1:19.1.7-3:amd64", "lld-19=1:19.1.7-3:amd64"]
 
@@ -52,7 +52,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The image of this machine; tests change its identity and its packages."""
     state: dict[str, Any] = {"packages": "p1", "list": PACKAGES}
 
-    def place(name: str, runtime: Runtime) -> tuple[Image | None, str]:
+    def place(_own: specs.ToolchainSpec, _runtime: Runtime) -> tuple[Image | None, str]:
         return Image("kernel", "ref", state["packages"]), state["packages"]
 
     monkeypatch.setattr(toolchains, "place", place)
@@ -91,7 +91,7 @@ def test_an_imported_toolchain_is_found_as_if_built(
     assert taken.product.path != made.path
     assert taken.product.metadata["imported"]["from"] == "t.tar.zst"
     assert taken.product.metadata["build"] == made.metadata["build"]
-    assert toolchains.ensure("plugin-19", Runtime("docker")).product.path == taken.product.path
+    assert toolchains.ensure(specs.spec("plugin-19"), Runtime("docker")).product.path == taken.product.path
     assert share.built("plugin-19", Runtime("docker")).path == taken.product.path
     assert reproduce.compare(made.path, taken.product.path).differences == ()
     assert not share.load(out).new
@@ -103,7 +103,7 @@ def test_a_shared_directory(made: Product, tmp_path: Path, monkeypatch: pytest.M
     assert share.export(made, shared).path == shared / f"{made.key}.tar.zst"
     new_home(monkeypatch, tmp_path / "elsewhere")
     no_build(monkeypatch)
-    assert toolchains.ensure("plugin-19", Runtime("docker"), shared=str(shared)).product.key == made.key
+    assert toolchains.ensure(specs.spec("plugin-19"), Runtime("docker"), shared=str(shared)).product.key == made.key
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_a_shared_address(
     share.export(made, root)
     new_home(monkeypatch, tmp_path / "elsewhere")
     no_build(monkeypatch)
-    assert toolchains.ensure("plugin-19", Runtime("docker"), shared=address).product.key == made.key
+    assert toolchains.ensure(specs.spec("plugin-19"), Runtime("docker"), shared=address).product.key == made.key
     assert list((store.home() / "downloads").iterdir()) == []
 
 
@@ -150,7 +150,7 @@ def test_a_shared_store_that_lies(made: Product, tmp_path: Path, monkeypatch: py
     new_home(monkeypatch, tmp_path / "elsewhere")
     no_build(monkeypatch)
     with pytest.raises(InfraError, match=f"holds the toolchain {other.key[:12]}"):
-        toolchains.ensure("plugin-19", Runtime("docker"), shared=str(shared))
+        toolchains.ensure(specs.spec("plugin-19"), Runtime("docker"), shared=str(shared))
     assert store.products() == []
 
 

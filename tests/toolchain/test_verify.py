@@ -11,7 +11,7 @@ from core import runtime
 from core.errors import UnderTest, UserError
 from core.runtime import HostSession, Mount
 from tests.toolchain.test_pass_build import NEEDS_LLVM, PASS, plugin_19
-from toolchain import expect, faults, observe, toolchains, verify
+from toolchain import expect, faults, observe, specs, toolchains, verify
 from toolchain.expect import Field, Line, Value
 
 __all__ = ["plugin_19"]
@@ -155,7 +155,7 @@ def test_each_fault_is_noticed(broken_passes: Path, number: int) -> None:
 @pytest.mark.parametrize("name", ["plugin-19", "plugin-23"])
 def test_each_fault_is_noticed_in_the_image(tmp_path: Path, name: str) -> None:
     """The same where the compilers are those of the images, and nothing is on the host."""
-    tools = toolchains.ensure(name, runtime.choose())
+    tools = toolchains.ensure(specs.spec(name), runtime.choose())
     major = int(name.rpartition("-")[2])
     mounts = [Mount(PASS, "/kdf/pass"), Mount(tmp_path, "/kdf/run", writable=True)]
     with toolchains.open_session(tools, mounts) as session:
