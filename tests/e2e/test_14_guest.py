@@ -16,6 +16,7 @@ import pytest
 from core import store
 from core.runtime import Runtime
 from guest import guests, plan, qmp
+from guest.guests import Start
 from guest.verdict import Status
 from kernel import kernels
 from kernel.cell import CellNames, resolve
@@ -39,7 +40,7 @@ def test_a_guest_that_hangs_leaves_its_memory(tmp_path: Path) -> None:
     made = toolchains.ensure(CELL.toolchain, Runtime("docker"))
     with toolchains.open_session(made, guests.mounts(kernel.path, folder)) as session:
         todo = plan.draw(["exec"])
-        outcome = guests.boot(kernel.path, "x86_64", todo, session, folder, program=program, timeout=25)
+        outcome = guests.boot(Start(kernel.path, "x86_64", todo, program=program, timeout=25), session, folder)
     found = outcome.judge()
     assert found.status is Status.LOST
     assert found.during == "workload exec"
