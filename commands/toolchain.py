@@ -216,10 +216,10 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
 
     from core import store
     from core.runtime import Mount, choose
-    from toolchain import irtests, specs, toolchains
-    from toolchain import verify as corpus
+    from toolchain import acceptance, irtests, specs, toolchains
+    from toolchain.verify import require_addresses
 
-    corpus.require_addresses(specs.spec(name))
+    require_addresses(specs.spec(name))
     made = toolchains.ensure(specs.spec(name), choose(runtime, install=not no_install))
     label = f"verify-{made.name}-{made.runtime.name}"
     work = store.home() / "runs" / label
@@ -234,7 +234,7 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
             if patched:
                 irtests.require(tests, log)
             generation = specs.spec(name).generation
-            result = corpus.check(session, made.product.path, work, generation=generation, log=log)
+            result = acceptance.check(session, made.product.path, work, generation=generation, log=log)
     if json:
         print_json({**result.as_json(), "ir_tests": {one.name: one.code for one in tests}})
         return

@@ -374,11 +374,11 @@ def _obtain(shared: str, will_do: Sequence[Mapping[str, Any]]) -> Product | None
     if not shared or any(store.find("toolchain", inputs) for inputs in will_do):
         return None
     from sources import depot
-    from toolchain import content, share
+    from toolchain import content, unpacking
 
     by_name = {content.key(inputs): inputs for inputs in will_do}
     with depot.found(shared, list(by_name)) as there:
-        return share.take(there[1], by_name[there[0]]) if there else None
+        return unpacking.take(there[1], by_name[there[0]]) if there else None
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import pytest
 from core import store
 from core.errors import InfraError
 from core.runtime import HostSession, Runtime
-from toolchain import content, probe, share, toolchains
+from toolchain import content, probe, share, toolchains, unpacking
 
 PATCHED = {
     "name": "llvm-23", "kind": "patched", "llvm": 23, "packages": "p1", "build_packages": "b1", "rustc_packages": "r1",
@@ -119,7 +119,7 @@ def test_an_archive_of_other_packages(
     taken = toolchains._obtain(str(shared), [wanted])
     assert taken is not None and taken.key == made.key
     with pytest.raises(InfraError, match="holds the toolchain"):
-        share.take(out, {**wanted, "patches": ["2"]})
+        unpacking.take(out, {**wanted, "patches": ["2"]})
 
 
 def test_one_that_is_only_faster_does_but_plain_is_no_answer_to_who_wants_it_fast() -> None:

@@ -19,7 +19,7 @@ from core.runtime import Image, Runtime
 from core.store import Product
 from sources import archive, depot
 from tests.served import serving
-from toolchain import reproduce, share, specs, toolchains
+from toolchain import reproduce, share, specs, toolchains, unpacking
 
 PACKAGES = ["clang-19=1:19.1.7-3:amd64", "lld-19=1:19.1.7-3:amd64"]
 
@@ -44,7 +44,7 @@ def fill(tmp: Path) -> dict[str, Any]:
     (tmp / "bin" / "clang").chmod(0o755)
     (tmp / "bin" / "ld.lld").symlink_to("/usr/lib/llvm-19/bin/ld.lld")
     (tmp / "manifest.json").write_text(json.dumps({"versions": {"clang": "clang 19"}, "generation": "L0"}))
-    return {"build": dict.fromkeys(share._FACTS, 1)}
+    return {"build": dict.fromkeys(unpacking.FACTS, 1)}
 
 
 @pytest.fixture(autouse=True)
@@ -287,7 +287,7 @@ def test_the_name_of_the_file(made: Product, tmp_path: Path) -> None:
     ],
 )
 def test_which_links_may_leave(kind: str, goal: str, may: bool) -> None:
-    assert share.is_stock(goal, share.specs.ToolchainSpec("x", "", kind, 19, "kernel")) is may
+    assert unpacking.is_stock(goal, specs.ToolchainSpec("x", "", kind, 19, "kernel")) is may
 
 
 def test_differences_have_reasons(made: Product, tmp_path: Path) -> None:
