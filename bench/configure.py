@@ -18,9 +18,11 @@ from core.arch import host_arch
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from core.runtime import Runtime
 from kconfig import symbols
 from kernel import kernels
-from kernel.cell import Cell
+from kernel.cell import Cell, CellNames, resolve
+from kernel.workplace import Workplace, open_workplace
 
 BEYOND, RATIO = 1.0, 1.3  # seconds of the check beyond olddefconfig; the reader as a multiple of olddefconfig
 
@@ -34,14 +36,13 @@ def measure(cell: Cell, rounds: int) -> dict[str, float]:
         work()
         taken[name].append(time.monotonic() - started)
 
-    kernels.check_config(
-        cell, "docker"
-    ).require()  # the tree, the toolchain, the base and scripts/kconfig are made here
-    ready = kernels.prepare(cell, "docker")
+    runtime = Runtime("docker")
+    kernels.check_config(cell, runtime).require()  # the tree, the toolchain, the base and scripts/kconfig are made here
+    ready = kernels.prepare(cell, runtime)
     for number in range(rounds + 1):
-        with kernels.workplace(ready) as place:
+        with open_workplace(ready) as place:
 
-            def conf(place: kernels.Workplace = place) -> None:
+            def conf(place: Workplace = place) -> None:
                 done = place.session.run(
                     [*place.command, "olddefconfig"], env={**place.env, "LC_ALL": "C"}, log=place.log
                 )
@@ -52,7 +53,7 @@ def measure(cell: Cell, rounds: int) -> dict[str, float]:
                 continue
             timed("olddefconfig", conf)
             timed("reader", lambda p=place: symbols.load(p.session, p.build_dir, p.command, p.log, p.env))  # type: ignore[misc]
-        timed("check", lambda: kernels.check_config(cell, "docker").require())
+        timed("check", lambda: kernels.check_config(cell, runtime).require())
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
@@ -64,7 +65,7 @@ def main() -> int:
     parser.add_argument("--toolchain", default="plugin-19")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    cell = Cell(args.toolchain, "kit", args.profile, args.base, args.arch, "7.1.8")
+    cell = resolve(CellNames(args.toolchain, "kit", args.profile, args.base, args.arch, "7.1.8"))
     found = measure(cell, args.rounds)
     beyond, ratio = found["check"] - found["olddefconfig"], found["reader"] / found["olddefconfig"]
     print(

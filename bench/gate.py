@@ -19,9 +19,10 @@ from core import store
 from core.arch import architecture
 from core.data import load_yaml
 from core.errors import UnderTest, UserError
-from core.store import Product
+from core.runtime import Runtime
 from guest import agent, guests, plan, qemu
 from kernel import kernels
+from kernel.built import Kernel
 from kernel.cell import Cell
 from toolchain import toolchains
 
@@ -128,7 +129,7 @@ def _number(value: object, error: Callable[[str], UserError]) -> float:
     return float(value)
 
 
-def run(cell: Cell, where: str, *, update: bool = False, install: bool = True, file: Path = FILE) -> Judged:
+def run(cell: Cell, runtime: Runtime, *, update: bool = False, file: Path = FILE) -> Judged:
     """Measure a kernel and its control, and compare with what is committed.
 
     Args:
@@ -140,16 +141,16 @@ def run(cell: Cell, where: str, *, update: bool = False, install: bool = True, f
         UserError: there is no baseline.
         InfraError: the machine failed.
     """
-    folder = runs.new_folder(f"gate-{cell.toolchain}-{cell.base}-{cell.arch}")
+    folder = runs.new_folder(f"gate-{cell.names.toolchain}-{cell.names.base}-{cell.arch}")
     found: dict[str, Counts] = {}
     key: dict[str, str] = {}
     if not update:
         load(file)  # before the machine works for minutes
     for profile in (CONTROL, PROFILE):
-        one = replace(cell, profile=profile)
-        kernel = kernels.build(one, where, install=install)
+        one = cell.with_profile(profile)
+        kernel = kernels.build(one, runtime)
         boots = [
-            measure.run(one, kernel, where, folder / f"{profile}-{number}", exact=True, device=False)
+            measure.run(one, kernel, runtime, folder / f"{profile}-{number}", exact=True, device=False)
             for number in (1, 2)
         ]
         if boots[0].initmem_us != boots[1].initmem_us:
@@ -159,7 +160,7 @@ def run(cell: Cell, where: str, *, update: bool = False, install: bool = True, f
                 folder,
             )
         found[profile] = counts_of(boots[0])
-        key |= {f"config {profile}": store.hash_file(kernel.path / "config"), **_surroundings(one, kernel, where)}
+        key |= {f"config {profile}": store.hash_file(kernel.config_file), **_surroundings(one, kernel, runtime)}
     now = Baseline(key, found[CONTROL], found[PROFILE])
     if update:
         write(now, file)
@@ -216,15 +217,15 @@ def _over(one: Baseline, name: str) -> float:
     return one.counts.loops[name] / one.control.loops[name]
 
 
-def _surroundings(cell: Cell, kernel: Product, where: str) -> dict[str, str]:
+def _surroundings(cell: Cell, kernel: Kernel, runtime: Runtime) -> dict[str, str]:
     """What a count depends on besides the kernel's source and configuration."""
-    toolchain = toolchains.ensure(cell.toolchain, where, targets=(cell.arch,))
+    toolchain = toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
     said: list[str] = []
     with toolchains.open_session(toolchain, guests.mounts(kernel.path, kernel.path)) as session:
         session.run([architecture(cell.arch).guest.program, "--version"], on_line=said.append)
     return {
         "arch": cell.arch,
-        "base": cell.base,
+        "base": cell.names.base,
         "linux": cell.linux,
         "toolchain": toolchain.key,
         "guest": _guest(cell.arch),

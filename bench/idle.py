@@ -6,7 +6,7 @@ table of bench.rfc of each place. A place's kernels are those that the targets n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from core import store
 from core.arch import check_arch
 from core.data import load_yaml
 from core.errors import UserError, nearest
-from kernel.cell import Cell
+from core.runtime import Runtime
+from kernel.cell import CellNames, resolve
 
 RESULT = "idle.json"
 # Targets that are held against the same profile of the older generation.
@@ -93,10 +94,10 @@ def chosen(words: str, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]
     return [by_name[word] for word in words.split(",") if word] or list(known)
 
 
-def columns(measure: Measure, place: tuple[str, str], asked: Sequence[Target]) -> dict[str, Cell]:
+def columns(measure: Measure, place: tuple[str, str], asked: Sequence[Target]) -> dict[str, CellNames]:
     """The cells of one table, by column: controls, what the older generation is needed for, and the newer one."""
     base, arch = place
-    like = Cell(measure.old[1], measure.old[0], "none", base, arch, measure.linux)
+    like = CellNames(measure.old[1], measure.old[0], "none", base, arch, measure.linux)
     old = [one.profile for one in asked if one.by in _AGAINST_OLD]
     controls = [rfc.baseline(one.profile) for one in asked]
     found = {profile: replace(like, profile=profile) for profile in dict.fromkeys(["none", *controls, *old])}
@@ -110,16 +111,9 @@ def columns(measure: Measure, place: tuple[str, str], asked: Sequence[Target]) -
 def run(
     measure: Measure,
     places: Sequence[tuple[str, str]],
-    where: str,
-    *,
-    install: bool = True,
-    told: Callable[[str], None] = lambda _line: None,
+    runtime: Runtime,
 ) -> tuple[list[Judged], Path]:
     """Measure the places one after the other; what is done is on disk before the next one begins.
-
-    Args:
-        where: `docker` or `host`.
-        told: gets a line for each step.
 
     Returns:
         What was found, and the folder with idle.json.
@@ -130,12 +124,15 @@ def run(
         InfraError: the machine failed.
     """
     asked = targets.targets()
+    tables = {
+        "/".join(place): {name: resolve(names) for name, names in columns(measure, place, asked).items()}
+        for place in places
+    }
     folder = runs.new_folder("idle")
     found: list[Judged] = []
-    for place in places:
-        name = "/".join(place)
-        told(f"place {name}")
-        table = rfc.run(columns(measure, place, asked), where, rounds=0, install=install, told=told)
+    for name, cells in tables.items():
+        runtime.say(f"place {name}")
+        table = rfc.run(cells, runtime, rounds=0)
         found.append(Judged(name, table, targets.answers(table, asked)))
         store.write_json(folder / RESULT, {"places": [one.as_json() for one in found]})
     return found, folder

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from ci import job, matrices
-from core import runtime, store
+from core import store
+from core.runtime import DockerSession, Runtime
 from sources import catalogue
 
 ROOT = Path(__file__).parent.parent.parent
@@ -103,9 +104,9 @@ def must(done: tuple[int, float, str], what: str) -> tuple[float, str]:
 def alone() -> dict[str, Any]:
     """The cell in this process, so that what its containers ran can be told from what we did."""
     inside: dict[str, float] = {}
-    usual = runtime.DockerSession.run
+    usual = DockerSession.run
 
-    def watched(self: runtime.DockerSession, argv: Any, **how: Any) -> Any:
+    def watched(self: DockerSession, argv: Any, **how: Any) -> Any:
         start = time.perf_counter()
         try:
             return usual(self, argv, **how)
@@ -113,12 +114,12 @@ def alone() -> dict[str, Any]:
             name = "qemu" if "qemu-system" in argv[0] else argv[0].rpartition("/")[2]
             inside[name] = inside.get(name, 0.0) + time.perf_counter() - start
 
-    runtime.DockerSession.run = watched  # type: ignore[method-assign]
+    DockerSession.run = watched  # type: ignore[method-assign]
     start = time.perf_counter()
     try:
-        done = job.do(matrices.find_cell(ALONE), "docker", again=True)
+        done = job.do(matrices.find_cell(ALONE), Runtime("docker"), again=True)
     finally:
-        runtime.DockerSession.run = usual  # type: ignore[method-assign]
+        DockerSession.run = usual  # type: ignore[method-assign]
     whole = time.perf_counter() - start
     job.require(done)
     counted = sum(seconds for name, seconds in inside.items() if name in ("make", "qemu"))

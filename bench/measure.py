@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from cells import runs
 from cells.runs import Booted
 from core.errors import UnderTest
-from core.store import Product
+from core.runtime import Runtime
 from guest import console, plan, qemu
 from guest.channel import Ran
+from kernel.built import Kernel
 from kernel.cell import Cell
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Measured:
         return self.initmem_us * 1000 // qemu.NS_PER_INSTRUCTION
 
 
-def run(cell: Cell, kernel: Product, where: str, folder: Path, *, exact: bool, device: bool) -> Measured:
+def run(cell: Cell, kernel: Kernel, runtime: Runtime, folder: Path, *, exact: bool, device: bool) -> Measured:
     """Boot a kernel once and measure it.
 
     Args:
@@ -122,7 +123,7 @@ def run(cell: Cell, kernel: Product, where: str, folder: Path, *, exact: bool, d
     todo = plan.draw(works, seed=_SEED)
     works_64k = plan.draw(_RECORDED, seed=_SEED, words=WORDS).works if device else ()
     todo = plan.Plan(todo.seed, todo.token, (*todo.works[: len(works) - len(works_64k)], *works_64k))
-    booted = runs.boot(cell, kernel, where, todo, folder, exact=exact)
+    booted = runs.boot(cell, kernel, runtime, todo, folder, exact=exact)
     booted.verdict.require(booted.outcome.console)
     ran = {one.name: one for one in booted.outcome.said.ran}
     return Measured(
@@ -182,16 +183,16 @@ def _recorded(booted: Booted, ran: Ran) -> Recorded:
     return Recorded(len(whole), part.counted, part.info.dropped if part.info else 0)
 
 
-def gates(kernel: Product) -> int:
+def gates(kernel: Kernel) -> int:
     """How many gates are patched when a task begins to record and nobody else does."""
     from dataflow import image
 
-    return len(image.gates(kernel.path / "vmlinux"))
+    return len(image.gates(kernel.vmlinux))
 
 
-def coverage(kernel: Product) -> Coverage:
+def coverage(kernel: Kernel) -> Coverage:
     """What of a kernel's code reports."""
     from dataflow import coverage
 
-    by_value = kernel.metadata["toolchain_manifest"]["generation"] == "L3"
+    by_value = kernel.generation == "L3"
     return coverage.of(kernel.path, by_value=by_value, workers=os.cpu_count() or 1)

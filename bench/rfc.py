@@ -21,12 +21,12 @@ from cells import runs
 from core import store
 from core.data import load_yaml
 from core.errors import UnderTest, UserError
-from core.store import Product
+from core.runtime import Runtime
 from dataflow import image
 from guest import plan
-from kconfig import survival
 from kernel import kernels
-from kernel.cell import Cell
+from kernel.built import Kernel
+from kernel.cell import Cell, CellNames
 
 FILE = Path(__file__).parent / "rfc.yaml"
 RESULT = "rfc.json"
@@ -102,7 +102,7 @@ def figures() -> list[Figure]:
     return found
 
 
-def beside(words: str, like: Cell) -> dict[str, Cell]:
+def beside(words: str, like: CellNames) -> dict[str, CellNames]:
     """The cells of `PROFILE:SERIES:TOOLCHAIN`, commas between, by `PROFILE@SERIES`: another generation of callbacks.
 
     A cell's own settings follow: `PROFILE:SERIES:TOOLCHAIN:FRAME_WARN=2048`.
@@ -128,11 +128,9 @@ def baseline(profile: str) -> str:
 
 def run(
     cells_of: Mapping[str, Cell],
-    where: str,
+    runtime: Runtime,
     *,
     rounds: int = ROUNDS,
-    install: bool = True,
-    told: Callable[[str], None] = lambda _line: None,
 ) -> Table:
     """Build, boot and measure some profiles.
 
@@ -140,7 +138,6 @@ def run(
         cells_of: profile -> its cell; `none` must be there. `PROFILE@SERIES` stands beside the profile, with the same
             baseline.
         rounds: of wall times; 0 for none.
-        told: gets a line for each step.
 
     Raises:
         UserError: there is no baseline.
@@ -150,17 +147,17 @@ def run(
     if "none" not in cells_of:
         raise UserError("ratios are to the profile none: it must be among the profiles", "--profiles none,all")
     folder = runs.new_folder("rfc-" + "-".join(cells_of))
-    built: dict[str, Product] = {}
+    built: dict[str, Kernel] = {}
     for profile, cell in cells_of.items():
-        told(f"kernel {profile}")
-        built[profile] = kernels.build(cell, where, install=install)
-    devices = {profile: _records(kernel) for profile, kernel in built.items()}
+        runtime.say(f"kernel {profile}")
+        built[profile] = kernels.build(cell, runtime)
+    devices = {profile: kernel.records for profile, kernel in built.items()}
 
     def once(profile: str, name: str, *, exact: bool) -> Measured:
-        told(f"{profile}: {name}")
+        runtime.say(f"{profile}: {name}")
         place = folder / f"{profile}-{name}"
         cell = cells_of[profile]
-        return measure.run(cell, built[profile], where, place, exact=exact, device=devices[profile])
+        return measure.run(cell, built[profile], runtime, place, exact=exact, device=devices[profile])
 
     exact = {profile: [once(profile, f"exact-{n}", exact=True) for n in (1, 2)] for profile in cells_of}
     wall: dict[str, list[Measured]] = {profile: [] for profile in cells_of}
@@ -170,7 +167,7 @@ def run(
     differ = tuple(f"{profile}: {what}" for profile, two in exact.items() for what in differences(*two))
     found = rows({profile: two[0] for profile, two in exact.items()}, wall, built)
     machine = f"{_cpu()}, {platform.system()} {platform.release()}, {time.strftime('%Y-%m-%d')}"
-    table = Table({p: asdict(c) for p, c in cells_of.items()}, machine, tuple(found), differ, folder)
+    table = Table({p: asdict(c.names) for p, c in cells_of.items()}, machine, tuple(found), differ, folder)
     store.write_json(folder / RESULT, table.as_json())
     return table
 
@@ -195,7 +192,7 @@ def require_agreement(differ: Sequence[str], log: Path) -> None:
 
 
 def rows(
-    exact: Mapping[str, Measured], wall: Mapping[str, Sequence[Measured]], built: Mapping[str, Product]
+    exact: Mapping[str, Measured], wall: Mapping[str, Sequence[Measured]], built: Mapping[str, Kernel]
 ) -> list[Row]:
     """The lines of the table.
 
@@ -244,9 +241,11 @@ def rows(
         row("boot image" if name == "image" else name, "bytes", {p: float(one[name]) for p, one in sizes.items()})
         for name in next(iter(sizes.values()))
     ]
-    made.append(row("compiling", "s of CPU", {p: k.metadata["cpu_seconds"] for p, k in built.items() if _whole(k)}))
+    made.append(
+        row("compiling", "s of CPU", {p: k.cpu_seconds for p, k in built.items() if k.cpu_seconds and not k.cache.hits})
+    )
     for limit in ("2048", "4096"):
-        framed = {p: k.metadata["frames"] for p, k in built.items() if limit in k.metadata.get("frames", {})}
+        framed = {p: k.frames for p, k in built.items() if limit in k.frames}
         if framed:
             made.append(Row(f"frames over {limit}", "functions", {p: float(one[limit]) for p, one in framed.items()}))
     if any(wall.values()):
@@ -266,7 +265,7 @@ def _gate_rows(recording: Mapping[str, Measured], gates: Mapping[str, int], row:
     ]
 
 
-def _coverage_rows(built: Mapping[str, Product], row: Callable[..., Row]) -> list[Row]:
+def _coverage_rows(built: Mapping[str, Kernel], row: Callable[..., Row]) -> list[Row]:
     found = {p: measure.coverage(kernel) for p, kernel in built.items()}
     return [
         row("functions that report", "", {p: float(one.functions) for p, one in found.items()}),
@@ -329,15 +328,6 @@ def _one_record(one: Measured, name: str, base: float, cost: Callable[[measure.L
     if not loop.words or not capture.words:
         return 0.0
     return (cost(loop) - base) / (loop.words / loop.rounds * capture.records / capture.words)
-
-
-def _whole(kernel: Product) -> bool:
-    """Whether all of a kernel was compiled when it was built: what came out of the cache cost nothing."""
-    return "cpu_seconds" in kernel.metadata and kernel.metadata["ccache"]["hits"] == 0
-
-
-def _records(kernel: Product) -> bool:
-    return survival.values((kernel.path / "config").read_text()).get("KCOV_DATAFLOW") == "y"
 
 
 def _cpu() -> str:

@@ -27,20 +27,22 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import runtime, store
+from core import store
 from core.arch import host_arch
-from core.runtime import Image, Mount, Session
+from core.runtime import Image, Mount, Runtime, Session, jobs
 from core.store import Product
 from kconfig import config
 from kernel import kernels
-from kernel.cell import Cell
+from kernel.cell import CellNames, resolve
+from kernel.workplace import make_command
 from sources import catalogue
 from toolchain import content, image, llvm, recipe, share, specs, toolchains
 
+_DOCKER = Runtime("docker")
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("same", "steps", "rebuild", "warm", "kernel", "faster", "cold")
 TARGETS = {
@@ -88,10 +90,10 @@ def look(name: str) -> Built:
     own_recipe = recipe.load(llvm.RECIPE)
     made = image.ensure(own_recipe.image)
     plan = llvm.read_plan(own, recipe.choose(own_recipe, llvm.host_arch()), own_recipe)
-    place = llvm.build_directory(plan, made.packages, "docker")
+    place = llvm.build_directory(plan, made.packages, _DOCKER)
     rows = [[float(word) for word in line.split()] for line in (place / "build/usage.txt").read_text().splitlines()]
     wall, user, system, _largest = max(rows)
-    facts = share.built(name, "docker").metadata["build"]
+    facts = share.built(name, _DOCKER).metadata["build"]
     return Built(plan, made, place, wall, user + system, facts["cpu_seconds"], facts["steps"])
 
 
@@ -113,7 +115,7 @@ def session_of(
             "CCACHE_BASEDIR": "/kdf",
             "CCACHE_SLOPPINESS": "pch_defines,time_macros",
         }
-    with runtime.open_session("docker", image=built.image, mounts=mounts) as session:
+    with _DOCKER.open_session(image=built.image, mounts=mounts) as session:
         yield session, env
 
 
@@ -228,7 +230,7 @@ def rebuild(built: Built) -> dict[str, Any]:
     with store.lock(f"build-{built.place.name}"):
         try:
             with session_of(built, built.place / "source", built.place / "build", ccache) as (session, env):
-                ninja = ["ninja", f"-j{runtime.jobs(5 << 28)}", "distribution"]
+                ninja = ["ninja", f"-j{jobs(5 << 28)}", "distribution"]
                 timed(session, ninja, built.place / "build", env)
                 write(before + new.encode())
                 wall, cpu, lines = timed(session, ninja, built.place / "build", env)
@@ -254,8 +256,8 @@ def warm(built: Built) -> dict[str, Any]:
             words = {**built.plan.variables(), "LLVM_PARALLEL_LINK_JOBS": "4"}
             cmake = ["cmake", "-G", "Ninja", *recipe.arguments(words), f"{_SOURCE}/llvm"]
             first, _cpu, _lines = timed(session, cmake, build, env)
-            jobs = f"-j{runtime.jobs(5 << 28)}"
-            second, cpu, _lines = timed(session, ["ninja", jobs, "distribution"], build, env)
+            parallel = f"-j{jobs(5 << 28)}"
+            second, cpu, _lines = timed(session, ["ninja", parallel, "distribution"], build, env)
     return {
         "warm_wall_seconds": round(first + second, 1),
         "warm_cpu_seconds": round(cpu, 1),
@@ -282,8 +284,8 @@ def compile_times(built: Built, variants: Mapping[str, Variant], rounds: int) ->
     One compiler at a time, the variants in turn for each object, the best round of each: whole builds scatter by
     more than what is to be seen.
     """
-    cell = Cell(built.plan.spec.name, "kit", "none", "tiny", host_arch(), "7.1.8")
-    ready = {name: kernels.prepare(replace(cell, profile=one.profile), "docker") for name, one in variants.items()}
+    cell = resolve(CellNames(built.plan.spec.name, "kit", "none", "tiny", host_arch(), "7.1.8"))
+    ready = {name: kernels.prepare(cell.with_profile(one.profile), _DOCKER) for name, one in variants.items()}
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     first = next(iter(ready.values()))
     tree = first.tree.path / "linux"
@@ -296,7 +298,7 @@ def compile_times(built: Built, variants: Mapping[str, Variant], rounds: int) ->
             for name, one in ready.items():
                 build = root / name
                 build.mkdir()
-                words = kernels.make_command(one, session, tree, build, len(os.sched_getaffinity(0)))
+                words = make_command(one, session, tree, build, len(os.sched_getaffinity(0)))
                 words = [word.replace("CC=ccache ", "CC=") for word in words]
                 commands[name] = [word.replace(toolchains.INSIDE, f"/kdf/of/{name}") for word in words]
                 config.make_config(session, tree, build, commands[name], one.request, root / "configure.log")
@@ -314,7 +316,7 @@ def compile_times(built: Built, variants: Mapping[str, Variant], rounds: int) ->
 
 def kernel(built: Built, unpatched: Path, rounds: int) -> dict[str, Any]:
     """CPU time of compiling the kernel: unpatched, patched with the feature off, patched with `all`."""
-    mine = share.built(built.plan.spec.name, "docker").path
+    mine = share.built(built.plan.spec.name, _DOCKER).path
     variants = {"unpatched": Variant("none", unpatched), "off": Variant("none", mine), "all": Variant("all", mine)}
     best = compile_times(built, variants, rounds)
     return {
@@ -328,7 +330,7 @@ def kernel(built: Built, unpatched: Path, rounds: int) -> dict[str, Any]:
 def faster(built: Built, rounds: int) -> dict[str, Any]:
     """What --lto and --pgo cost and win: CPU time of the builds, and of the kernel that they compile."""
     by_key = {product.key: product for product in store.products()}
-    usual = share.built(built.plan.spec.name, "docker")
+    usual = share.built(built.plan.spec.name, _DOCKER)
     wanted = content.plain(usual.metadata["inputs"])
     names_of: dict[str, Product] = {}
     for product in by_key.values():
@@ -366,7 +368,7 @@ def cold(built: Built) -> dict[str, Any]:
         build = Path(folder)
         configure(built, "rfc", build, source)
         with session_of(built, source, build, None) as (session, env):
-            wall, cpu, _lines = timed(session, ["ninja", f"-j{runtime.jobs(5 << 28)}", "all"], build, env)
+            wall, cpu, _lines = timed(session, ["ninja", f"-j{jobs(5 << 28)}", "all"], build, env)
     return {
         "rfc_wall_seconds": wall,
         "rfc_cpu_seconds": round(cpu, 1),

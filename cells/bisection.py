@@ -17,9 +17,9 @@ from cells import prefixes, runs
 from cells.prefixes import Row
 from core import store
 from core.errors import InfraError, UnderTest, UserError
+from core.runtime import Runtime
 from kernel import kernels
 from kernel.cell import Cell
-from patches import series as patch_series
 from sources import checkout
 
 GOOD, BAD, WRONG, SKIP = "good", "bad", "wrong", "skip"
@@ -125,13 +125,12 @@ def _middle(open_: Sequence[int], low: int, high: int) -> int | None:
 
 def run(
     cell: Cell,
-    where: str,
+    runtime: Runtime,
     good: str,
     bad: str,
     *,
     repository: str = "",
     boot: bool = False,
-    install: bool = True,
     guard: bool = True,
     told: Callable[[str, str], None] = lambda _name, _verdict: None,
 ) -> Found:
@@ -150,35 +149,33 @@ def run(
         What was found; `Found.require` turns a search that is not decided into an exit code.
     """
     if not good or not bad:
-        ends = "--good REV --bad REV" if repository else f"--good 0 --bad {len(patch_series.load(cell.series).patches)}"
+        ends = "--good REV --bad REV" if repository else f"--good 0 --bad {len(cell.series.patches)}"
         raise UserError("both ends must be named, with --good and --bad", f"for all of it: {ends}")
     names = checkout.git_between(repository, good, bad) if repository else _prefixes(cell, good, bad)
-    folder = runs.new_folder(f"bisect-{cell.series}-{cell.profile}-{cell.base}-{cell.arch}")
-    first = replace(cell, linux=f"git:{repository}@{names[0]}") if repository else replace(cell, series=names[0])
+    first = cell.with_linux(f"git:{repository}@{names[0]}") if repository else prefixes.prefix(cell, int(good))
+    folder = runs.new_folder(f"bisect-{cell.series.name}-{cell.label}")
     asked = {
-        "cell": asdict(cell),
+        "cell": asdict(cell.names),
         "names": names,
         "boot": boot,
-        "where": where,
+        "where": runtime.name,
         # A name says less than what it stood for when a verdict was given: series are imported again, compilers change.
-        "patches": [one.sha256 for one in patch_series.load(cell.series).patches],
-        "inputs": _inputs(first, where, install=install, guard=guard),
+        "patches": [one.sha256 for one in cell.series.patches],
+        "inputs": _inputs(first, runtime, guard=guard),
     }
     state = store.home() / "bisect" / f"{store.key_of(asked)[:24]}.json"
 
     def row_of(name: str) -> Row:
         if not repository:
             number = int(name.rpartition("@")[2])
-            return prefixes.judge(
-                cell, number, where, folder, set(), boot=boot, reuse=True, install=install, guard=guard
-            )
-        one = replace(cell, linux=f"git:{repository}@{name}")
+            return prefixes.judge(cell, number, runtime, folder, set(), boot=boot, reuse=True, guard=guard)
+        one = cell.with_linux(f"git:{repository}@{name}")
         try:
-            kernel = kernels.build(one, where, install=install, guard=guard)
+            kernel = kernels.build(one, runtime, guard=guard)
         except UnderTest as error:
             return Row(0, name, "failed", reason=str(error))
         row = Row(0, name, "passed")
-        return prefixes.boot_row(one, kernel, where, row, folder / name[:12], install=install) if boot else row
+        return prefixes.boot_row(one, kernel, runtime, row, folder / name[:12]) if boot else row
 
     def judge(name: str) -> tuple[str, str]:
         try:
@@ -192,26 +189,29 @@ def run(
     with store.lock(f"bisect-{state.stem}"):
         found = search(names, judge, state, told)
     if not repository:
-        patches = patch_series.load(cell.series).patches
+        patches = cell.series.patches
         found = replace(found, patch=patches[int(found.first_bad.rpartition("@")[2]) - 1].name)
     store.write_json(folder / "bisect.json", asdict(found))
     return found
 
 
-def _inputs(first: Cell, where: str, *, install: bool, guard: bool) -> dict[str, Any]:
+def _inputs(first: Cell, runtime: Runtime, *, guard: bool) -> dict[str, Any]:
     """What decides the kernel of the good end; nothing if there cannot be one, which its verdict will say."""
     try:
-        return dict(kernels.prepare(first, where, install=install, guard=guard).inputs)
+        return dict(kernels.prepare(first, runtime, guard=guard).inputs)
     except UnderTest:
         return {}
 
 
 def _prefixes(cell: Cell, good: str, bad: str) -> list[str]:
     """The prefixes from good to bad, as `NAME@K`."""
-    count = len(patch_series.load(cell.series).patches)
+    count = len(cell.series.patches)
     for word in (good, bad):
         if not word.isdigit() or int(word) > count:
-            raise UserError(f"{word} is no prefix of {cell.series}: it has {count} patches", "say --good 0 --bad N")
+            raise UserError(
+                f"{word} is no prefix of {cell.series.name}: it has {count} patches", "say --good 0 --bad N"
+            )
     if int(good) >= int(bad):
         raise UserError(f"--good {good} does not come before --bad {bad}")
-    return [f"{cell.series}@{number}" for number in range(int(good), int(bad) + 1)]
+    whole = cell.series.name.partition("@")[0]
+    return [f"{whole}@{number}" for number in range(int(good), int(bad) + 1)]

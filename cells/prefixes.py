@@ -17,14 +17,14 @@ from typing import Any
 from cells import runs
 from core import store
 from core.errors import UnderTest, UserError
-from core.store import Product
+from core.runtime import Runtime
 from guest import plan
 from kconfig import survival, symbols
-from kernel import compilation, instrument, kernels
+from kernel import built, compilation, instrument, kernels
+from kernel.built import Kernel
 from kernel.cell import Cell
-from kernel.kernels import Ready, Workplace
-from patches import apply
-from patches import series as patch_series
+from kernel.workplace import Ready, Workplace, open_workplace
+from patches import apply, series
 from sources import catalogue
 from toolchain import worktree
 
@@ -95,7 +95,7 @@ class Each:
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
         return {
-            "cell": asdict(self.cell),
+            "cell": asdict(self.cell.names),
             "rows": [asdict(row) for row in self.rows],
             "cpu_seconds": round(self.cpu_seconds, 1),
             "cold_cpu_seconds": self.cold,
@@ -117,11 +117,10 @@ class Each:
 
 def run(
     cell: Cell,
-    where: str,
+    runtime: Runtime,
     *,
     boot: bool = False,
     cold: bool = False,
-    install: bool = True,
     guard: bool = True,
     told: Callable[[Row], None] = lambda _row: None,
 ) -> Each:
@@ -139,39 +138,42 @@ def run(
         UnderTest: a patch does not apply.
         InfraError: the machine failed; the rows so far are in the folder.
     """
-    whole = patch_series.load(cell.series)
-    folder = runs.new_folder(f"each-{cell.series}-{cell.profile}-{cell.base}-{cell.arch}")
+    folder = runs.new_folder(f"each-{cell.series.name}-{cell.label}")
     found = Each(cell, (), folder)
     warnings: set[str] = set()
     # Objects that an earlier run left are not compiled again, and their warnings would count as new at a later prefix.
-    _forget(kernels.prepare(replace(cell, series=f"{cell.series}@0"), where, install=install, guard=guard))
+    _forget(kernels.prepare(prefix(cell, 0), runtime, guard=guard))
     held = False
-    for number in range(len(whole.patches) + 1):
-        row = judge(cell, number, where, folder, warnings, boot=boot, fresh=cold, install=install, guard=guard)
+    for number in range(len(cell.series.patches) + 1):
+        row = judge(cell, number, runtime, folder, warnings, boot=boot, fresh=cold, guard=guard)
         # A series makes its records exact patch by patch: what never held before is not broken yet.
-        if row.wrong and (held or number == len(whole.patches)):
+        if row.wrong and (held or number == len(cell.series.patches)):
             row = replace(row, status="failed", reason=row.wrong)
         held = held or (row.records != "-" and not row.wrong)
         found = replace(found, rows=(*found.rows, row))
         store.write_json(folder / FILE, found.as_json())
         told(row)
     if cold and found.rows[-1].status == "passed":
-        found = replace(found, cold=_cold(kernels.prepare(cell, where, install=install, guard=guard)))
+        found = replace(found, cold=_cold(kernels.prepare(cell, runtime, guard=guard)))
         store.write_json(folder / FILE, found.as_json())
     return found
+
+
+def prefix(cell: Cell, number: int) -> Cell:
+    """The cell with the first patches of its series only."""
+    return cell.with_series(series.prefix(cell.series, number))
 
 
 def judge(
     cell: Cell,
     number: int,
-    where: str,
+    runtime: Runtime,
     folder: Path,
     seen: set[str],
     *,
     boot: bool = False,
     fresh: bool = False,
     reuse: bool = False,
-    install: bool = True,
     guard: bool = True,
 ) -> Row:
     """Build one prefix of a cell's series, and boot it if that is asked.
@@ -186,20 +188,19 @@ def judge(
     Raises:
         UserError, InfraError: as `run`; what is wrong with the prefix is in the row.
     """
-    whole = patch_series.load(cell.series)
-    one = replace(cell, series=f"{cell.series}@{number}")
-    row = Row(number, whole.patches[number - 1].name if number else "", "passed")
+    one = prefix(cell, number)
+    row = Row(number, cell.series.patches[number - 1].name if number else "", "passed")
     began = time.monotonic()
     try:
-        ready = kernels.prepare(one, where, install=install, guard=guard)
+        ready = kernels.prepare(one, runtime, guard=guard)
         # All symbols survived in what is found: a kernel without some of them has another key.
-        made = store.find("kernel", ready.inputs) if reuse else None
+        made = built.find(ready.inputs) if reuse else None
         if made is not None:
-            row, kernel = replace(row, image=int(made.metadata["files"]["image"]["size"])), made
+            row, kernel = replace(row, image=made.sizes[built.IMAGE]), made
         else:
-            row, kernel = _build(ready, row, seen, last=number == len(whole.patches), fresh=fresh)
+            row, kernel = _build(ready, row, seen, last=number == len(cell.series.patches), fresh=fresh)
         if boot:
-            row = boot_row(one, kernel, where, row, folder / f"{number:02}", install=install)
+            row = boot_row(one, kernel, runtime, row, folder / f"{number:02}")
     except UnderTest as error:
         row = replace(
             row, status="failed", reason=str(error), seconds=row.seconds or round(time.monotonic() - began, 1)
@@ -209,15 +210,15 @@ def judge(
 
 def _home(ready: Ready, kind: str) -> Path:
     """The directory in which all prefixes of a series are built; the patches themselves do not decide which."""
-    cell = replace(ready.cell, series=ready.cell.series.partition("@")[0])
-    inputs = {"cell": asdict(cell), "toolchain": ready.toolchain.key, "kind": kind}
+    names = replace(ready.cell.names, series=ready.cell.series.name.partition("@")[0])
+    inputs = {"cell": asdict(names), "toolchain": ready.toolchain.key, "kind": kind}
     return store.home() / "build" / f"{kind}-{store.key_of(inputs)[:16]}"
 
 
 def source_of(ready: Ready, place: Path) -> Path:
     """Give a directory the content of a prefix's tree; a file that does not change keeps its time."""
     source = apply.source_directory(catalogue.source_tree(ready.cell.linux))
-    patches = patch_series.load(ready.cell.series).patches
+    patches = ready.cell.series.patches
     changes = apply.changed_files(source, patches, f"Linux {ready.cell.linux}") if patches else {}
     linux, tree = place / "linux", ready.tree.path / "linux"
     worktree.sync(source, sorted(entry.name for entry in source.iterdir()), changes, linux)
@@ -240,7 +241,7 @@ def _forget(ready: Ready) -> None:
         store.remove_tree(place / "out")
 
 
-def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -> tuple[Row, Product]:
+def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -> tuple[Row, Kernel]:
     """Configure and compile one prefix.
 
     Args:
@@ -256,7 +257,7 @@ def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -
     with store.lock(f"each-{place.name}"), store.disk_errors(place):
         place.mkdir(parents=True, exist_ok=True)
         linux = source_of(ready, place)
-        with kernels.workplace(ready, linux=linux, build_dir=place / "out") as work:
+        with open_workplace(ready, linux=linux, build_dir=place / "out") as work:
             work = _without_cache(work) if fresh else work
             not_yet = _configure(work, brought(ready.cell), last=last)
             done = compilation.compile_all(work)
@@ -272,7 +273,7 @@ def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -
                 inputs["uninstrumented"] = sorted(ready.cell.instrument)  # a later patch may choose objects
             if work.session.name != "docker":
                 inputs["source"] = str(linux)  # a container sees every tree at one place, the host does not
-            kernel = store.make("kernel", inputs, lambda out: compilation.keep(work, done, out))
+            kernel = built.make(inputs, lambda out: compilation.keep(work, done, out))
     row = replace(
         row,
         not_yet=not_yet,
@@ -280,7 +281,7 @@ def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -
         seconds=round(done.seconds, 1),
         cpu_seconds=round(done.cpu_seconds, 1),
         new_warnings=tuple(new),
-        image=int(kernel.metadata["files"]["image"]["size"]),
+        image=kernel.sizes[built.IMAGE],
     )
     return row, kernel
 
@@ -291,8 +292,8 @@ def _without_cache(work: Workplace) -> Workplace:
 
 def brought(cell: Cell) -> frozenset[str]:
     """The configuration symbols that the patches of a cell's series, or of a prefix of it, add."""
-    patches = patch_series.load(cell.series).patches
-    return frozenset(name for patch in patches for name in _CONFIG.findall(patch.path.read_text(errors="replace")))
+    texts = (patch.path.read_text(errors="replace") for patch in cell.series.patches)
+    return frozenset(name for text in texts for name in _CONFIG.findall(text))
 
 
 def _configure(work: Workplace, added: frozenset[str], *, last: bool) -> tuple[str, ...]:
@@ -317,17 +318,16 @@ def _configure(work: Workplace, added: frozenset[str], *, last: bool) -> tuple[s
     return tuple(sorted(undefined | waiting))
 
 
-def boot_row(cell: Cell, kernel: Product, where: str, row: Row, folder: Path, *, install: bool) -> Row:
+def boot_row(cell: Cell, kernel: Kernel, runtime: Runtime, row: Row, folder: Path) -> Row:
     """Boot a kernel, and check its records if there must be some; the row with what came of it."""
     folder.mkdir()
     try:
-        booted = runs.boot(cell, kernel, where, plan.draw(), folder, install=install)
+        booted = runs.boot(cell, kernel, runtime, plan.draw(), folder)
         booted.verdict.require(booted.outcome.console)
     except UnderTest as error:
         return replace(row, status="failed", boots="no", reason=str(error))
     row = replace(row, boots="yes")
-    records = survival.values((kernel.path / "config").read_text()).get("KCOV_DATAFLOW") == "y"
-    if row.not_yet or not records:
+    if row.not_yet or not kernel.records:
         return row
     try:
         checks = runs.check(booted)
@@ -347,7 +347,7 @@ def _cold(ready: Ready) -> float:
     with store.lock(f"each-{place.name}"), store.disk_errors(place):
         store.remove_tree(place)
         place.mkdir(parents=True)
-        with kernels.workplace(ready, build_dir=place / "out") as work:
+        with open_workplace(ready, build_dir=place / "out") as work:
             work = _without_cache(work)
             survival.require_none(work.lost(work.configure().config)[0], work.log)
             seconds = compilation.compile_all(work).cpu_seconds

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from core import process, store
+from core.runtime import Runtime
 from core.store import Product
 from core.version import VERSION
-from kernel import samples
-from toolchain import image, toolchains
+from kernel import built
+from kernel.built import Kernel
+from toolchain import image, specs, toolchains
 from toolchain.toolchains import Toolchain
 
 STATEMENT, LIST = "provenance.intoto.json", "sbom.cdx.json"
@@ -33,7 +35,7 @@ _NOT_REPEATED = ("build.log",)
 _ROOT = Path(__file__).parent.parent
 
 
-def write(folder: Path, kernel: Product, where: str, started: int) -> None:
+def write(folder: Path, kernel: Kernel, runtime: Runtime, started: int) -> None:
     """Write both files beside a result.
 
     Args:
@@ -41,8 +43,7 @@ def write(folder: Path, kernel: Product, where: str, started: int) -> None:
         where: the runtime that the kernel was made in, `docker` or `host`.
         started: when the run began, seconds since the epoch.
     """
-    cell = kernel.metadata["cell"]
-    toolchain = toolchains.ensure(cell["toolchain"], where, targets=(cell["arch"],))
+    toolchain = toolchains.ensure(specs.spec(kernel.cell["toolchain"]), runtime, targets=(kernel.arch,))
     store.write_json(folder / STATEMENT, statement(kernel, toolchain, folder.name, started))
     store.write_text(folder / LIST, material_list(kernel, toolchain))
 
@@ -58,21 +59,19 @@ def revision() -> Mapping[str, str]:
     return {"gitCommit": commit, **({"state": "dirty"} if dirty else {})}
 
 
-def files_of(kernel: Product) -> dict[str, str]:
+def files_of(kernel: Kernel) -> dict[str, str]:
     """Name -> sha256 of what a kernel consists of, its modules included: an older kernel's metadata lacks those."""
-    told = {name: str(facts["sha256"]) for name, facts in kernel.metadata["files"].items() if name not in _NOT_REPEATED}
-    modules = sorted((kernel.path / samples.MODULES).glob("*.ko"))
-    more = {f"{samples.MODULES}/{path.name}": path for path in modules}
-    return told | {name: store.hash_file(path) for name, path in more.items() if name not in told}
+    hashes = {name: value for name, value in kernel.hashes.items() if name not in _NOT_REPEATED}
+    more = {f"{built.MODULES}/{path.name}": path for path in kernel.modules}
+    return hashes | {name: store.hash_file(path) for name, path in more.items() if name not in hashes}
 
 
-def statement(kernel: Product, toolchain: Toolchain, run: str, started: int) -> dict[str, Any]:
+def statement(kernel: Kernel, toolchain: Toolchain, run: str, started: int) -> dict[str, Any]:
     """The in-toto statement of a kernel.
 
     Args:
         run: a name of the run, its folder's.
     """
-    told = kernel.metadata
     return {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": name, "digest": {"sha256": value}} for name, value in sorted(files_of(kernel).items())],
@@ -80,11 +79,11 @@ def statement(kernel: Product, toolchain: Toolchain, run: str, started: int) -> 
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": {"cell": told["cell"]},
+                "externalParameters": {"cell": kernel.cell},
                 "internalParameters": {
-                    "runtime": toolchain.runtime,
-                    "inputs": told["inputs"],
-                    "command": list(told.get("command", ())),
+                    "runtime": toolchain.runtime.name,
+                    "inputs": kernel.inputs,
+                    "command": kernel.command,
                 },
                 "resolvedDependencies": list(dependencies(kernel, toolchain)),
             },
@@ -94,27 +93,27 @@ def statement(kernel: Product, toolchain: Toolchain, run: str, started: int) -> 
                     "invocationId": run,
                     "startedOn": _time(started),
                     # The kernel may be older than the run that booted it: this is when it was finished.
-                    "finishedOn": _time(int(told["made"])),
+                    "finishedOn": _time(kernel.made),
                 },
                 "byproducts": [
-                    {"name": name, "digest": {"sha256": told["files"][name]["sha256"]}}
+                    {"name": name, "digest": {"sha256": kernel.hashes[name]}}
                     for name in _NOT_REPEATED
-                    if name in told["files"]
+                    if name in kernel.hashes
                 ],
             },
         },
     }
 
 
-def dependencies(kernel: Product, toolchain: Toolchain) -> Iterator[dict[str, Any]]:
+def dependencies(kernel: Kernel, toolchain: Toolchain) -> Iterator[dict[str, Any]]:
     """What a kernel was made of, as in-toto resource descriptors: this kit, source, patches, toolchain, packages."""
     if commit := revision():
         own = {"name": "kcov-dataflow-kit", "digest": {"gitCommit": commit["gitCommit"]}}
         yield {**own, **({"annotations": {"state": commit["state"]}} if "state" in commit else {})}
-    tree = store.product("tree", kernel.metadata["tree"])
+    tree = store.product("tree", kernel.tree)
     source = store.product("source", tree.metadata["inputs"]["source"]) if tree else None
     if source:
-        yield _source(kernel.metadata["cell"]["linux"], source)
+        yield _source(kernel.cell["linux"], source)
     if tree:
         applied = [one["patch"] for one in tree.metadata["patches"]]
         for name, digest in zip(applied, tree.metadata["inputs"]["patches"], strict=True):
@@ -127,7 +126,7 @@ def dependencies(kernel: Product, toolchain: Toolchain) -> Iterator[dict[str, An
         "annotations": {"generation": manifest.get("generation"), "versions": manifest.get("versions", {})},
     }
     yield {
-        "name": f"packages of the {toolchain.runtime}",
+        "name": f"packages of the {toolchain.runtime.name}",
         "uri": f"urn:kcov-dataflow-kit:packages:{toolchain.packages}",
         "digest": {"sha256": toolchain.packages},
     }
@@ -154,7 +153,7 @@ def _time(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def material_list(kernel: Product, toolchain: Toolchain) -> str:
+def material_list(kernel: Kernel, toolchain: Toolchain) -> str:
     """The CycloneDX list of a kernel, JSON: the same for the same kernel.
 
     The packages of the image are in it as excluded: they take part in the build, not in the kernel.
@@ -172,12 +171,11 @@ def material_list(kernel: Product, toolchain: Toolchain) -> str:
     def digest(value: Any) -> list[HashType]:
         return [HashType(alg=HashAlgorithm.SHA_256, content=value["sha256"])] if "sha256" in value else []
 
-    told = kernel.metadata
     root = made(
-        f"linux-{told['cell']['profile']}-{told['cell']['base']}",
+        f"linux-{kernel.cell['profile']}-{kernel.cell['base']}",
         ComponentType.OPERATING_SYSTEM,
-        version=told["release"],
-        properties=[Property(name=f"kdf:{axis}", value=str(value)) for axis, value in told["cell"].items() if value],
+        version=kernel.release,
+        properties=[Property(name=f"kdf:{axis}", value=str(value)) for axis, value in kernel.cell.items() if value],
         components=[
             made(name, ComponentType.FILE, hashes=digest({"sha256": value}))
             for name, value in sorted(files_of(kernel).items())
@@ -192,7 +190,7 @@ def material_list(kernel: Product, toolchain: Toolchain) -> str:
         kind = ComponentType.OPERATING_SYSTEM if is_source else kind
         more: dict[str, Any] = {"scope": ComponentScope.EXCLUDED} if is_tool else {}
         if is_source:
-            more["version"] = told["release"]
+            more["version"] = kernel.release
         parts.append(made(one["name"], kind, hashes=digest(one["digest"]), **more))
     for line in image.package_list(toolchain.packages):
         name, _, rest = line.partition("=")
@@ -209,7 +207,7 @@ def material_list(kernel: Product, toolchain: Toolchain) -> str:
             tools=ToolRepository(components=[made("kcov-dataflow-kit", ComponentType.APPLICATION, version=VERSION)]),
         ),
     )
-    bom.metadata.timestamp = _moment(int(told["made"]))
+    bom.metadata.timestamp = _moment(kernel.made)
     bom.register_dependency(root, parts)
     return str(JsonV1Dot6(bom).output_as_string(indent=1)) + "\n"
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from cells import runs
 from core import store
 from core.errors import UnderTest, UserError, nearest
+from core.runtime import Runtime
 from dataflow import checks, listing
 from dataflow.listing import Shown
 from guest import initramfs, plan
 from guest.guests import CAPTURES
-from kernel import kernels
+from kernel import built, kernels
 from kernel.cell import Cell
 
 
@@ -68,7 +69,7 @@ def prepare(run: str, workload: str) -> Shown:
         key = str(json.loads((folder / f"{workload}.json").read_text())["kernel"])
     except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise UserError(f"{folder / workload}.json does not name its kernel: {error}") from None
-    kernel = next((p for p in store.products() if p.kind == "kernel" and p.key == key), None)
+    kernel = built.by_key(key)
     if kernel is None:
         raise UserError(
             f"the kernel {key[:16]} of this capture is no longer in the store", "build and capture it again"
@@ -95,12 +96,11 @@ def program(line: str) -> tuple[Path, tuple[str, ...]]:
 
 def record(
     cell: Cell,
-    where: str,
+    runtime: Runtime,
     path: Path,
     arguments: Sequence[str],
     *,
     words: int,
-    install: bool = True,
     guard: bool = True,
 ) -> Recorded:
     """Build a kernel, run a program in it while it records, and open the capture.
@@ -112,9 +112,9 @@ def record(
         UnderTest: the guest failed, has no recording device, or recorded nothing.
     """
     todo = plan.draw(["exec"], words=words, arguments=arguments)
-    kernel = kernels.build(cell, where, install=install, guard=guard)
-    folder = runs.new_folder(f"exec-{path.name}-{cell.profile}-{cell.base}")
-    booted = runs.boot(cell, kernel, where, todo, folder, install=install, program=path)
+    kernel = kernels.build(cell, runtime, guard=guard)
+    folder = runs.new_folder(f"exec-{path.name}-{cell.profile.name}-{cell.names.base}")
+    booted = runs.boot(cell, kernel, runtime, todo, folder, program=path)
     booted.verdict.require(booted.outcome.console)
     checks.require_device(booted.outcome.said.hello)
     if not (folder / CAPTURES / "exec.words").is_file():

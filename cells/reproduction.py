@@ -19,8 +19,11 @@ from cells import provenance
 from core import store
 from core.arch import check_arch
 from core.errors import InfraError, UnderTest, UserError
-from kernel import kernels
-from kernel.cell import Cell
+from core.runtime import Runtime
+from kernel import built, kernels
+from kernel.built import Kernel
+from kernel.cell import CellNames, resolve
+from kernel.workplace import open_workplace
 
 FILE = "reproduced.json"
 _SHOWN = 6
@@ -31,13 +34,13 @@ class Recorded:
     """What a statement says of a kernel.
 
     Attributes:
-        inputs: what decided it (kernel.kernels.Ready).
+        inputs: what decided it (kernel.Ready).
         files: name -> sha256.
         revision: of the kit that made the statement; empty if it is not known.
     """
 
     file: Path
-    cell: Cell
+    cell: CellNames
     runtime: str
     inputs: Mapping[str, Any]
     files: Mapping[str, str]
@@ -71,7 +74,7 @@ class Reproduced:
         objects: how many were compiled.
     """
 
-    cell: Cell
+    cell: CellNames
     compared: tuple[Compared, ...]
     directory: str
     objects: int
@@ -131,7 +134,7 @@ def load(place: Path) -> Recorded:
     return recorded
 
 
-def _cell(told: Mapping[str, Any]) -> Cell:
+def _cell(told: Mapping[str, Any]) -> CellNames:
     def word(axis: str) -> str:
         if not isinstance(told[axis], str):
             raise TypeError(f"cell.{axis}")
@@ -143,7 +146,7 @@ def _cell(told: Mapping[str, Any]) -> Cell:
             raise TypeError(f"cell.{option}")
         return tuple(found)
 
-    return Cell(
+    return CellNames(
         word("toolchain"),
         word("series"),
         word("profile"),
@@ -167,7 +170,7 @@ def run(recorded: Recorded, folder: Path, *, install: bool = True) -> Reproduced
         UnderTest: it does not compile, though it did.
         InfraError: the machine failed.
     """
-    ready = kernels.prepare(recorded.cell, recorded.runtime, install=install)
+    ready = kernels.prepare(resolve(recorded.cell), Runtime(recorded.runtime, install))
     if other := sorted(differences(recorded.inputs, ready.inputs)):
         at = f"; it was made at commit {recorded.revision[:12]}" if recorded.revision else ""
         raise UserError(
@@ -180,14 +183,14 @@ def run(recorded: Recorded, folder: Path, *, install: bool = True) -> Reproduced
     with tempfile.TemporaryDirectory(dir=builds, prefix="reproduce-") as scratch:
         build_dir, out = Path(scratch) / "elsewhere" / "build", Path(scratch) / "out"
         out.mkdir()
-        with kernels.workplace(ready, build_dir=build_dir) as place:
+        with open_workplace(ready, build_dir=build_dir) as place:
             place = replace(place, env={**place.env, "CCACHE_DISABLE": "1"})
             made = kernels.make(place, out)
         if made["ccache"]["hits"]:
             raise InfraError(
                 "ccache gave objects though it was told not to", "this is a bug of ours: report it", place.log
             )
-        first = store.product("kernel", store.key_of(recorded.inputs))
+        first = built.by_key(store.key_of(recorded.inputs))
         compared = tuple(_compare(name, recorded.files, made["files"], out, first) for name in sorted(recorded.files))
         done = Reproduced(recorded.cell, compared, str(build_dir), made["objects"], made["cpu_seconds"], folder)
         for one in compared:
@@ -198,9 +201,7 @@ def run(recorded: Recorded, folder: Path, *, install: bool = True) -> Reproduced
     return done
 
 
-def _compare(
-    name: str, then: Mapping[str, str], made: Mapping[str, Any], out: Path, first: store.Product | None
-) -> Compared:
+def _compare(name: str, then: Mapping[str, str], made: Mapping[str, Any], out: Path, first: Kernel | None) -> Compared:
     now = str(made[name]["sha256"]) if name in made else ""
     if now == then[name] or not now or first is None or not (first.path / name).is_file():
         return Compared(name, then[name], now)

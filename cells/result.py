@@ -3,7 +3,8 @@
 running   work goes on, or was killed
 passed    it booted, said so, and every check holds
 failed    what is under test failed
-lost      the guest never reported
+refused   nothing was tried: the request is wrong
+lost      the guest never reported, or the machine failed
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FORMAT = 1
 FILE = "result.json"
 # What the folder of a run that only boots begins with, behind its time.
 BOOT = "boot-"
-STATUSES = ("running", "passed", "failed", "lost")
+STATUSES = ("running", "passed", "failed", "refused", "lost")
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,16 @@ from cells import provenance, result
 from cells.result import BOOT, Check, Result, finish
 from core import store
 from core.errors import KitError, UnderTest, UserError
-from core.store import Product
+from core.runtime import Runtime
 from guest import frames, guests, initramfs, kvm, plan
 from guest.frames import Frame
-from guest.guests import Capture, Outcome
+from guest.guests import Capture, Outcome, Start
 from guest.initramfs import Entry
 from guest.plan import Plan
 from guest.qemu import Size, size_of
 from guest.verdict import Verdict
-from kconfig import survival
-from kernel import kernels, pool, samples
+from kernel import kernels, pool
+from kernel.built import Kernel
 from kernel.cell import Cell
 from toolchain import toolchains
 
@@ -41,7 +41,7 @@ class Booted:
         frames: of each splat of the verdict, the first ones.
     """
 
-    kernel: Product
+    kernel: Kernel
     outcome: Outcome
     verdict: Verdict
     captures: Sequence[Capture]
@@ -54,6 +54,24 @@ class Booted:
             result.Splat(str(one.kind), one.title, one.line, one.during, [str(frame) for frame in frames])
             for one, frames in zip(self.verdict.splats, self.frames, strict=True)
         ]
+
+
+class Stages:
+    """A clock for the stages of a run.
+
+    Attributes:
+        seconds: name of a stage -> its wall time.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def end(self, name: str) -> None:
+        """End a stage; the next one begins."""
+        now = time.monotonic()
+        self.seconds[name] = round(now - self._since, 2)
+        self._since = now
 
 
 def new_folder(label: str) -> Path:
@@ -79,12 +97,11 @@ def new_folder(label: str) -> Path:
 
 def boot(
     cell: Cell,
-    kernel: Product,
-    where: str,
+    kernel: Kernel,
+    runtime: Runtime,
     todo: Plan,
     folder: Path,
     *,
-    install: bool = True,
     program: Path | None = None,
     modules: Sequence[Path] = (),
     files: Sequence[Entry] = (),
@@ -104,49 +121,35 @@ def boot(
         UnderTest: the guest failed or never reported.
         InfraError: QEMU or the engine failed.
     """
-    size = size or Size()
-    toolchain = toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
+    toolchain = toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
     with toolchains.open_session(toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
         proved = kvm.prove(kernel.path, cell.arch, session, folder) if not exact else None
-        loaded = [path for path in samples_of(kernel) if f"/{initramfs.MODULES_PATH}/{path.name}" in todo.modules]
+        loaded = [path for path in kernel.modules if f"/{initramfs.MODULES_PATH}/{path.name}" in todo.modules]
+        start = Start(
+            kernel.path,
+            cell.arch,
+            todo,
+            files,
+            [*loaded, *modules],
+            program,
+            proved.name if proved else "tcg",
+            exact=exact,
+            size=size or Size(),
+        )
         with pool.slot():
-            outcome = guests.boot(
-                kernel.path,
-                cell.arch,
-                todo,
-                session,
-                folder,
-                files,
-                modules=[*loaded, *modules],
-                program=program,
-                accelerator=proved.name if proved else "tcg",
-                exact=exact,
-                memory_mb=size.memory_mb,
-                cpus=size.cpus,
-            )
+            outcome = guests.boot(start, session, folder)
         made = outcome.judge()
         symbolizer = session.path(toolchain.product.path / "bin" / "llvm-symbolizer")
         found = frames.resolve(made.splats, kernel.path, session, symbolizer)
-    captures = guests.write_captures(outcome, kernel.metadata["layout"] or "", kernel.key)
+    captures = guests.write_captures(outcome, kernel.layout, kernel.key)
     return Booted(kernel, outcome, made, captures, proved.sentence if proved else EXACT, found)
-
-
-def memory_of(booted: Booted) -> dict[str, str]:
-    """Where the memory of a guest that hung is, as a fact of a result."""
-    return {"memory": str(booted.outcome.dump)} if booted.outcome.dump else {}
-
-
-def samples_of(kernel: Product) -> list[Path]:
-    """The sample modules that a kernel comes with."""
-    return sorted((kernel.path / samples.MODULES).glob("*.ko"))
 
 
 def run(
     cell: Cell,
-    where: str,
+    runtime: Runtime,
     *,
     seed: str = "",
-    install: bool = True,
     guard: bool = True,
     facts: Mapping[str, Any] | None = None,
     copy: Path | None = None,
@@ -172,63 +175,61 @@ def run(
         KitError: it could not be carried through; result.json then holds the reason.
     """
     size_of(smp, memory)
-    folder = new_folder(f"{BOOT if boots_only else ''}{cell.profile}-{cell.base}-{cell.arch}")
-    result = Result(folder, asdict(cell), where, facts=facts or {}, copy=copy).save()
-    stages: dict[str, float] = {}
-    clock = time.monotonic()
-
-    def stage(name: str) -> None:
-        nonlocal clock
-        now = time.monotonic()
-        stages[name] = round(now - clock, 2)
-        clock = now
-
+    folder = new_folder(f"{BOOT if boots_only else ''}{cell.label}")
+    result = Result(folder, asdict(cell.names), runtime.name, facts=facts or {}, copy=copy).save()
+    stages = Stages()
     try:
-        kernel = kernels.build(cell, where, install=install, guard=guard)
-        stage("build")
-        provenance.write(folder, kernel, where, result.started)
-        modules = [] if boots_only else [path.name for path in samples_of(kernel)]
-        works = () if boots_only else (*plan.STANDARD, *(plan.SAMPLES if modules else ()))
-        todo = plan.draw(works, seed=seed, modules=modules)
-        values = survival.values((kernel.path / "config").read_text())
-        if not boots_only:
-            require_sites(cell.profile, values, cell.instrument, lambda: _instrumented(kernel))
-        size = size_of(smp, memory, values)
-        booted = boot(cell, kernel, where, todo, result.folder, install=install, size=size)
-        stage("boot")
-        result = replace(
-            result,
-            facts={
-                **result.facts,
-                "linux": booted.outcome.said.hello.get("release", ""),
-                "kernel": str(kernel.path),
-                "toolchain": cell.toolchain,
-                "accelerator": booted.accelerator,
-                "seed": booted.outcome.plan.seed,
-                "qemu": list(booted.outcome.argv),
-                **({"device": booted.outcome.said.device} if boots_only else {}),
-                **memory_of(booted),
-            },
-        )
+        kernel = kernels.build(cell, runtime, guard=guard)
+        stages.end("build")
+        provenance.write(folder, kernel, runtime, result.started)
+        todo = plan.draw([], seed=seed) if boots_only else _standard(cell, kernel, seed)
+        booted = boot(cell, kernel, runtime, todo, folder, size=size_of(smp, memory, kernel.config))
+        stages.end("boot")
+        own = {"seed": booted.outcome.plan.seed, **({"device": booted.outcome.said.device} if boots_only else {})}
+        result = replace(result, facts={**result.facts, **facts_of(cell, booted), **own})
         booted.verdict.require(booted.outcome.console)
-        if boots_only or (control and values.get("KCOV_DATAFLOW") != "y"):
-            token = booted.outcome.said.token
-            checks = [Check("the guest said its token at the end", token == todo.token, todo.token, str(token))]
-        else:
-            checks = check(booted)
-        stage("check")
-        wrong = [c for c in checks if not c.ok]
-        return finish(
-            result,
-            "failed" if wrong else "passed",
-            reasons=[f"{c.name}: asked {c.asked}, got {c.got}" for c in wrong],
-            checks=checks,
-            stages=stages,
-        )
+        only_boots = boots_only or (control and not kernel.records)
+        checks = _came_up(booted) if only_boots else check(booted)
+        stages.end("check")
+        wrong = [f"{c.name}: asked {c.asked}, got {c.got}" for c in checks if not c.ok]
+        return finish(result, "failed" if wrong else "passed", reasons=wrong, checks=checks, stages=stages.seconds)
     except (KitError, KeyboardInterrupt) as error:
-        status = "failed" if isinstance(error, UnderTest) else "lost"
-        finish(result, status, reasons=[str(error) or type(error).__name__], stages=stages)
+        finish(result, status_of(error), reasons=[str(error) or type(error).__name__], stages=stages.seconds)
         raise
+
+
+def _standard(cell: Cell, kernel: Kernel, seed: str) -> Plan:
+    """The standard workloads, and the sample modules' if the kernel has them.
+
+    Raises:
+        UserError: the kernel could not record anything.
+    """
+    require_sites(cell.profile.name, kernel.config, cell.instrument, lambda: _instrumented(kernel))
+    modules = [path.name for path in kernel.modules]
+    return plan.draw((*plan.STANDARD, *(plan.SAMPLES if modules else ())), seed=seed, modules=modules)
+
+
+def facts_of(cell: Cell, booted: Booted) -> dict[str, Any]:
+    """Collect what a result tells of a guest; of one that hung, where its memory is as well."""
+    return {
+        "linux": booted.outcome.said.hello.get("release", ""),
+        "kernel": str(booted.kernel.path),
+        "toolchain": cell.toolchain.name,
+        "accelerator": booted.accelerator,
+        "qemu": list(booted.outcome.argv),
+        **({"memory": str(booted.outcome.dump)} if booted.outcome.dump else {}),
+    }
+
+
+def _came_up(booted: Booted) -> list[Check]:
+    """The one check of a guest that only boots."""
+    asked, token = booted.outcome.plan.token, booted.outcome.said.token
+    return [Check("the guest said its token at the end", token == asked, asked, str(token))]
+
+
+def status_of(error: BaseException) -> str:
+    """The status of a run that ended with an error."""
+    return "failed" if isinstance(error, UnderTest) else "refused" if isinstance(error, UserError) else "lost"
 
 
 def require_sites(
@@ -253,11 +254,11 @@ def require_sites(
         )
 
 
-def _instrumented(kernel: Product) -> int:
+def _instrumented(kernel: Kernel) -> int:
     from dataflow import sites, symbols
 
-    mapped = symbols.read(kernel.path / "System.map")
-    return len(sites.load(kernel.path / "vmlinux", mapped, ()).instrumented())
+    mapped = symbols.read(kernel.system_map)
+    return len(sites.load(kernel.vmlinux, mapped, ()).instrumented())
 
 
 def check(booted: Booted) -> list[Check]:

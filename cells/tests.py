@@ -6,23 +6,22 @@ folder. How the tests are judged is in cells.suites.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cells import inspection, provenance, runs, suites, ticker
 from cells.result import Check, Result, finish
-from cells.runs import Booted
+from cells.runs import Booted, Stages
 from cells.suites import Suite
 from core.arch import host_arch
-from core.errors import KitError, UnderTest, UserError
+from core.errors import KitError, UserError
+from core.runtime import Runtime
 from guest import initramfs, plan
 from guest.initramfs import Entry
 from guest.ktap import LOST, SKIPPED, Test
-from guest.plan import Program
+from guest.plan import Plan, Program
 from guest.qemu import size_of
-from kconfig import survival
 from kernel import kernels, selftests
 from kernel.cell import Cell
 from kernel.selftests import Target
@@ -68,10 +67,9 @@ class _Job:
 
 def run(
     cell: Cell,
-    where: str,
+    runtime: Runtime,
     asked: Asked,
     *,
-    install: bool = True,
     guard: bool = True,
     told: Callable[[str], None] | None = None,
     ended: Callable[[Result], None] = lambda _result: None,
@@ -95,62 +93,58 @@ def run(
     size_of(asked.smp, asked.memory)
     own = own_program(asked.program, cell.arch) if asked.program else None
     if asked.kunit:
-        cell = replace(cell, fragments=(*cell.fragments, str(KUNIT_FRAGMENT)))
-    result = Result(runs.new_folder(f"test-{cell.profile}-{cell.base}-{cell.arch}"), asdict(cell), where).save()
-    stages: dict[str, float] = {}
-    clock = time.monotonic()
-
-    def stage(name: str) -> None:
-        nonlocal clock
-        now = time.monotonic()
-        stages[name] = round(now - clock, 2)
-        clock = now
-
+        cell = cell.with_fragment(KUNIT_FRAGMENT)
+    result = Result(runs.new_folder(f"test-{cell.label}"), asdict(cell.names), runtime.name).save()
+    stages = Stages()
     try:
-        ready = kernels.prepare(cell, where, install=install, guard=guard)
+        ready = kernels.prepare(cell, runtime, guard=guard)
         selftests.check_names(ready.tree.path / "linux", asked.kselftest)
-        kernel = kernels.build(cell, where, install=install, guard=guard)
-        stage("build")
-        provenance.write(result.folder, kernel, where, result.started)
+        kernel = kernels.build(cell, runtime, guard=guard)
+        stages.end("build")
+        provenance.write(result.folder, kernel, runtime, result.started)
         targets = selftests.build(ready, kernel, asked.kselftest)
-        stage("selftests")
-        jobs = [job for target in targets for job in _jobs(target)]
-        files = [entry for target in targets for entry in _files(target)]
-        if own:
-            jobs.append(_Job("exec", Path(asked.program[0]).name, own.program))
-            files += own.files
-            if own.busybox:
-                files += _busybox(inspection.busybox(where, result.folder, install=install))
-        modules = [path for target in targets for path in target.modules()]
-        todo = plan.tests([job.program for job in jobs], modules=[path.name for path in modules])
-        size = size_of(asked.smp, asked.memory, survival.values((kernel.path / "config").read_text()))
-        with ticker.watching(result.folder, [job.program.title for job in jobs], told, kunit=asked.kunit):
+        stages.end("selftests")
+        load = _load(targets, own)
+        if own and own.busybox:
+            load.files.extend(_busybox(inspection.busybox(runtime, result.folder)))
+        size = size_of(asked.smp, asked.memory, kernel.config)
+        with ticker.watching(result.folder, [job.program.title for job in load.jobs], told, kunit=asked.kunit):
             booted = runs.boot(
-                cell, kernel, where, todo, result.folder, install=install, modules=modules, files=files, size=size
+                cell, kernel, runtime, load.plan, result.folder, modules=load.modules, files=load.files, size=size
             )
-        stage("guest")
-        found = _suites(targets, jobs, booted, kunit=asked.kunit)
+        stages.end("guest")
+        found = _suites(targets, load.jobs, booted, kunit=asked.kunit)
         status, reasons = suites.judge(booted.verdict, found, _required(asked, booted))
-        result = replace(
-            result,
-            suites=found,
-            splats=booted.splats(),
-            facts={
-                "linux": booted.outcome.said.hello.get("release", ""),
-                "kernel": str(kernel.path),
-                "toolchain": cell.toolchain,
-                "accelerator": booted.accelerator,
-                "qemu": list(booted.outcome.argv),
-                **runs.memory_of(booted),
-            },
-        )
-        done = finish(result, status, reasons=reasons, checks=_checks(booted, found), stages=stages)
+        result = replace(result, suites=found, splats=booted.splats(), facts=runs.facts_of(cell, booted))
+        done = finish(result, status, reasons=reasons, checks=_checks(booted, found), stages=stages.seconds)
     except (KitError, KeyboardInterrupt) as error:
-        status = "failed" if isinstance(error, UnderTest) else "lost"
-        ended(finish(result, status, reasons=[str(error) or type(error).__name__], stages=stages))
+        reasons = [str(error) or type(error).__name__]
+        ended(finish(result, runs.status_of(error), reasons=reasons, stages=stages.seconds))
         raise
     ended(done)
     return done
+
+
+@dataclass(frozen=True)
+class _Load:
+    """What the guest gets: programs to run, files, and kernel modules."""
+
+    jobs: list[_Job]
+    files: list[Entry]
+    modules: list[Path]
+
+    @property
+    def plan(self) -> Plan:
+        return plan.tests([job.program for job in self.jobs], modules=[path.name for path in self.modules])
+
+
+def _load(targets: Sequence[Target], own: Own | None) -> _Load:
+    jobs = [job for target in targets for job in _jobs(target)]
+    files = [entry for target in targets for entry in _files(target)]
+    if own:
+        jobs.append(_Job("exec", own.name, own.program))
+        files += own.files
+    return _Load(jobs, files, [path for target in targets for path in target.modules()])
 
 
 @dataclass(frozen=True)
@@ -164,6 +158,11 @@ class Own:
     program: Program
     files: list[Entry]
     busybox: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the program's file."""
+        return self.program.title.removeprefix("exec/")
 
 
 def own_program(words: Sequence[str], arch: str) -> Own:

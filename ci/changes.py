@@ -16,11 +16,14 @@ from pathlib import Path
 from ci.plans import Planned
 from core import process
 from core.errors import UserError
+from core.runtime import Runtime
 
 _ROOT = Path(__file__).parent.parent
 
 
-def changed(planned: Sequence[Planned], matrix: str, revision: str, where: str) -> tuple[list[Planned], list[Planned]]:
+def changed(
+    planned: Sequence[Planned], matrix: str, revision: str, runtime: Runtime
+) -> tuple[list[Planned], list[Planned]]:
     """The cells of a plan that are not the same in another revision, and those that are.
 
     Args:
@@ -29,12 +32,12 @@ def changed(planned: Sequence[Planned], matrix: str, revision: str, where: str) 
     Raises:
         UserError: there is no such revision.
     """
-    keys = keys_of(matrix, revision, where)
+    keys = keys_of(matrix, revision, runtime)
     same = [one for one in planned if one.state.key and keys.get(one.cell.id) == one.state.key]
     return [one for one in planned if one not in same], same
 
 
-def keys_of(matrix: str, revision: str, where: str) -> dict[str, str]:
+def keys_of(matrix: str, revision: str, runtime: Runtime) -> dict[str, str]:
     """Cell -> key, as a revision sees them; empty if it has no such matrix, or no matrix at all.
 
     Raises:
@@ -58,7 +61,7 @@ def keys_of(matrix: str, revision: str, where: str) -> dict[str, str]:
                 "--matrix",
                 matrix,
                 "--runtime",
-                where,
+                runtime.name,
                 "--json",
             ]
             asked = process.capture(argv, cwd=tree)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from cells import result, runs
 from ci.matrices import MatrixCell
 from core import store
 from core.errors import InfraError, UnderTest, UserError, nearest
-from core.store import Product
+from core.runtime import Runtime
 from guest import agent
-from kernel import kernels
-from patches import apply, series
+from kernel import built, kernels
+from kernel.built import Kernel
+from kernel.cell import resolve
+from patches import apply
 from sources import catalogue
 
 # What `cell.run --until` can end with; after the last only the guest is left.
@@ -39,7 +41,7 @@ class State:
     """
 
     key: str
-    kernel: Product | None
+    kernel: Kernel | None
     last: Mapping[str, Any]
 
     @property
@@ -61,7 +63,7 @@ def place(identity: str) -> Path:
     return store.home() / "cells" / identity
 
 
-def look(cell: MatrixCell, where: str) -> State:
+def look(cell: MatrixCell, runtime: Runtime) -> State:
     """What the store has for a cell; makes nothing.
 
     Raises:
@@ -71,16 +73,17 @@ def look(cell: MatrixCell, where: str) -> State:
         last = json.loads((place(cell.id) / result.FILE).read_text())
     except (OSError, ValueError):
         last = {}
+    resolved = resolve(cell.cell)
     try:
         with store.looking():
-            ready = kernels.prepare(cell.cell, where, install=False)
+            ready = kernels.prepare(resolved, replace(runtime, install=False))
     except (store.Absent, InfraError):
         return State("", None, last if isinstance(last, dict) else {})
-    key = store.key_of({"kernel": dict(ready.inputs), "agent": agent.identity(), "runtime": where})
-    return State(key, store.find("kernel", ready.inputs), last if isinstance(last, dict) else {})
+    key = store.key_of({"kernel": dict(ready.inputs), "agent": agent.identity(), "runtime": runtime.name})
+    return State(key, built.find(ready.inputs), last if isinstance(last, dict) else {})
 
 
-def do(cell: MatrixCell, where: str, *, again: bool = False, install: bool = True) -> Mapping[str, Any]:
+def do(cell: MatrixCell, runtime: Runtime, *, again: bool = False) -> Mapping[str, Any]:
     """The result of a cell as JSON; made now if the last one is not up to date.
 
     Args:
@@ -93,20 +96,18 @@ def do(cell: MatrixCell, where: str, *, again: bool = False, install: bool = Tru
     with store.disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with store.lock(f"cell-{store.key_of({'id': cell.id})[:16]}"):
-        state = look(cell, where)
+        state = look(cell, runtime)
         if state.up_to_date and not again:
             return state.last
         if not state.key:
             # What was missing is made first, so that the key is known before there is a result to bear it.
-            kernels.prepare(cell.cell, where, install=install)
-            state = look(cell, where)
+            kernels.prepare(resolve(cell.cell), runtime)
+            state = look(cell, runtime)
         told = {"cell_id": cell.id, "key": state.key}
-        return runs.run(
-            cell.cell, where, install=install, facts=told, copy=folder / result.FILE, control=True
-        ).as_json()
+        return runs.run(resolve(cell.cell), runtime, facts=told, copy=folder / result.FILE, control=True).as_json()
 
 
-def until(cell: MatrixCell, where: str, stage: str, *, install: bool = True) -> None:
+def until(cell: MatrixCell, runtime: Runtime, stage: str) -> None:
     """Do a cell up to one of STAGES, so that a later job, perhaps on another machine, finds that in the store.
 
     Raises:
@@ -116,12 +117,13 @@ def until(cell: MatrixCell, where: str, stage: str, *, install: bool = True) -> 
     """
     if stage not in STAGES:
         raise UserError(f"there is no stage {stage}{nearest(stage, STAGES)}")
+    resolved = resolve(cell.cell)
     if stage == "tree":
-        apply.tree(catalogue.source_tree(cell.cell.linux), series.load(cell.cell.series))
+        apply.tree(catalogue.source_tree(resolved.linux), resolved.series)
     elif stage == "config":
-        kernels.check_config(cell.cell, where, install=install).require()
+        kernels.check_config(resolved, runtime).require()
     else:
-        kernels.build(cell.cell, where, install=install)
+        kernels.build(resolved, runtime)
 
 
 def require(found: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from core.arch import ARCHES
 from core.data import Node, load_yaml
 from core.errors import UserError, nearest
-from kernel.cell import Cell
+from kernel.cell import CellNames
 
 FILE = Path(__file__).parent / "matrix.yaml"
 # A project that only uses this kit keeps its matrix with its own files.
@@ -49,7 +49,7 @@ class MatrixCell:
     """
 
     id: str
-    cell: Cell
+    cell: CellNames
     required: bool
     time: Time
 
@@ -242,7 +242,7 @@ def _cell(
             time, place = one.string("time"), one
     if time not in times:
         raise place.error(f"there is no class {time}{nearest(time, times)}")
-    cell = Cell(
+    cell = CellNames(
         toolchain=values["toolchain"],
         series=values["series"],
         profile=values["profile"],
@@ -255,7 +255,7 @@ def _cell(
     return MatrixCell(_identity(values, cell), cell, required, times[time])
 
 
-def _identity(values: Mapping[str, str], cell: Cell) -> str:
+def _identity(values: Mapping[str, str], cell: CellNames) -> str:
     """The name of a cell; one with further options never has the name of one without."""
     from core.store import key_of
 

@@ -23,8 +23,9 @@ from cells import result
 from ci import job
 from ci.matrices import MatrixCell
 from ci.plans import Planned
-from core import engine, process, runtime, store
+from core import engine, process, store
 from core.errors import InfraError, KitError, UnderTest
+from core.runtime import Runtime, available_memory
 from kernel import pool
 from kernel.pool import Pool
 
@@ -142,7 +143,7 @@ class _Job:
 def run(
     name: str,
     planned: Sequence[Planned],
-    where: str,
+    runtime: Runtime,
     folder: Path,
     *,
     told: Callable[[MatrixRun], None] = lambda _run: None,
@@ -178,16 +179,16 @@ def run(
 
     running: dict[str, _Job] = {}
     work = bool(waiting)
-    budget = runtime.available_memory() // (1 << 20) - _MEMORY_KEPT_MB
+    budget = available_memory() // (1 << 20) - _MEMORY_KEPT_MB
     try:
         with _pool(folder, slots) as shared:
             while waiting or running:
                 changed = _reap(running, outcomes)
                 if not running and changed:
                     pool.refill(shared)
-                while waiting and _fits(waiting[0].cell, running, outcomes, budget, slots, where):
+                while waiting and _fits(waiting[0].cell, running, outcomes, budget, slots, runtime):
                     one = waiting.pop(0)
-                    running[one.cell.id] = _start(one.cell, where, folder, shared)
+                    running[one.cell.id] = _start(one.cell, runtime, folder, shared)
                     outcomes[one.cell.id] = replace(outcomes[one.cell.id], status="running")
                     changed = True
                 if changed or time.monotonic() >= tick:
@@ -200,7 +201,7 @@ def run(
         state().save()
         raise
     finally:
-        if work and where == "docker":
+        if work and runtime.name == "docker":
             _sweep()
     done = state().save()
     told(done)
@@ -234,20 +235,25 @@ def _pool(folder: Path, slots: int) -> Iterator[Pool]:
 
 
 def _fits(
-    one: MatrixCell, running: Mapping[str, _Job], outcomes: Mapping[str, Outcome], budget: int, slots: int, where: str
+    one: MatrixCell,
+    running: Mapping[str, _Job],
+    outcomes: Mapping[str, Outcome],
+    budget: int,
+    slots: int,
+    runtime: Runtime,
 ) -> bool:
     """Whether a cell may start beside those that run; alone it always may."""
     if not running:
         return True
     taken = sum(outcomes[identity].cell.time.memory_mb for identity in running)
     # A host's make may not know the pool: then each cell has all cores, and is alone.
-    return where == "docker" and len(running) < slots and taken + one.time.memory_mb <= budget
+    return runtime.name == "docker" and len(running) < slots and taken + one.time.memory_mb <= budget
 
 
-def _start(one: MatrixCell, where: str, folder: Path, shared: Pool) -> _Job:
+def _start(one: MatrixCell, runtime: Runtime, folder: Path, shared: Pool) -> _Job:
     close = contextlib.ExitStack()
     log = folder / f"{one.id}.log"
-    argv = [sys.executable, "-m", "commands.program", "cell.run", one.id, "--runtime", where]
+    argv = [sys.executable, "-m", "commands.program", "cell.run", one.id, "--runtime", runtime.name]
     started = close.enter_context(process.background(argv, log=log, cwd=_ROOT, env=shared.variables()))
     return _Job(started, log, time.monotonic(), close)
 

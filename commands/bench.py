@@ -98,17 +98,19 @@ def rfc(
 
     from bench import rfc, targets
     from commands.common import print_json
+    from kernel.cell import resolve
 
-    wanted = {name: replace(asked.cell, profile=name) for name in profiles.split(",")}
-    wanted |= rfc.beside(beside, asked.cell)
+    wanted = {name: asked.cell.with_profile(name) for name in profiles.split(",")}
+    wanted |= {name: resolve(names) for name, names in rfc.beside(beside, asked.cell.names).items()}
     wishes = targets.targets() if check else []
-    quiet = (lambda _line: None) if asked.json else (lambda line: print(line, file=sys.stderr, flush=True))
-    found = rfc.run(wanted, asked.where, rounds=rounds, install=asked.install, told=quiet)
+    runtime = replace(asked.runtime, say=lambda _line: None) if asked.json else asked.runtime
+    found = rfc.run(wanted, runtime, rounds=rounds)
     answers = targets.answers(found, wishes)
     if asked.json:
         print_json({**found.as_json(), **({"targets": [one.as_json() for one in answers]} if check else {})})
     else:
-        print(f"{found.machine}; series {asked.cell.series}, toolchain {asked.cell.toolchain}, base {asked.cell.base}")
+        names = asked.cell.names
+        print(f"{found.machine}; series {names.series}, toolchain {names.toolchain}, base {names.base}")
         print(rfc.markdown(found))
         for one in answers:
             print(one)
@@ -127,14 +129,17 @@ def rfc(
 )
 def idle(_c: Any, places: str = "", runtime: str = "auto", no_install: bool = False, json: bool = False) -> None:
     """What a kernel costs while nobody records, beside L0. Example: ./invoke bench.idle --places tiny/x86_64"""
+    from dataclasses import replace
+
     from bench import idle, rfc, targets
     from commands.common import print_json
     from core.runtime import choose
 
     measure = idle.load()
     wanted = idle.chosen(places, measure.places)
-    quiet = (lambda _line: None) if json else (lambda line: print(line, file=sys.stderr, flush=True))
-    found, folder = idle.run(measure, wanted, choose(runtime), install=not no_install, told=quiet)
+    chosen = choose(runtime, install=not no_install)
+    chosen = replace(chosen, say=lambda _line: None) if json else chosen
+    found, folder = idle.run(measure, wanted, chosen)
     if json:
         print_json([one.as_json() for one in found])
     else:
@@ -153,7 +158,7 @@ def gate(_c: Any, asked: Asked, update: bool = False) -> None:
     from bench import gate
     from commands.common import print_json
 
-    found = gate.run(asked.cell, asked.where, update=update, install=asked.install)
+    found = gate.run(asked.cell, asked.runtime, update=update)
     if asked.json:
         print_json({"same": found.same, "slower": [str(o) for o in found.slower], "folder": str(found.folder)})
     else:

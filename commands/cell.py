@@ -34,10 +34,10 @@ def run(
     from core.runtime import choose
 
     if until:
-        job.until(matrices.find_cell(id), choose(runtime), until, install=not no_install)
+        job.until(matrices.find_cell(id), choose(runtime, install=not no_install), until)
         print(f"{id}: done until {until}")
         return
-    found = job.do(matrices.find_cell(id), choose(runtime), again=again, install=not no_install)
+    found = job.do(matrices.find_cell(id), choose(runtime, install=not no_install), again=again)
     if json:
         print_json(found)
     else:

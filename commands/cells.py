@@ -11,6 +11,7 @@ from commands.common import CELL_HELP, announce, make_cell
 from commands.task import command
 
 if TYPE_CHECKING:
+    from core.runtime import Runtime
     from kernel.cell import Cell
 
 # The options of a cell and their defaults; those that repeat are lists.
@@ -40,15 +41,13 @@ class Asked:
     """A cell as a user named it, and how to work on it.
 
     Attributes:
-        where: the runtime, chosen.
-        install: whether missing host packages may be installed.
+        runtime: where to work, and whether missing host packages may be installed.
         guard: whether compiler and series must speak one callback generation.
         json: whether the result is printed as JSON.
     """
 
     cell: Cell
-    where: str
-    install: bool
+    runtime: Runtime
     guard: bool
     json: bool
 
@@ -73,7 +72,7 @@ def cell_command(
             from core.runtime import choose
 
             named = {name: given.pop(name) for name in options}
-            where = choose(named["runtime"])
+            runtime = choose(named["runtime"], install=not named["no_install"])
             cell = make_cell(
                 named["profile"],
                 named["base"],
@@ -84,10 +83,10 @@ def cell_command(
                 named["instrument"],
                 named["set"],
                 named["fragment"],
-                where,
+                runtime,
             )
-            announce(cell, where, json=named["json"])
-            asked = Asked(cell, where, not named["no_install"], not named["no_guard"], named["json"])
+            announce(cell, runtime, json=named["json"])
+            asked = Asked(cell, runtime, not named["no_guard"], named["json"])
             body(context, asked, **given)
 
         kind = inspect.Parameter.KEYWORD_ONLY

@@ -44,14 +44,14 @@ def run(_c: Any, matrix: str = "tiny", runtime: str = "auto", since: str = "", j
     from ci import changes, matrices, plans, schedule
     from core.runtime import choose
 
-    where = choose(runtime)
-    planned = plans.plan(matrices.find(matrix), where)
+    chosen = choose(runtime)
+    planned = plans.plan(matrices.find(matrix), chosen)
     if since:
-        planned, same = changes.changed(planned, matrix, since, where)
+        planned, same = changes.changed(planned, matrix, since, chosen)
         for one in same:
             print(f"{one.cell.id}: the same as in {since}", file=sys.stderr)
     folder = runs.new_folder(f"matrix-{matrix}")
-    found = _watched(lambda told: schedule.run(matrix, planned, where, folder, told=told), json=json)
+    found = _watched(lambda told: schedule.run(matrix, planned, chosen, folder, told=told), json=json)
     page = schedule.report(found)
     if json:
         print_json(found.as_json())

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from core.arch import ARCHES
+from core.arch import ARCHES, check_arch, host_arch
 from core.errors import printable
 
 if TYPE_CHECKING:
+    from core.runtime import Runtime
     from kernel.cell import Cell
 
 RUNTIME_HELP = "docker, host, or auto (the first that works)"
@@ -42,19 +43,18 @@ def make_cell(
     instrument: str,
     sets: Sequence[str] | None,
     fragments: Sequence[str] | None,
-    where: str,
+    runtime: Runtime,
 ) -> Cell:
-    """A cell from the options of a task, empty ones replaced by their defaults; `where` is the runtime."""
-    from core.arch import check_arch, host_arch
+    """A cell from the options of a task, empty ones replaced by their defaults."""
     from core.errors import UserError, nearest
     from kconfig import profiles
-    from kernel.cell import Cell
+    from kernel.cell import CellNames, resolve
     from toolchain.toolchains import default_name
 
     if not profile:
         raise UserError(f"name a profile with --profile{nearest('', profiles.load()[1])}")
-    return Cell(
-        toolchain=toolchain or default_name(where, arch),
+    names = CellNames(
+        toolchain=toolchain or default_name(runtime, arch),
         series=series or "kit",
         profile=profile,
         base=base or "defconfig",
@@ -64,11 +64,12 @@ def make_cell(
         fragments=tuple(fragments or ()),
         sets=tuple(sets or ()),
     )
+    return resolve(names)
 
 
-def announce(cell: Cell, where: str, *, json: bool) -> None:
+def announce(cell: Cell, runtime: Runtime, *, json: bool) -> None:
     """The first line: what will be done, and where; beside the result where that is JSON."""
-    print(f"{cell}, runtime {where}", file=sys.stderr if json else sys.stdout, flush=True)
+    print(f"{cell.names}, runtime {runtime.name}", file=sys.stderr if json else sys.stdout, flush=True)
 
 
 def print_json(value: Any) -> None:

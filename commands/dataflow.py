@@ -76,9 +76,7 @@ def capture(_c: Any, asked: Asked, exec: str = "", filter: str = "", words: int 
     from dataflow import listing
 
     program, arguments = recording.program(exec)
-    recorded = recording.record(
-        asked.cell, asked.where, program, arguments, words=words, install=asked.install, guard=asked.guard
-    )
+    recorded = recording.record(asked.cell, asked.runtime, program, arguments, words=words, guard=asked.guard)
     if asked.json:
         print_json({"folder": str(recorded.folder), "calls": list(listing.objects(recorded.shown, filter))})
         return

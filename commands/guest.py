@@ -16,9 +16,7 @@ def boot(_c: Any, asked: Asked, smp: str = "", memory: str = "") -> None:
     """Build a kernel, boot it, and say whether it came up. Example: ./invoke guest.boot --profile none --base tiny"""
     from cells import runs
 
-    result = runs.run(
-        asked.cell, asked.where, install=asked.install, guard=asked.guard, boots_only=True, smp=smp, memory=memory
-    )
+    result = runs.run(asked.cell, asked.runtime, guard=asked.guard, boots_only=True, smp=smp, memory=memory)
     if asked.json:
         print_json(result.as_json())
     else:
@@ -35,9 +33,7 @@ def shell(_c: Any, asked: Asked, smp: str = "", memory: str = "", files: str = "
 
     from cells import inspection
 
-    inspection.shell(
-        asked.cell, asked.where, [Path(one) for one in files.split(",") if one], smp, memory, asked.install
-    )
+    inspection.shell(asked.cell, asked.runtime, [Path(one) for one in files.split(",") if one], smp, memory)
 
 
 @cell_command(smp=SMP_HELP, memory=MEMORY_HELP, command=_COMMAND_HELP)
@@ -47,7 +43,7 @@ def gdb(_c: Any, asked: Asked, smp: str = "", memory: str = "", command: str = "
 
     from cells import inspection
 
-    code = inspection.gdb(asked.cell, asked.where, _words(command), smp, memory, asked.install, _show)
+    code = inspection.gdb(asked.cell, asked.runtime, _words(command), smp, memory, _show)
     if code:
         raise Exit(code=code)
 

@@ -56,7 +56,7 @@ def check(_c: Any, asked: Asked) -> None:
     from kernel import kernels
 
     # No guard: which symbols a compiler without the pass loses is what is asked here.
-    result = kernels.check_config(asked.cell, asked.where, install=asked.install, guard=False)
+    result = kernels.check_config(asked.cell, asked.runtime, guard=False)
     rows = [lost.as_row() for lost in result.lost]
     if asked.json:
         reasons = [one.as_json() for one in result.reasons]
@@ -101,11 +101,11 @@ def diff(
     from kernel import kernels
 
     if final:
-        where = choose(runtime)
+        chosen = choose(runtime)
         configs = []
         for name in (one, other):
-            cell = make_cell(name, base, arch, linux, "", toolchain, "", None, None, where)
-            configs.append(survival.values(kernels.check_config(cell, where, guard=False).config.read_text()))
+            cell = make_cell(name, base, arch, linux, "", toolchain, "", None, None, chosen)
+            configs.append(survival.values(kernels.check_config(cell, chosen, guard=False).config.read_text()))
         found = differences.configurations(configs[0], configs[1])
     else:
         named = check_arch(arch) if arch else host_arch()

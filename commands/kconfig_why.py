@@ -13,9 +13,7 @@ def why(_c: Any, asked: Asked, symbol: str) -> None:
     """Say what a symbol is in a configuration, and why. Example: ./invoke kconfig.why KASAN --base tiny"""
     from kernel import why as reasons
 
-    answer = reasons.why(
-        asked.cell, asked.where, symbol.removeprefix("CONFIG_"), install=asked.install, guard=asked.guard
-    )
+    answer = reasons.why(asked.cell, asked.runtime, symbol.removeprefix("CONFIG_"), guard=asked.guard)
     if asked.json:
         print_json(answer.as_json())
         return

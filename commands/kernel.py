@@ -16,26 +16,25 @@ def build(_c: Any, asked: Asked) -> None:
     from kernel import kernels
 
     begun = int(time.time())
-    made = kernels.build(asked.cell, asked.where, install=asked.install, guard=asked.guard)
+    made = kernels.build(asked.cell, asked.runtime, guard=asked.guard)
     if asked.json:
-        print_json({"path": str(made.path), **made.metadata})
+        print_json(made.as_json())
         return
-    facts = made.metadata
-    cache = facts["ccache"]
-    total = cache["hits"] + cache["misses"]
-    rate = f"{100 * cache['hits'] / total:.0f}% of {total} compilations" if total else "nothing compiled"
-    rate += f" ({cache['remote']} out of what machines share)" if cache.get("remote") else ""
+    cache = made.cache
+    total = cache.hits + cache.misses
+    rate = f"{100 * cache.hits / total:.0f}% of {total} compilations" if total else "nothing compiled"
+    rate += f" ({cache.remote} out of what machines share)" if cache.remote else ""
     # What make did then is told as it was, with when that was.
-    found = facts["made"] < begun
-    since = time.strftime(" (in the store since %Y-%m-%d %H:%M)", time.localtime(facts["made"])) if found else ""
+    found = made.made < begun
+    since = time.strftime(" (in the store since %Y-%m-%d %H:%M)", time.localtime(made.made)) if found else ""
     print(
-        f"Linux {facts['release']}{since}: image {human_size(facts['files']['image']['size'])}, "
-        f"make {facts['make_seconds']} s with {facts['jobs']} jobs, ccache hits {rate}, {facts['warnings']} warnings"
+        f"Linux {made.release}{since}: image {human_size(made.sizes['image'])}, "
+        f"make {made.make_seconds} s with {made.jobs} jobs, ccache hits {rate}, {made.warnings} warnings"
     )
-    if facts.get("gate_text_sha256"):
-        print(f"gates: sha256 of their text {facts['gate_text_sha256']}")
-    if facts.get("frames"):
-        print("frames of functions: " + ", ".join(f"{n} over {limit} bytes" for limit, n in facts["frames"].items()))
+    if made.gate_text:
+        print(f"gates: sha256 of their text {made.gate_text}")
+    if made.frames:
+        print("frames of functions: " + ", ".join(f"{n} over {limit} bytes" for limit, n in made.frames.items()))
     print(made.path)
 
 
@@ -44,9 +43,7 @@ def run(_c: Any, asked: Asked, seed: str = "", smp: str = "", memory: str = "") 
     """Build, boot, capture and verify, in one command. Example: ./invoke kernel.run --profile all --base tiny"""
     from cells import runs
 
-    result = runs.run(
-        asked.cell, asked.where, seed=seed, install=asked.install, guard=asked.guard, smp=smp, memory=memory
-    )
+    result = runs.run(asked.cell, asked.runtime, seed=seed, guard=asked.guard, smp=smp, memory=memory)
     if asked.json:
         print_json(result.as_json())
     else:
@@ -67,9 +64,7 @@ def each(_c: Any, asked: Asked, boot: bool = False, cold: bool = False) -> None:
             failed = f": {row.reason.splitlines()[0]}" if row.reason else ""
             print(f"prefix {row.prefix} {row.patch or '(no patch)'}: {row.status}{failed}", flush=True)
 
-    found = prefixes.run(
-        asked.cell, asked.where, boot=boot, cold=cold, install=asked.install, guard=asked.guard, told=told
-    )
+    found = prefixes.run(asked.cell, asked.runtime, boot=boot, cold=cold, guard=asked.guard, told=told)
     if asked.json:
         print_json(found.as_json())
     else:
@@ -102,12 +97,11 @@ def bisect(_c: Any, asked: Asked, good: str = "", bad: str = "", git: str = "", 
 
     found = bisection.run(
         asked.cell,
-        asked.where,
+        asked.runtime,
         good,
         bad,
         repository=git,
         boot=boot,
-        install=asked.install,
         guard=asked.guard,
         told=told,
     )

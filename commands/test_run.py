@@ -42,9 +42,8 @@ def run(
     screen = sys.stderr if asked.json else sys.stdout
     result = tests.run(
         asked.cell,
-        asked.where,
+        asked.runtime,
         wanted,
-        install=asked.install,
         guard=asked.guard,
         told=lambda line: print(line, file=screen, flush=True),
         ended=files.write,

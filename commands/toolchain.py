@@ -45,7 +45,7 @@ def build(
     from core.runtime import choose
     from toolchain import specs, toolchains
 
-    where = choose(runtime)
+    chosen = choose(runtime, install=not no_install)
     wanted = tuple(word for word in targets.split(",") if word)
     named = name or specs.load()[1][0]
     profile = None
@@ -53,20 +53,18 @@ def build(
         from kernel import train
         from toolchain import training
 
-        trained = train.profile(named, where, install=not no_install)
+        trained = train.profile(named, chosen)
         profile = trained.path / training.FILE
         print(
             f"profile of {trained.metadata['functions']:,} functions: {trained.metadata['objects']} objects, "
             f"{trained.metadata['cpu_seconds']:.0f} s of CPU"
         )
-    made = toolchains.ensure(
-        named, where, install=not no_install, targets=wanted, lto=lto, profile=profile, shared=from_
-    )
+    made = toolchains.ensure(specs.spec(named), chosen, targets=wanted, lto=lto, profile=profile, shared=from_)
     compiled = made.product.metadata.get("build")
     took = "" if compiled else f"made in {made.product.metadata['seconds']} s, "
     print(
         f"{made.name}: {made.manifest['versions']['clang']}, callback generation {made.generation or 'none'}, "
-        f"runtime {where}, {took}{human_size(store.size_of(made.product.path))}"
+        f"runtime {chosen.name}, {took}{human_size(store.size_of(made.product.path))}"
     )
     if compiled:
         print(f"LLVM: {compiled['steps']} steps, {compiled['steps_run']} of them in the last call, {_effort(compiled)}")
@@ -80,6 +78,7 @@ def build(
 def list_(_c: Any, json: bool = False) -> None:
     """List the toolchains and where they are built. Example: ./invoke toolchain.list"""
     from core import store
+    from core.runtime import Runtime
     from toolchain import specs
     from toolchain.toolchains import Toolchain
 
@@ -88,15 +87,15 @@ def list_(_c: Any, json: bool = False) -> None:
     for spec in specs.load()[0].values():
         mine = [product for product in products if product.metadata["inputs"].get("name") == spec.name]
         for product in mine:
-            where = product.metadata["inputs"]["runtime"]
+            runtime = Runtime(product.metadata["inputs"]["runtime"])
             rows.append(
                 {
                     "name": spec.name,
                     "kind": spec.kind,
                     "llvm": spec.llvm,
-                    "runtime": where,
+                    "runtime": runtime.name,
                     "built": "imported" if "imported" in product.metadata else "here",
-                    "generation": Toolchain(spec.name, product, where, None, "").generation or "none",
+                    "generation": Toolchain(spec.name, product, runtime, None, "").generation or "none",
                     "size": human_size(store.size_of(product.path)),
                     "bytes": store.size_of(product.path),
                     "key": product.key if json else product.key[:12],
@@ -217,14 +216,14 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
 
     from core import store
     from core.runtime import Mount, choose
-    from toolchain import irtests, specs, toolchains
-    from toolchain import verify as corpus
+    from toolchain import acceptance, irtests, specs, toolchains
+    from toolchain.verify import require_addresses
 
-    corpus.require_addresses(specs.spec(name))
-    where = choose(runtime)
-    made = toolchains.ensure(name, where, install=not no_install)
-    work = store.home() / "runs" / f"verify-{made.name}-{where}"
-    with store.lock(f"verify-{made.name}-{where}"):
+    require_addresses(specs.spec(name))
+    made = toolchains.ensure(specs.spec(name), choose(runtime, install=not no_install))
+    label = f"verify-{made.name}-{made.runtime.name}"
+    work = store.home() / "runs" / label
+    with store.lock(label):
         store.remove_tree(work)
         work.mkdir(parents=True)
         log = work / "verify.log"
@@ -235,7 +234,7 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
             if patched:
                 irtests.require(tests, log)
             generation = specs.spec(name).generation
-            result = corpus.check(session, made.product.path, work, generation=generation, log=log)
+            result = acceptance.check(session, made.product.path, work, generation=generation, log=log)
     if json:
         print_json({**result.as_json(), "ir_tests": {one.name: one.code for one in tests}})
         return
@@ -254,9 +253,9 @@ def image_(_c: Any, name: str, runtime: str = "docker", no_install: bool = False
     from dataclasses import asdict
 
     from core.runtime import choose
-    from toolchain import publish, toolchains
+    from toolchain import publish, specs, toolchains
 
-    made = publish.publish(toolchains.ensure(name, choose(runtime), install=not no_install))
+    made = publish.publish(toolchains.ensure(specs.spec(name), choose(runtime, install=not no_install)))
     if json:
         print_json(asdict(made))
         return
@@ -276,7 +275,7 @@ def parity(_c: Any, asked: Asked, folders: str = "") -> None:
     from kernel import parity as comparing
 
     chosen = [word for word in folders.split(",") if word]
-    found = comparing.check(asked.cell, asked.where, chosen, install=asked.install)
+    found = comparing.check(asked.cell, asked.runtime, chosen)
     if asked.json:
         print_json(found.as_json())
     else:

@@ -82,26 +82,6 @@ class Session(Protocol):
         are in it, so only a difference says something."""
 
 
-def choose(name: str = "auto") -> str:
-    """The runtime to use: `auto` takes docker if an engine answers, else the host.
-
-    Raises:
-        UserError: there is no such runtime.
-        InfraError: docker was asked for and no engine answers.
-    """
-    if name not in NAMES:
-        raise UserError(f"there is no runtime {name}{nearest(name, NAMES)}")
-    if name == "host":
-        return "host"
-    try:
-        engine.client().close()
-    except InfraError:
-        if name == "docker":
-            raise
-        return "host"
-    return "docker"
-
-
 @dataclass(frozen=True)
 class HostSession:
     """Commands on the host, as they are."""
@@ -252,72 +232,116 @@ def jobs(memory_each: int = 1 << 30) -> int:
     return max(1, min(len(os.sched_getaffinity(0)), available_memory() // memory_each))
 
 
-@contextlib.contextmanager
-def open_session(
-    runtime: str,
-    *,
-    image: Image | None = None,
-    mounts: Sequence[Mount] = (),
-    network: bool = False,
-    devices: Sequence[str] = (),
-    memory: int | None = None,
-) -> Iterator[Session]:
-    """A session that is gone, with all it runs, when the block ends.
+def tell(line: str) -> None:
+    """Print a line to standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where commands run, and what may be done there.
+
+    Attributes:
+        name: `docker` or `host`; the only part that keys and results contain.
+        install: whether missing host packages may be installed.
+        say: gets each line that the user should see while the work goes on.
+    """
+
+    name: str
+    install: bool = True
+    say: Callable[[str], None] = field(default=tell, compare=False)
+
+    @contextlib.contextmanager
+    def open_session(
+        self,
+        *,
+        image: Image | None = None,
+        mounts: Sequence[Mount] = (),
+        network: bool = False,
+        devices: Sequence[str] = (),
+        memory: int | None = None,
+    ) -> Iterator[Session]:
+        """Open a session that is gone, with all it runs, when the block ends.
+
+        Args:
+            image: what to run in; needed for docker.
+            mounts: what a container sees; the host sees everything.
+            network: whether a container has any.
+            devices: device files that a container may use if they exist.
+            memory: limit in bytes; 90% of the machine's by default.
+
+        Raises:
+            InfraError: the engine refused or went away.
+        """
+        if self.name == "host":
+            yield HostSession()
+            return
+        if image is None:
+            raise ValueError("a docker session needs an image")
+        client = engine.client()
+        engine.sweep(client)
+        made: list[Any] = []
+        held: Any = None
+        try:
+            # A container that nobody knows of yet could not be removed.
+            with process.deferred(), engine.errors("making a container"):
+                # Not containers.run: that asks a registry for an image that the engine does not have.
+                container = client.containers.create(
+                    image.ref,
+                    # Process 1 reads until its input ends, as it does when this program is gone, however it went: then
+                    # the container stops, and all that it runs. It is bash, which reaps what the steps leave behind.
+                    ["bash", "-c", "trap 'exit 0' TERM; while read -r _; do :; done"],
+                    stdin_open=True,
+                    network_mode="bridge" if network else "none",
+                    user=f"{os.getuid()}:{os.getgid()}",
+                    environment={"HOME": "/tmp", "LC_ALL": "C.UTF-8"},  # noqa: S108  (inside the container)
+                    volumes={
+                        str(m.host.absolute()): {"bind": m.inside, "mode": "rw" if m.writable else "ro"} for m in mounts
+                    },
+                    devices=[f"{d}:{d}:rwm" for d in devices if Path(d).exists()],
+                    group_add=sorted({str(Path(d).stat().st_gid) for d in devices if Path(d).exists()}),
+                    mem_limit=memory or int(total_memory() * 0.9),
+                    labels={
+                        f"{engine.LABEL}.home": str(home()),
+                        f"{engine.LABEL}.owner": engine.process_mark(os.getpid()),
+                    },
+                    security_opt=["no-new-privileges"],
+                )
+                made.append(container)
+            with engine.errors("starting a container"):
+                held = container.attach_socket(params={"stdin": 1, "stream": 1})
+                container.start()
+            yield DockerSession(client, container.id, tuple(mounts))
+        finally:
+            for one in made:
+                with contextlib.suppress(Exception):  # the next session sweeps what cannot be removed now
+                    one.remove(force=True, v=True)
+            if held is not None:
+                held.close()
+            client.close()
+
+
+def choose(name: str = "auto", *, install: bool = True) -> Runtime:
+    """Choose the runtime: `auto` takes docker if an engine answers, else the host.
 
     Args:
-        runtime: `docker` or `host`, as `choose` returned it.
-        image: what to run in; needed for docker.
-        mounts: what a container sees; the host sees everything.
-        network: whether a container has any.
-        devices: device files that a container may use if they exist.
-        memory: limit in bytes; 90% of the machine's by default.
+        install: whether missing host packages may be installed.
 
     Raises:
-        InfraError: the engine refused or went away.
+        UserError: there is no such runtime.
+        InfraError: docker was asked for and no engine answers.
     """
-    if runtime == "host":
-        yield HostSession()
-        return
-    if image is None:
-        raise ValueError("a docker session needs an image")
-    client = engine.client()
-    engine.sweep(client)
-    made: list[Any] = []
-    held: Any = None
+    if name not in NAMES:
+        raise UserError(f"there is no runtime {name}{nearest(name, NAMES)}")
+    if name == "host":
+        return Runtime("host", install)
     try:
-        # A container that nobody knows of yet could not be removed.
-        with process.deferred(), engine.errors("making a container"):
-            # Not containers.run: that asks a registry for an image that the engine does not have.
-            container = client.containers.create(
-                image.ref,
-                # Process 1 reads until its input ends, as it does when this program is gone, however it went: then the
-                # container stops, and all that it runs. It is bash, which reaps what the steps leave behind.
-                ["bash", "-c", "trap 'exit 0' TERM; while read -r _; do :; done"],
-                stdin_open=True,
-                network_mode="bridge" if network else "none",
-                user=f"{os.getuid()}:{os.getgid()}",
-                environment={"HOME": "/tmp", "LC_ALL": "C.UTF-8"},  # noqa: S108  (inside the container)
-                volumes={
-                    str(m.host.absolute()): {"bind": m.inside, "mode": "rw" if m.writable else "ro"} for m in mounts
-                },
-                devices=[f"{d}:{d}:rwm" for d in devices if Path(d).exists()],
-                group_add=sorted({str(Path(d).stat().st_gid) for d in devices if Path(d).exists()}),
-                mem_limit=memory or int(total_memory() * 0.9),
-                labels={f"{engine.LABEL}.home": str(home()), f"{engine.LABEL}.owner": engine.process_mark(os.getpid())},
-                security_opt=["no-new-privileges"],
-            )
-            made.append(container)
-        with engine.errors("starting a container"):
-            held = container.attach_socket(params={"stdin": 1, "stream": 1})
-            container.start()
-        yield DockerSession(client, container.id, tuple(mounts))
-    finally:
-        for one in made:
-            with contextlib.suppress(Exception):  # the next session sweeps what cannot be removed now
-                one.remove(force=True, v=True)
-        if held is not None:
-            held.close()
-        client.close()
+        engine.client().close()
+    except InfraError:
+        if name == "docker":
+            raise
+        return Runtime("host", install)
+    return Runtime("docker", install)
 
 
 def foreground(session: Session, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: str = "") -> int:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import runtime, store
+from core import store
 from core.errors import InfraError, UserError
-from core.runtime import Mount, Session
+from core.runtime import Mount, Session, foreground
 from guest import guests, qmp
+from guest.guests import Start
 from guest.plan import Plan
 from guest.qemu import Size
 
@@ -107,21 +108,11 @@ def gdb(
     """
     (folder / SOCKET).unlink(missing_ok=True)
     failed: list[BaseException] = []
+    start = Start(kernel.path, kernel.arch, todo, append=("nokaslr",), size=size, timeout=_SESSION_SECONDS, gdb=SOCKET)
 
     def boot() -> None:
         try:
-            guests.boot(
-                kernel.path,
-                kernel.arch,
-                todo,
-                guest,
-                folder,
-                append=("nokaslr",),
-                memory_mb=size.memory_mb,
-                cpus=size.cpus,
-                timeout=_SESSION_SECONDS,
-                gdb=SOCKET,
-            )
+            guests.boot(start, guest, folder)
         except BaseException as error:  # it is raised where somebody hears it
             failed.append(error)
 
@@ -131,7 +122,7 @@ def gdb(
         _wait_for(folder / SOCKET, machine, failed)
         words = gdb_words(kernel, debugger, folder, commands)
         if not commands:
-            return runtime.foreground(debugger, words)
+            return foreground(debugger, words)
         return debugger.run(words, log=folder / "gdb.log", on_line=told).code
     finally:
         qmp.end(folder)
@@ -172,7 +163,7 @@ def crash(kernel: Path, session: Session, folder: Path, commands: Sequence[str],
     if not (folder / qmp.DUMP).is_file():
         raise UserError(f"{folder} has no {qmp.DUMP}", "only a guest whose time was over leaves one")
     if not commands:
-        return runtime.foreground(session, crash_words(kernel, session, folder, None))
+        return foreground(session, crash_words(kernel, session, folder, None))
     script = folder / "crash.txt"
     store.write_text(script, "\n".join([*commands, "quit"]) + "\n")
     return session.run(crash_words(kernel, session, folder, script), log=folder / "crash.log", on_line=told).code

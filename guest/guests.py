@@ -8,23 +8,26 @@ judges: see guest.verdict.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from core import store
 from core.errors import UserError
+from core.process import Finished
 from core.runtime import Mount, Session
 from guest import agent, channel, initramfs, plan, qemu, qmp, verdict
 from guest.channel import Channel, Info, Part, Ran
 from guest.initramfs import Entry
 from guest.plan import Plan
+from guest.qemu import Size
 from guest.verdict import Ended, Verdict
 
 CONSOLE = "console.log"
 CHANNEL = "channel.bin"
 CAPTURES = "captures"
 IMAGE = "image"
+_INITRD, _LOG = "initrd.cpio", "qemu.log"
 
 _KERNEL_INSIDE = "/kdf/kernel"
 _RUN_INSIDE = "/kdf/run"
@@ -84,97 +87,122 @@ def mounts(kernel_dir: Path, outdir: Path) -> list[Mount]:
     return [Mount(kernel_dir, _KERNEL_INSIDE), Mount(outdir, _RUN_INSIDE, writable=True)]
 
 
-def boot(
-    kernel_dir: Path,
-    arch: str,
-    todo: Plan,
-    session: Session,
-    outdir: Path,
-    extra_files: Sequence[Entry] = (),
-    modules: Sequence[Path] = (),
-    *,
-    program: Path | None = None,
-    accelerator: str = "tcg",
-    image: str = IMAGE,
-    append: Sequence[str] = (),
-    memory_mb: int = qemu.MEMORY_MB,
-    cpus: int = qemu.CPUS,
-    timeout: float | None = None,
-    exact: bool = False,
-    keep_memory: bool = True,
-    gdb: str = "",
-) -> Outcome:
-    """Boot a kernel, let the agent do what the plan says, and read what it sent.
+@dataclass(frozen=True)
+class Start:
+    """What is booted, and how.
 
-    Args:
+    Attributes:
         kernel_dir: holds the image, and `config` if the time limit shall know of sanitizers.
-        todo: the plan; its modules must be among `modules`.
-        session: where QEMU and the agent's compiler run; it sees `kernel_dir` and `outdir` (see `mounts`).
-        outdir: the run's directory, made if absent; files of an earlier run in it are replaced.
-        extra_files: further files of the guest.
+        plan: what the guest does; its modules must be among `modules`.
+        files: further files of the guest.
         modules: kernel modules, by their file name.
         program: the user's static program for the workload `exec`.
         accelerator: `tcg`, or `kvm` where guest.kvm proved it.
+        image: name of the image in `kernel_dir`.
         append: further kernel parameters.
+        size: memory and processors of the machine.
         timeout: wall seconds; from the table in guest.qemu if None.
         exact: let the guest's clock count its instructions (`qemu.Machine`); QEMU is then as bare as can be.
         keep_memory: of a guest whose time is over; its file is named by the outcome.
-        gdb: name of a socket below `outdir`; the guest waits for a debugger on it.
+        gdb: name of a socket in the run's directory; the guest waits for a debugger on it.
+    """
+
+    kernel_dir: Path
+    arch: str
+    plan: Plan
+    files: Sequence[Entry] = ()
+    modules: Sequence[Path] = ()
+    program: Path | None = None
+    accelerator: str = "tcg"
+    image: str = IMAGE
+    append: Sequence[str] = ()
+    size: Size = field(default_factory=Size)
+    timeout: float | None = None
+    exact: bool = False
+    keep_memory: bool = True
+    gdb: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds after which the guest is lost."""
+        return self.timeout if self.timeout is not None else _limit(self.kernel_dir, self.accelerator, self.plan)
+
+
+def boot(start: Start, session: Session, outdir: Path) -> Outcome:
+    """Boot a kernel, let the agent do what the plan says, and read what it sent.
+
+    Args:
+        session: where QEMU and the agent's compiler run; it sees `kernel_dir` and `outdir` (see `mounts`).
+        outdir: the run's directory, made if absent; files of an earlier run in it are replaced.
 
     Raises:
         UserError: there is no kernel image in `kernel_dir`, or a file cannot be read.
         InfraError: QEMU is not there, or the session's engine went away.
     """
-    if not (kernel_dir / image).is_file():
+    if not (start.kernel_dir / start.image).is_file():
         raise UserError(
-            f"there is no kernel image {kernel_dir / image}", "build one: ./invoke kernel.build --profile all"
+            f"there is no kernel image {start.kernel_dir / start.image}",
+            "build one: ./invoke kernel.build --profile all",
         )
-    with store.disk_errors(outdir):
-        outdir.mkdir(parents=True, exist_ok=True)
-        for stale in (CONSOLE, CHANNEL, "qemu.log"):
-            (outdir / stale).unlink(missing_ok=True)
-    binary = agent.ensure(session, arch, outdir)
-    archives = initramfs.base(binary.read_bytes()) + initramfs.run_files(
-        plan.as_lines(todo), program, modules, extra_files
-    )
-    with store.disk_errors(outdir):
-        (outdir / "initrd.cpio").write_bytes(archives)
-        store.write_text(outdir / "plan.json", plan.dump(todo))
-    machine = qemu.Machine(
-        arch=arch,
-        accelerator=accelerator,
-        kernel=session.path(kernel_dir / image),
-        initrd=session.path(outdir / "initrd.cpio"),
-        console=session.path(outdir / CONSOLE),
-        channel=session.path(outdir / CHANNEL),
-        memory_mb=memory_mb,
-        cpus=cpus,
-        append=tuple(append),
-        exact=exact,
-        qmp="" if exact or not keep_memory else qmp.fits(session.path(outdir / qmp.SOCKET)),
-        gdb=session.path(outdir / gdb) if gdb else "",
-    )
+    _lay_out(start, session, outdir)
+    machine = _machine(start, session, outdir)
     argv = qemu.command(machine)
-    limit = timeout if timeout is not None else _limit(kernel_dir, accelerator, todo)
-    ending = qmp.Ending()
-    if machine.qmp:
-        with qmp.watching(outdir, limit, session.path(outdir), memory_mb) as ending:
-            # Whoever does not answer is killed in the end.
-            most = limit + qmp.limits().seconds
-            done = session.run(argv, log=outdir / "qemu.log", timeout=most)
-    else:
-        done = session.run(argv, log=outdir / "qemu.log", timeout=limit)
-    (outdir / "initrd.cpio").unlink(missing_ok=True)
+    done, ending = _run(argv, machine, start.seconds, session, outdir)
+    (outdir / _INITRD).unlink(missing_ok=True)
     return Outcome(
-        plan=todo,
+        plan=start.plan,
         argv=tuple(argv),
-        accelerator=accelerator,
+        accelerator=start.accelerator,
         ended=Ended(done.code, done.timed_out or ending.out_of_time.is_set(), done.seconds, done.tail),
         said=channel.read(outdir / CHANNEL),
         folder=outdir,
         dump=ending.dump,
         note=ending.note,
     )
+
+
+def _lay_out(start: Start, session: Session, outdir: Path) -> None:
+    """Write the guest's files and its plan into the run's directory, and remove what an earlier run left."""
+    with store.disk_errors(outdir):
+        outdir.mkdir(parents=True, exist_ok=True)
+        for stale in (CONSOLE, CHANNEL, _LOG):
+            (outdir / stale).unlink(missing_ok=True)
+    binary = agent.ensure(session, start.arch, outdir)
+    own = initramfs.run_files(plan.as_lines(start.plan), start.program, start.modules, start.files)
+    archives = initramfs.base(binary.read_bytes()) + own
+    with store.disk_errors(outdir):
+        (outdir / _INITRD).write_bytes(archives)
+        store.write_text(outdir / "plan.json", plan.dump(start.plan))
+
+
+def _machine(start: Start, session: Session, outdir: Path) -> qemu.Machine:
+    watched = start.keep_memory and not start.exact
+    return qemu.Machine(
+        arch=start.arch,
+        accelerator=start.accelerator,
+        kernel=session.path(start.kernel_dir / start.image),
+        initrd=session.path(outdir / _INITRD),
+        console=session.path(outdir / CONSOLE),
+        channel=session.path(outdir / CHANNEL),
+        memory_mb=start.size.memory_mb,
+        cpus=start.size.cpus,
+        append=tuple(start.append),
+        exact=start.exact,
+        qmp=qmp.fits(session.path(outdir / qmp.SOCKET)) if watched else "",
+        gdb=session.path(outdir / start.gdb) if start.gdb else "",
+    )
+
+
+def _run(
+    argv: Sequence[str], machine: qemu.Machine, limit: float, session: Session, outdir: Path
+) -> tuple[Finished, qmp.Ending]:
+    """Run QEMU to its end, or to the end of its time; returns how it ended, and what was kept of a guest that hung."""
+    log = outdir / _LOG
+    if not machine.qmp:
+        return session.run(argv, log=log, timeout=limit), qmp.Ending()
+    with qmp.watching(outdir, limit, session.path(outdir), machine.memory_mb) as ending:
+        # Whoever does not answer is killed in the end.
+        return session.run(argv, log=log, timeout=limit + qmp.limits().seconds), ending
 
 
 def _limit(kernel_dir: Path, accelerator: str, todo: Plan) -> float:

@@ -20,6 +20,7 @@ from core import store
 from core.arch import architecture
 from core.runtime import Session
 from guest import console, guests, plan
+from guest.guests import Start
 
 # Seconds that the proof may take. A tiny kernel that boots under KVM does so in one or two, a defconfig kernel in four.
 PROOF_SECONDS = 12.0
@@ -136,17 +137,16 @@ def prove(kernel_dir: Path, arch: str, session: Session, workdir: Path, *, image
     with store.lock("kvm-proof"):
         if there := recall(key):
             return there
-        outcome = guests.boot(
+        start = Start(
             kernel_dir,
             arch,
             plan.draw([]),
-            session,
-            workdir / "kvm-proof",
             accelerator="kvm",
             image=image,
             timeout=PROOF_SECONDS,
             keep_memory=False,
         )
+        outcome = guests.boot(start, session, workdir / "kvm-proof")
         screen = outcome.console.read_bytes() if outcome.console.exists() else b""
         spoke = console.started(console.clean(screen))
         if outcome.said.token == outcome.plan.token:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from core import process, runtime, store
+from core import process, store
 from core.errors import InfraError, UserError
-from core.runtime import Session
+from core.runtime import Session, foreground
 from guest import guests, initramfs, qemu
 from guest.initramfs import Entry
 from guest.qemu import Size
@@ -122,4 +122,4 @@ def enter(kernel: Path, arch: str, session: Session, folder: Path, files: bytes,
     )
     argv = qemu.command(machine)
     print(process.shown(argv), flush=True)
-    return runtime.foreground(session, argv)
+    return foreground(session, argv)

@@ -213,20 +213,51 @@ def compose(
         UserError: an unknown name, a malformed fragment, or different values with nothing that says which wins.
     """
     started, chosen, base_text = look_up(profile, base, arch, file)
+    own = [fragment.load_file(Path(extra)) for extra in extra_fragments]
+    return request(chosen, started, base, base_text, arch, version, own, read_sets(sets))
+
+
+def request(
+    profile: Profile,
+    base: Base,
+    base_name: str,
+    base_text: str,
+    arch: str,
+    version: str,
+    fragments: Iterable[Sequence[Asked]],
+    sets: Mapping[str, Asked],
+) -> Request:
+    """Put base, profile and what the user adds together, all of it resolved.
+
+    Args:
+        base_name: as the user wrote it: a name, or `path:FILE`.
+        base_text: of the user's `.config`; empty without one.
+        version: of the kernel, for conditions; such as `7.1.8`.
+        fragments: what the user's own fragments ask.
+        sets: symbol -> the request of the command line, which wins over fragments.
+
+    Raises:
+        UserError: a malformed fragment, or different values and nothing that decides which wins.
+    """
     layers: list[tuple[str, list[Asked]]] = []
-    for part in (*started.parts, *chosen.parts):
+    for part in (*base.parts, *profile.parts):
         name = part.name.replace("{arch}", arch)
         if part.when.holds(arch, version):
             layers.append((part.name, fragment.load(name)))
-    layers += [("", fragment.load_file(Path(extra))) for extra in extra_fragments]
+    layers += [("", list(own)) for own in fragments]
     entries = [(name, one) for name, group in layers for one in group if one.condition.holds(arch, version)]
-    asked = merge(entries, _sets(sets), chosen.override)
+    asked = merge(entries, sets, profile.override)
     decided = {one.symbol for one in asked}
-    must = tuple(one for one in chosen.must if one.symbol not in decided)
-    return Request(profile, base, arch, version, started.target, base_text, tuple(asked), must)
+    must = tuple(one for one in profile.must if one.symbol not in decided)
+    return Request(profile.name, base_name, arch, version, base.target, base_text, tuple(asked), must)
 
 
-def _sets(sets: Iterable[str]) -> dict[str, Asked]:
+def read_sets(sets: Iterable[str]) -> dict[str, Asked]:
+    """Read the `SYMBOL=value` requests of the command line: symbol -> request.
+
+    Raises:
+        UserError: one is malformed, or two of them ask different values of one symbol.
+    """
     found: dict[str, Asked] = {}
     for text in sets:
         one = fragment.parse_set(text)

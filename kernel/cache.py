@@ -45,11 +45,13 @@ class CacheUse:
         return self.hits / total if total else None
 
 
-def shared(where: str) -> tuple[str, Path | None]:
+def shared(runtime: str) -> tuple[str, Path | None]:
     """What machines share besides their own cache, by `$KDF_CCACHE_REMOTE`.
 
     Args:
-        where: the runtime, `docker` or `host`.
+
+    Args:
+        runtime: the name of it, `docker` or `host`.
 
     Returns:
         What `environment` is told of it, empty without one; and the directory that a container must see, or None.
@@ -61,7 +63,7 @@ def shared(where: str) -> tuple[str, Path | None]:
     if not named:
         return "", None
     if re.match(r"(https?|redis(\+unix)?)://", named):
-        if where == "docker":
+        if runtime == "docker":
             raise UserError(
                 f"{VARIABLE} names a server, and containers that compile have no network",
                 "name a directory that the machines share, or say --runtime host",
@@ -76,7 +78,7 @@ def shared(where: str) -> tuple[str, Path | None]:
             f"{VARIABLE}={without_user(named)} is no directory by its whole path, without spaces",
             "make it, or name another",
         )
-    return f"file:{INSIDE if where == 'docker' else folder}", folder
+    return f"file:{INSIDE if runtime == 'docker' else folder}", folder
 
 
 def environment(folder: str, statistics: str, base: str, identity: str, remote: str = "") -> dict[str, str]:

@@ -1,13 +1,27 @@
-"""A cell: one way through the toolkit, as data."""
+"""A cell: one way through the toolkit. First as names, then as what the names stand for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from core.arch import check_arch
+from core.errors import UserError
+from kconfig import fragment, profiles
+from kconfig.fragment import Asked
+from kconfig.profiles import Base, Profile, Request
+from kernel import instrument
+from patches import series
+from patches.series import Series
+from sources import catalogue
+from toolchain import specs
+from toolchain.specs import ToolchainSpec
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What a kernel is built from, by name.
+class CellNames:
+    """What a kernel is built from, by name: what a user writes and what JSON shows.
 
     Attributes:
         toolchain: a name of toolchains.yaml.
@@ -36,3 +50,136 @@ class Cell:
             f"profile {self.profile} on base {self.base}, Linux {self.linux} with series {self.series}, "
             f"{self.arch}, toolchain {self.toolchain}{more}"
         )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a kernel is built from, every name resolved and checked.
+
+    Attributes:
+        names: what it was resolved from.
+        base_text: the user's `.config` to start from; empty without one.
+        fragments: what each further fragment file of the user asks.
+        sets: symbol -> a further request of the command line.
+    """
+
+    names: CellNames
+    toolchain: ToolchainSpec
+    series: Series
+    profile: Profile
+    base: Base
+    base_text: str = ""
+    fragments: Sequence[Sequence[Asked]] = ()
+    sets: Mapping[str, Asked] = field(default_factory=dict)
+
+    @property
+    def arch(self) -> str:
+        """`x86_64` or `arm64`."""
+        return self.names.arch
+
+    @property
+    def linux(self) -> str:
+        """What `sources.catalogue.source_tree` takes."""
+        return self.names.linux
+
+    @property
+    def instrument(self) -> tuple[str, ...]:
+        """Objects and directories that are opted in."""
+        return self.names.instrument
+
+    @property
+    def label(self) -> str:
+        """The cell in a few words, for the name of a folder."""
+        return f"{self.names.profile}-{self.names.base}-{self.names.arch}"
+
+    def request(self, version: str) -> Request:
+        """Compose its configuration.
+
+        Args:
+            version: of the kernel, for conditions; such as `7.1.8`.
+
+        Raises:
+            UserError: different values are asked of a symbol, and nothing decides which wins.
+        """
+        return profiles.request(
+            self.profile,
+            self.base,
+            self.names.base,
+            self.base_text,
+            self.arch,
+            version,
+            self.fragments,
+            self.sets,
+        )
+
+    def with_series(self, other: Series) -> Cell:
+        """The same cell with another series, such as a prefix of its own."""
+        return replace(self, names=replace(self.names, series=other.name), series=other)
+
+    def with_linux(self, spec: str) -> Cell:
+        """The same cell with another source of Linux.
+
+        Raises:
+            UserError: there is no such source.
+        """
+        _check_linux(spec)
+        return replace(self, names=replace(self.names, linux=spec))
+
+    def with_fragment(self, file: Path) -> Cell:
+        """The same cell with one more fragment file.
+
+        Raises:
+            UserError: it is not there or malformed.
+        """
+        names = replace(self.names, fragments=(*self.names.fragments, str(file)))
+        return replace(self, names=names, fragments=(*self.fragments, fragment.load_file(file)))
+
+    def with_profile(self, name: str) -> Cell:
+        """The same cell with another profile.
+
+        Raises:
+            UserError: there is no such profile.
+        """
+        return resolve(replace(self.names, profile=name))
+
+
+def resolve(names: CellNames) -> Cell:
+    """Resolve the names of a cell; nothing is made or fetched.
+
+    Raises:
+        UserError: there is no such thing, or a file of the user's is not there or malformed.
+    """
+    check_arch(names.arch)
+    instrument.check_words(names.instrument)
+    base, profile, base_text = profiles.look_up(names.profile, names.base, names.arch)
+    _check_linux(names.linux)
+    return Cell(
+        names,
+        specs.spec(names.toolchain),
+        series.load(names.series),
+        profile,
+        base,
+        base_text,
+        tuple(fragment.load_file(Path(file)) for file in names.fragments),
+        profiles.read_sets(names.sets),
+    )
+
+
+def _check_linux(spec: str) -> None:
+    catalogue.check(spec)
+    kind, _, rest = spec.partition(":")
+    if kind == "path" and Path(rest).expanduser().is_dir():
+        require_linux(Path(rest).expanduser(), spec)
+
+
+def require_linux(folder: Path, spec: str) -> None:
+    """Refuse a directory that does not have the source of Linux.
+
+    Args:
+        spec: what the user named it by.
+
+    Raises:
+        UserError: it has no Makefile.
+    """
+    if not (folder / "Makefile").is_file():
+        raise UserError(f"{spec} is no Linux source: it has no Makefile", "name its top: --linux path:DIR")

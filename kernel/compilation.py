@@ -12,19 +12,16 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core import process, store
 from core.arch import architecture
 from core.errors import UnderTest
 from core.progress import Progress
 from kconfig import survival
-from kernel import cache, gates, pool, samples
+from kernel import built, cache, gates, pool
 from kernel.cell import Cell
-from patches import series as patch_series
-
-if TYPE_CHECKING:
-    from kernel.kernels import Workplace
+from kernel.workplace import Workplace
 
 _COMPILED = re.compile(r"^\s+(?:CC|AS|RUSTC|LD|AR|HOSTCC)\b.*\s(\S+)$")
 _FRAME = re.compile(r"stack frame size \((\d+)\) exceeds limit")
@@ -71,7 +68,7 @@ def compile_all(place: Workplace) -> Compiled:
     image = Path(architecture(cell.arch).boot_image).name
     warnings: set[str] = set()
     errors: list[str] = []
-    with Progress(f"kernel {cell.profile}", _expected_objects(cell), "objects") as progress:
+    with Progress(f"kernel {cell.profile.name}", _expected_objects(cell), "objects") as progress:
 
         def listen(line: str) -> None:
             if found := _COMPILED.match(line):
@@ -98,11 +95,9 @@ def compile_all(place: Workplace) -> Compiled:
 def _expected_objects(cell: Cell) -> int | None:
     """How many objects a build like this had the last time."""
     counts = [
-        int(p.metadata["objects"])
-        for p in store.products()
-        if p.kind == "kernel"
-        and p.metadata.get("cell", {}).get("base") == cell.base
-        and p.metadata["cell"]["arch"] == cell.arch
+        kernel.objects
+        for kernel in built.all_kernels()
+        if kernel.cell.get("base") == cell.names.base and kernel.arch == cell.arch
     ]
     return max(counts, default=0) or None
 
@@ -121,7 +116,7 @@ def _collect(arch: str, build_dir: Path, out: Path) -> dict[str, Mapping[str, An
         if not source.is_file():
             raise UnderTest(f"the build ended well but made no {source.name}", "read the log", build_dir / "build.log")
         shutil.copyfile(source, out / name)
-    modules = [f"{samples.MODULES}/{path.name}" for path in sorted((out / samples.MODULES).glob("*.ko"))]
+    modules = [f"{built.MODULES}/{path.name}" for path in sorted((out / built.MODULES).glob("*.ko"))]
     for name in (*wanted, *modules):
         kept[name] = {"size": (out / name).stat().st_size, "sha256": store.hash_file(out / name)}
     (out / "files.json").write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
@@ -134,11 +129,11 @@ def keep(place: Workplace, compiled: Compiled, out: Path) -> dict[str, Any]:
     final = survival.values((build_dir / ".config").read_text())
     kept = _collect(ready.cell.arch, build_dir, out)
     return {
-        "cell": asdict(ready.cell),
+        "cell": asdict(ready.cell.names),
         "release": (build_dir / "include/config/kernel.release").read_text().strip(),
         "tree": str(ready.tree.key),
         "toolchain_manifest": dict(ready.toolchain.manifest),
-        "layout": patch_series.load(ready.cell.series).layout,
+        "layout": ready.cell.series.layout,
         "files": kept,
         "make_seconds": round(compiled.seconds, 1),
         "cpu_seconds": round(compiled.cpu_seconds, 1),

@@ -6,83 +6,44 @@ What comes in is a cell and a runtime; what goes out is a product with `image`, 
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import runtime, store
-from core.errors import UserError
-from core.runtime import Mount, Session
-from core.store import Product
-from kconfig import annotate, config, profiles, reason, survival, symbols
-from kconfig.profiles import Request
-from kernel import cache, callbacks, compilation, instrument, pool, rust, samples
-from kernel.cell import Cell
+from core.runtime import Runtime
+from kconfig import reason, survival
+from kernel import built, callbacks, compilation, instrument, samples
+from kernel.built import Kernel
+from kernel.cell import Cell, require_linux
+from kernel.workplace import Ready, Workplace, open_workplace
 from patches import apply
-from patches import series as patch_series
 from sources import catalogue
-from toolchain import specs, toolchains
+from toolchain import toolchains
 from toolchain.toolchains import Toolchain
 
-# What one compiler or the final link of a kernel with debug info takes at most, bytes (measured: 0.8 GB for vmlinux.o).
-_MEMORY_EACH = 1 << 30
-_TREE, _BUILD, _CCACHE, _POOL = "/kdf/tree", "/kdf/build", "/kdf/ccache", "/kdf/pool"
 
-
-@dataclass(frozen=True)
-class Ready:
-    """Everything that a build of a cell needs, resolved from names.
-
-    Attributes:
-        tree: the product whose `path/linux` is the patched source.
-        request: the composed configuration.
-        inputs: what decides the kernel; its hash is the kernel's key.
-    """
-
-    cell: Cell
-    toolchain: Toolchain
-    tree: Product
-    request: Request
-    inputs: Mapping[str, Any]
-
-
-def prepare(
-    cell: Cell, where: str, *, install: bool = True, guard: bool = True, toolchain: Toolchain | None = None
-) -> Ready:
-    """Resolve the names of a cell, making toolchain and tree if need be.
+def prepare(cell: Cell, runtime: Runtime, *, guard: bool = True, toolchain: Toolchain | None = None) -> Ready:
+    """Make the tree and the toolchain of a cell if need be, and compose its configuration.
 
     Args:
-        where: `docker` or `host`.
-        install: whether missing host packages may be installed.
         guard: refuse a toolchain whose callbacks are not those of the tree.
-        toolchain: the one to take, if it is not that of the cell's name.
+        toolchain: the one to take, if it is not that of the cell.
 
     Raises:
-        UserError: an unknown name, or compiler and series speak different generations.
+        UserError: compiler and series speak different generations, or the source is not Linux.
         UnderTest: a patch does not apply.
     """
-    instrument.check_words(cell.instrument)
-    wanted = patch_series.load(cell.series)
-    # A wrong name is told before a source is fetched or a compiler made.
-    profiles.look_up(cell.profile, cell.base, cell.arch)
-    if toolchain is None:
-        specs.spec(cell.toolchain)
     source = catalogue.source_tree(cell.linux)
-    if not (apply.source_directory(source) / "Makefile").is_file():
-        raise UserError(f"{cell.linux} is no Linux source: it has no Makefile", "name its top: --linux path:DIR")
-    tree = apply.tree(source, wanted)
+    require_linux(apply.source_directory(source), cell.linux)
+    tree = apply.tree(source, cell.series)
     # Read before the toolchain is made: a tree that nothing fits is known without compiling a compiler.
     takes = callbacks.read(tree.path / "linux") if guard else None
-    toolchain = toolchain or toolchains.ensure(cell.toolchain, where, install=install, targets=(cell.arch,))
+    toolchain = toolchain or toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
     if guard:
-        callbacks.check(cell.toolchain, toolchain.manifest, takes, cell.series, wanted.generation)
-    version = apply.stated_version(tree.path / "linux")
-    request = profiles.compose(
-        cell.profile, cell.base, cell.arch, version, extra_fragments=cell.fragments, sets=cell.sets
-    )
+        callbacks.check(cell.toolchain.name, toolchain.manifest, takes, cell.series.name, cell.series.generation)
+    request = cell.request(apply.stated_version(tree.path / "linux"))
     inputs: dict[str, Any] = {
         "arch": cell.arch,
         "instrument": sorted(cell.instrument),
@@ -90,15 +51,15 @@ def prepare(
         "toolchain": toolchain.key,
         "tree": tree.key,
     }
-    if wanted.imported:
+    if cell.series.imported:
         # Its user may say the layout later: then it is another kernel, since a kernel keeps the layout of its records.
-        inputs["layout"] = wanted.layout
+        inputs["layout"] = cell.series.layout
     if samples.wanted(request):
         inputs["samples"] = samples.identity()
     return Ready(cell, toolchain, tree, request, inputs)
 
 
-def build(cell: Cell, where: str, *, install: bool = True, guard: bool = True) -> Product:
+def build(cell: Cell, runtime: Runtime, *, guard: bool = True) -> Kernel:
     """The kernel of a cell; made now if the store does not have it.
 
     Raises:
@@ -106,46 +67,8 @@ def build(cell: Cell, where: str, *, install: bool = True, guard: bool = True) -
         UnderTest: a patch does not apply, a symbol was lost, or the kernel does not compile.
         InfraError: the machine failed.
     """
-    ready = prepare(cell, where, install=install, guard=guard)
-    return store.make("kernel", ready.inputs, lambda tmp: _make(ready, tmp))
-
-
-def build_directory(inputs: Mapping[str, Any]) -> Path:
-    """The incremental build directory of a kernel; modules of ours that are built beside it do not decide it."""
-    return store.home() / "build" / store.key_of({k: v for k, v in inputs.items() if k != "samples"})[:24]
-
-
-def make_command(ready: Ready, session: Session, tree: Path, build_dir: Path, jobs: int) -> list[str]:
-    """The make command line of a cell, without a target: the same for configuration and compilation.
-
-    Args:
-        jobs: how many at once; 0 if the environment says where to get slots.
-    """
-    tools = session.path(ready.toolchain.product.path)
-    command = [
-        "make",
-        *([f"-j{jobs}"] if jobs else []),
-        "-C",
-        session.path(tree),
-        f"O={session.path(build_dir)}",
-        f"ARCH={ready.cell.arch}",
-        f"LLVM={tools}/bin/",
-        f"CC=ccache {tools}/bin/clang",
-        # A kernel of the same inputs has the same bytes, whoever builds it and when.
-        "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
-        "KBUILD_BUILD_USER=kdf",
-        "KBUILD_BUILD_HOST=kdf",
-        "KBUILD_BUILD_VERSION=1",
-    ]
-    # A toolchain with a rustc has the one that knows our flags; without, the tree looks for one by itself.
-    if ready.toolchain.manifest.get("rustc"):
-        # The source of the library follows from it: it is below its sysroot (rust/Makefile, RUST_LIB_SRC).
-        command.append(f"RUSTC={tools}/bin/rustc")
-    if (ready.toolchain.product.path / "bin" / "bindgen").is_file():
-        command.append(f"BINDGEN={tools}/bin/bindgen")
-    if ready.cell.instrument:
-        command.append(f"KCOV_DATAFLOW_ONLY={' '.join(sorted(ready.cell.instrument))}")
-    return command
+    ready = prepare(cell, runtime, guard=guard)
+    return built.make(ready.inputs, lambda tmp: _make(ready, tmp))
 
 
 @dataclass(frozen=True)
@@ -172,7 +95,7 @@ class ConfigCheck:
         survival.require_none(self.lost, self.log)
 
 
-def check_config(cell: Cell, where: str, *, install: bool = True, guard: bool = True) -> ConfigCheck:
+def check_config(cell: Cell, runtime: Runtime, *, guard: bool = True) -> ConfigCheck:
     """Configure a cell without building it, and compare what was asked with what came out.
 
     Raises:
@@ -180,8 +103,8 @@ def check_config(cell: Cell, where: str, *, install: bool = True, guard: bool = 
         UnderTest: a patch does not apply, or the configuration cannot be made at all.
         InfraError: the machine failed.
     """
-    ready = prepare(cell, where, install=install, guard=guard)
-    with workplace(ready) as place:
+    ready = prepare(cell, runtime, guard=guard)
+    with open_workplace(ready) as place:
         made = place.configure()
         lost, reasons = place.lost(made.config)
     return ConfigCheck(
@@ -189,128 +112,8 @@ def check_config(cell: Cell, where: str, *, install: bool = True, guard: bool = 
     )
 
 
-@dataclass(frozen=True)
-class Workplace:
-    """A session for one cell, with its source, its directory, its make command and its variables."""
-
-    ready: Ready
-    session: Session
-    linux: Path
-    build_dir: Path
-    command: list[str]
-    env: Mapping[str, str]
-    jobs: int
-
-    @property
-    def log(self) -> Path:
-        return self.build_dir / "build.log"
-
-    @property
-    def statistics(self) -> Path:
-        return self.build_dir / "ccache.log"
-
-    def module_steps(self, folder: Path) -> list[tuple[list[str], Mapping[str, str]]]:
-        """The commands that compile external modules beside the kernel, each with its variables.
-
-        Args:
-            folder: with their Makefile; the session sees it.
-        """
-        # The first one writes the list of the kernel's symbols, which the second one reads.
-        beside = [*self.command, f"M={self.session.path(folder)}", "modules"]
-        return [([*self.command, "modules"], self.env), (beside, cache.beside(self.env))]
-
-    def configure(self) -> config.Configured:
-        """Make the final configuration in the build directory.
-
-        Raises:
-            InfraError: Rust is asked for, and the tree says that it is not available.
-        """
-        rust.require(self.session, self.command, self.ready.request, self.log, self.env)
-        inputs = {"arch": self.ready.cell.arch, "toolchain": self.ready.toolchain.key}
-        return config.make_config(
-            self.session,
-            self.linux,
-            self.build_dir,
-            self.command,
-            self.ready.request,
-            self.log,
-            env=self.env,
-            # An image does not change; what a host's programs let the base's target find may be another thing tomorrow.
-            base_inputs={**inputs, "tree": self.ready.tree.key} if self.session.name == "docker" else None,
-        )
-
-    def lost(self, final: Path) -> tuple[list[survival.Lost], list[reason.Reason]]:
-        """The requests that a final configuration does not grant, and why; nothing is looked up if none is lost.
-
-        The CI system in which this runs is told of them, too.
-        """
-        told, reasons = self.explained(survival.compare(self.ready.request, final.read_text()))
-        annotate.tell(map(annotate.of_lost, told))
-        return told, reasons
-
-    def explained(
-        self, lost: Sequence[survival.Lost], graph: symbols.Graph | None = None
-    ) -> tuple[list[survival.Lost], list[reason.Reason]]:
-        """Lost requests with their reasons as notes, and the reasons.
-
-        Args:
-            graph: of the configuration; read now if it is needed and not given.
-        """
-        reasons = reason.explain(
-            self.session, self.build_dir, self.command, self.ready.request, lost, self.log, self.env, graph=graph
-        )
-        return [replace(one, note=str(why)) for one, why in zip(lost, reasons, strict=True)], reasons
-
-
-@contextlib.contextmanager
-def workplace(
-    ready: Ready, more: Sequence[Mount] = (), *, linux: Path | None = None, build_dir: Path | None = None
-) -> Iterator[Workplace]:
-    """Open the place in which a cell is configured and built; one run at a time has it.
-
-    Args:
-        more: what else its session is to see.
-        linux: the source, if it is not the tree of the store: with the same content in every file.
-        build_dir: if it is not the cell's own.
-    """
-    build_dir = build_dir or build_directory(ready.inputs)
-    ccache_dir = store.home() / "ccache"
-    linux = linux or ready.tree.path / "linux"
-    remote, remote_dir = cache.shared(ready.toolchain.runtime)
-    # The last part alone would not do: a directory in which many kernels are built has it in a directory of its own.
-    with store.lock("-".join(build_dir.parts[-2:])), store.disk_errors(build_dir):
-        for folder in (build_dir, ccache_dir):
-            folder.mkdir(parents=True, exist_ok=True)
-        for name in ("build.log", "ccache.log"):
-            (build_dir / name).unlink(missing_ok=True)
-        mounts = [
-            Mount(linux, _TREE),
-            Mount(build_dir, _BUILD, writable=True),
-            Mount(ccache_dir, _CCACHE, writable=True),
-            *([Mount(remote_dir, cache.INSIDE, writable=True)] if remote_dir else []),
-            *more,
-        ]
-        # A host's make may be older than 4.4, which is the first that takes slots from a pipe with a name.
-        shared = pool.current() if ready.toolchain.runtime == "docker" else None
-        if shared:
-            mounts.append(Mount(shared.folder, _POOL, writable=True))
-        with toolchains.open_session(ready.toolchain, mounts) as session:
-            jobs = shared.slots if shared else runtime.jobs(_MEMORY_EACH)
-            env = cache.environment(
-                session.path(ccache_dir),
-                session.path(build_dir / "ccache.log"),
-                str(store.home()) if session.name == "host" else "",
-                ready.toolchain.key,
-                remote,
-            )
-            command = make_command(ready, session, linux, build_dir, 0 if shared else jobs)
-            if shared:
-                env["MAKEFLAGS"] = f"--jobserver-auth=fifo:{session.path(shared.pipe)}"
-            yield Workplace(ready, session, linux, build_dir, command, env, jobs)
-
-
 def _make(ready: Ready, out: Path) -> dict[str, Any]:
-    with workplace(ready) as place:
+    with open_workplace(ready) as place:
         return make(place, out)
 
 
@@ -326,7 +129,7 @@ def make(place: Workplace, out: Path) -> dict[str, Any]:
     done = compilation.compile_all(place)
     instrument.require(place.build_dir, ready.cell.instrument, place.log)
     if samples.wanted(ready.request):
-        (out / samples.MODULES).mkdir()
+        (out / built.MODULES).mkdir()
         for module in samples.build(place):
-            shutil.copyfile(module, out / samples.MODULES / module.name)
+            shutil.copyfile(module, out / built.MODULES / module.name)
     return compilation.keep(place, done, out)

@@ -17,11 +17,11 @@ from typing import Any
 from core import process, store
 from core.errors import UnderTest, UserError
 from core.progress import Progress
-from core.runtime import Mount
+from core.runtime import Mount, Runtime
 from kernel import compilation, kernels
 from kernel.cell import Cell
-from kernel.kernels import Workplace
-from toolchain import plugin, specs
+from kernel.workplace import Workplace, open_workplace
+from toolchain import plugin
 from toolchain.toolchains import PASS_FOLDER
 
 CALLBACKS = ("__sanitizer_cov_trace_args", "__sanitizer_cov_trace_ret")
@@ -76,7 +76,7 @@ class _Task:
     words: tuple[str, ...]
 
 
-def check(cell: Cell, where: str, folders: Sequence[str] = (), *, install: bool = True) -> Parity:
+def check(cell: Cell, runtime: Runtime, folders: Sequence[str] = ()) -> Parity:
     """Compile the instrumented objects of a cell's kernel with the pass built in and with the plugin, and compare.
 
     Args:
@@ -86,10 +86,10 @@ def check(cell: Cell, where: str, folders: Sequence[str] = (), *, install: bool 
         UserError: the toolchain has no pass built in.
         UnderTest: something does not compile, or nothing was instrumented.
     """
-    if specs.spec(cell.toolchain).kind != "patched":
-        raise UserError(f"the toolchain {cell.toolchain} has no pass built in", "say --toolchain llvm-23")
-    ready = kernels.prepare(cell, where, install=install)
-    with kernels.workplace(ready, [Mount(PASS_FOLDER, "/kdf/pass")]) as place:
+    if cell.toolchain.kind != "patched":
+        raise UserError(f"the toolchain {cell.toolchain.name} has no pass built in", "say --toolchain llvm-23")
+    ready = kernels.prepare(cell, runtime)
+    with open_workplace(ready, [Mount(PASS_FOLDER, "/kdf/pass")]) as place:
         place.configure()
         compilation.compile_all(place)
         tasks = list(_tasks(place.build_dir, folders))

@@ -9,16 +9,12 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from core import process, store
 from kconfig.profiles import Request
-
-if TYPE_CHECKING:
-    from kernel.kernels import Workplace
+from kernel.workplace import Workplace
 
 FOLDER = Path(__file__).parent / "samples"
-MODULES = "modules"  # of a kernel product
 NAMES = ("kcov_dataflow_c", "kcov_dataflow_rust")
 # Another one when the same sources become other modules. 2: no object of another module's directory.
 _MAKER = b"2\n"

@@ -18,8 +18,9 @@ from core.errors import UnderTest, UserError, nearest
 from core.runtime import Mount
 from core.store import Product
 from kconfig import survival
-from kernel import compilation, kernels
-from kernel.kernels import Ready, Workplace
+from kernel import compilation
+from kernel.built import Kernel
+from kernel.workplace import Ready, Workplace, open_workplace
 
 FOLDER = "tools/testing/selftests"
 PROGRAMS, MODULES, LIST = "programs", "modules", "list"
@@ -89,7 +90,7 @@ def check_names(linux: Path, names: Sequence[str]) -> None:
             raise UserError(f"the tree has no selftests {name}{nearest(name, there)}", f"they are in {linux / FOLDER}")
 
 
-def build(ready: Ready, kernel: Product, names: Sequence[str]) -> list[Target]:
+def build(ready: Ready, kernel: Kernel, names: Sequence[str]) -> list[Target]:
     """Build targets for the kernel of a cell, one after the other.
 
     Args:
@@ -104,10 +105,9 @@ def build(ready: Ready, kernel: Product, names: Sequence[str]) -> list[Target]:
     return [_target(ready, kernel, linux / FOLDER / name, name) for name in names]
 
 
-def _target(ready: Ready, kernel: Product, source: Path, name: str) -> Target:
+def _target(ready: Ready, kernel: Kernel, source: Path, name: str) -> Target:
     found = _MODULES_DIR.search((source / "Makefile").read_text())
-    config = survival.values((kernel.path / "config").read_text())
-    modules = found[1] if found and config.get("MODULES") == "y" else ""
+    modules = found[1] if found and kernel.config.get("MODULES") == "y" else ""
     inputs = {
         "recipe": _RECIPE,
         "target": name,
@@ -117,7 +117,7 @@ def _target(ready: Ready, kernel: Product, source: Path, name: str) -> Target:
         # Only a module is bound to one kernel.
         "kernel": kernel.key if modules else "",
     }
-    lacks = _lacks(source / "config", config)
+    lacks = _lacks(source / "config", kernel.config)
     try:
         made = store.make("selftests", inputs, lambda out: _make(ready, source, name, modules, out))
     except UnderTest as error:
@@ -139,7 +139,7 @@ def _lacks(asked: Path, config: dict[str, str]) -> tuple[str, ...]:
 
 
 def _make(ready: Ready, source: Path, name: str, modules: str, out: Path) -> dict[str, object]:
-    with kernels.workplace(ready, [Mount(out, _INSIDE, writable=True)]) as place:
+    with open_workplace(ready, [Mount(out, _INSIDE, writable=True)]) as place:
         log = out / "build.log"
         _step(place, log, [*place.command, "headers"], "installing the kernel's headers")
         own = [

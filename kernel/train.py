@@ -13,10 +13,11 @@ from typing import Any
 
 from core import store
 from core.arch import host_arch
-from core.runtime import Mount
+from core.runtime import Mount, Runtime
 from core.store import Product
 from kernel import compilation, kernels
-from kernel.cell import Cell
+from kernel.cell import Cell, CellNames, resolve
+from kernel.workplace import open_workplace
 from toolchain import training
 
 _RAW = "/kdf/raw"
@@ -24,16 +25,14 @@ _RAW = "/kdf/raw"
 
 def cell_of(toolchain: str) -> Cell:
     """What a compiler is trained with: the tiny kernel, all of it instrumented, so that our pass is trained too."""
-    return Cell(toolchain, "kit", "all", "tiny", host_arch(), "7.1.8")
+    return resolve(CellNames(toolchain, "kit", "all", "tiny", host_arch(), "7.1.8"))
 
 
-def profile(name: str, where: str, *, install: bool = True) -> Product:
+def profile(name: str, runtime: Runtime) -> Product:
     """The profile of a toolchain's compiler; made now if the store does not have it.
 
     Args:
         name: a toolchain of kind patched.
-        where: `docker` or `host`.
-        install: whether missing host packages may be installed.
 
     Returns:
         A product with `profile.profdata`; its metadata says how many functions it counts and what the training took.
@@ -43,15 +42,15 @@ def profile(name: str, where: str, *, install: bool = True) -> Product:
         UnderTest: LLVM or the kernel does not compile.
         InfraError: the machine failed.
     """
-    counting = training.counting(name, where, install=install)
-    ready = kernels.prepare(cell_of(name), where, install=install, toolchain=counting)
+    counting = training.counting(name, runtime)
+    ready = kernels.prepare(cell_of(name), runtime, toolchain=counting)
 
     def work(tmp: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=store.home() / "build", prefix="training-") as folder:
             raw, objects = Path(folder) / "raw", Path(folder) / "objects"
             raw.mkdir()
             mounts = [Mount(raw, _RAW, writable=True), Mount(tmp, "/kdf/profile", writable=True)]
-            with kernels.workplace(ready, mounts, build_dir=objects) as place:
+            with open_workplace(ready, mounts, build_dir=objects) as place:
                 counts = {"LLVM_PROFILE_FILE": f"{place.session.path(raw)}/{training.RAW}", "CCACHE_DISABLE": "1"}
                 counted = replace(place, env={**place.env, **counts})
                 counted.configure()

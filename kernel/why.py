@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from core.runtime import Runtime
 from kconfig import reason, survival, symbols
 from kconfig.fragment import Asked
 from kconfig.survival import Lost
 from kernel import kernels
 from kernel.cell import Cell
+from kernel.workplace import open_workplace
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Answer:
         return asdict(self)
 
 
-def why(cell: Cell, where: str, symbol: str, *, install: bool = True, guard: bool = True) -> Answer:
+def why(cell: Cell, runtime: Runtime, symbol: str, *, guard: bool = True) -> Answer:
     """Configure a cell and explain one symbol.
 
     Raises:
@@ -44,9 +46,9 @@ def why(cell: Cell, where: str, symbol: str, *, install: bool = True, guard: boo
         UnderTest: the configuration cannot be made at all.
         InfraError: the machine failed, or the reader could not be built.
     """
-    ready = kernels.prepare(cell, where, install=install, guard=guard)
+    ready = kernels.prepare(cell, runtime, guard=guard)
     asked = next((one for one in ready.request.asked if one.symbol == symbol), Asked(symbol, "y", "this question", 0))
-    with kernels.workplace(ready) as place:
+    with open_workplace(ready) as place:
         final = place.configure().config
         got = survival.values(final.read_text()).get(symbol, survival.ABSENT)
         graph = symbols.load(place.session, place.build_dir, place.command, place.log, place.env)

@@ -97,7 +97,10 @@ def load(name: str, file: Path = FILE) -> Series:
     """
     whole, at, count = name.partition("@")
     if at:
-        return _prefix(load(whole, file), count)
+        longer = load(whole, file)
+        if not re.fullmatch(r"\d{1,4}", count):
+            raise UserError(f"{name} is no prefix: {whole} has {len(longer.patches)} patches")
+        return prefix(longer, int(count))
     shipped, mine = _shipped(file), _imported()
     if name not in shipped and name not in mine:
         raise UserError(f"there is no series {name}{nearest(name, [*shipped, *mine])}", "see ./invoke patches.list")
@@ -113,12 +116,16 @@ def load(name: str, file: Path = FILE) -> Series:
     return series
 
 
-def _prefix(series: Series, count: str) -> Series:
-    """The first patches of a series; what callbacks they take is seen in the tree, since they may take none yet."""
-    if not re.fullmatch(r"\d{1,4}", count) or int(count) > len(series.patches):
-        raise UserError(f"{series.name}@{count} is no prefix: {series.name} has {len(series.patches)} patches")
-    patches = series.patches[: int(count)]
-    return replace(series, name=f"{series.name}@{int(count)}", patches=patches, generation=None)
+def prefix(series: Series, count: int) -> Series:
+    """Take the first patches of a series; what callbacks they take is seen in the tree, since they may take none yet.
+
+    Raises:
+        UserError: it has fewer patches.
+    """
+    whole = series.name.partition("@")[0]
+    if count > len(series.patches):
+        raise UserError(f"{whole}@{count} is no prefix: {series.name} has {len(series.patches)} patches")
+    return replace(series, name=f"{whole}@{count}", patches=series.patches[:count], generation=None)
 
 
 def entry(name: str, file: Path = FILE) -> Series | None:

@@ -24,8 +24,9 @@ from markupsafe import Markup
 from cells.result import STATUSES
 from core import store
 from core.errors import KitError, UserError, printable
-from core.store import Product
 from guest.ktap import FAILED, LOST, PASSED, SKIPPED
+from kernel import built
+from kernel.built import Kernel
 from report import charts
 from report.history import CONSOLE, UNREADABLE, History, Run
 
@@ -104,7 +105,7 @@ def kernel_of(run: Run) -> str:
 
 def measure_kernels(runs: Iterable[Run]) -> Kernels:
     """Sizes and configuration losses of kernels that are still in the store; no other path that a run names is read."""
-    known = {str(product.path): product for product in store.products() if product.kind == "kernel"}
+    known = {str(kernel.path): kernel for kernel in built.all_kernels()}
     sizes, losses, problems = {}, {}, {}
     for path in dict.fromkeys(kernel_of(run) for run in runs):
         if path not in known:
@@ -119,7 +120,7 @@ def measure_kernels(runs: Iterable[Run]) -> Kernels:
     return Kernels(sizes, losses, problems)
 
 
-def _sizes(kernel: Product) -> dict[str, int]:
+def _sizes(kernel: Kernel) -> dict[str, int]:
     from elftools.common.exceptions import ELFError
 
     from dataflow import image
@@ -130,15 +131,13 @@ def _sizes(kernel: Product) -> dict[str, int]:
         raise ValueError(f"vmlinux cannot be read: {error}") from None
 
 
-def _losses(kernel: Product) -> list[tuple[str, str, str, str]]:
+def _losses(kernel: Kernel) -> list[tuple[str, str, str, str]]:
     from kconfig import survival
 
-    got = survival.values((kernel.path / "config").read_text())
-    asked = kernel.metadata["inputs"]["request"]["asked"]
     return [
-        (symbol, value, "its request", got.get(symbol, survival.ABSENT))
-        for symbol, value in asked.items()
-        if not survival.granted(value, got.get(symbol, survival.ABSENT))
+        (symbol, value, "its request", kernel.config.get(symbol, survival.ABSENT))
+        for symbol, value in kernel.asked.items()
+        if not survival.granted(value, kernel.config.get(symbol, survival.ABSENT))
     ]
 
 

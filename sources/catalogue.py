@@ -274,7 +274,7 @@ def source_tree(spec: str) -> Product:
     """
     kind, colon, rest = spec.partition(":")
     if colon and kind == "path":
-        return _user_tree(Path(rest).expanduser())
+        return _user_tree(_user_path(rest))
     if colon and kind == "git":
         return _git_tree(rest)
     source = find(spec)
@@ -300,10 +300,43 @@ def _unpacked(path: Path, facts: Mapping[str, Any]) -> Product:
     return store.make("source", inputs, work)
 
 
-def _git_tree(rest: str) -> Product:
+def check(spec: str) -> None:
+    """Check the name of a source, as far as nothing has to be fetched for it.
+
+    Args:
+        spec: as for `source_tree`.
+
+    Raises:
+        UserError: there is no such source, directory, archive, or commit on this machine.
+    """
+    kind, colon, rest = spec.partition(":")
+    if colon and kind == "path":
+        _user_path(rest)
+    elif colon and kind == "git":
+        place, revision = _commit(rest)
+        if ":" not in place or Path(place).expanduser().is_dir():
+            checkout.git_commit(place, revision)
+    else:
+        find(spec)
+
+
+def _user_path(rest: str) -> Path:
+    root = Path(rest).expanduser()
+    if not root.is_file() and not root.is_dir():
+        raise UserError(f"there is no directory or archive {root}")
+    return root
+
+
+def _commit(rest: str) -> tuple[str, str]:
+    """The repository and the revision of `REPOSITORY@COMMIT`."""
     place, at, revision = rest.rpartition("@")
     if not at or not re.fullmatch(r"[\w][\w./~^+-]*", revision) or not place or place.startswith("-"):
         raise UserError(f"git:{rest} does not name a commit", "write git:REPOSITORY@COMMIT")
+    return place, revision
+
+
+def _git_tree(rest: str) -> Product:
+    place, revision = _commit(rest)
     git_dir, commit = checkout.git_commit(place, revision)
 
     def work(tmp: Path) -> dict[str, Any]:
@@ -317,8 +350,6 @@ def _git_tree(rest: str) -> Product:
 def _user_tree(root: Path) -> Product:
     if root.is_file():
         return _unpacked(root, {"origin": "path", "url": str(root.absolute())})
-    if not root.is_dir():
-        raise UserError(f"there is no directory or archive {root}")
     state, files = checkout.tree_files(root)
     if not files:
         raise UserError(f"the directory {root} is empty")

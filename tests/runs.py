@@ -10,7 +10,7 @@ from typing import Any
 from cells.result import Check, Result, Splat
 from cells.suites import Suite
 from guest.ktap import Test
-from kernel.cell import Cell
+from kernel.cell import CellNames
 
 INITMEM = "[    {:.6f}] Freeing unused kernel image (initmem) memory: 600K\n"
 
@@ -33,7 +33,7 @@ def save(
         tests: name -> status, of a suite `s`.
     """
     words = {"toolchain": "plugin-19", "series": "kit", "profile": "all", "base": "tiny", "arch": "x86_64"}
-    made = Cell(**{**words, "linux": "7.1.8", **cell})
+    made = CellNames(**{**words, "linux": "7.1.8", **cell})
     content = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(made).items()}
     suites = [Suite("s", "exec", tuple(Test(name, state, "") for name, state in tests.items()))] if tests else []
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import process, runtime, store
+from core import process, store
 from core.arch import of_host
 from core.data import load_yaml
 from core.errors import UnderTest, UserError
 from core.progress import Progress
-from core.runtime import Image, Mount, Session
+from core.runtime import Image, Mount, Runtime, Session, available_memory, jobs
 from patches import apply
 from patches.series import PatchFile, read_directory
 from sources import catalogue
@@ -132,7 +132,7 @@ def source_hash(spec: ToolchainSpec) -> str:
     return str(catalogue.source_tree(spec.source).metadata["inputs"]["sha256"])
 
 
-def build_directory(plan: Plan, packages: str, where: str) -> Path:
+def build_directory(plan: Plan, packages: str, runtime: Runtime) -> Path:
     """Where a compiler is built: one directory for all states of patches and pass, so that little is compiled again."""
     inputs = plan.inputs("")
     key = {
@@ -140,13 +140,13 @@ def build_directory(plan: Plan, packages: str, where: str) -> Path:
         "source": plan.spec.source,
         "variables": inputs["variables"],
         "packages": packages,
-        "runtime": where,
+        "runtime": runtime.name,
         **({"profile": inputs["profile"]} if "profile" in inputs else {}),
     }
     return store.home() / "build" / f"{plan.spec.name}-{store.key_of(key)[:16]}"
 
 
-def build(plan: Plan, where: str, image: Image | None, packages: str, root: Path) -> dict[str, Any]:
+def build(plan: Plan, runtime: Runtime, image: Image | None, packages: str, root: Path) -> dict[str, Any]:
     """Fill a directory with the compiler.
 
     Args:
@@ -164,7 +164,7 @@ def build(plan: Plan, where: str, image: Image | None, packages: str, root: Path
         UnderTest: a patch does not apply, LLVM does not compile, or the result does not call what it should.
         InfraError: the machine failed.
     """
-    place = build_directory(plan, packages, where)
+    place = build_directory(plan, packages, runtime)
     source = catalogue.source_tree(plan.spec.source)
     pristine = source.path / "src"
     changes: dict[str, bytes | None] = dict(apply.changed_files(pristine, plan.patches, plan.spec.source))
@@ -182,7 +182,7 @@ def build(plan: Plan, where: str, image: Image | None, packages: str, root: Path
         ]
         if plan.profile:
             mounts.append(Mount(plan.profile.parent, str(Path(recipe.PROFILE).parent)))
-        with runtime.open_session(where, image=image, mounts=mounts) as session:
+        with runtime.open_session(image=image, mounts=mounts) as session:
             facts = _compile(plan, session, place, ccache, packages, root)
         _install_tests(plan, place / "source", root)
     return facts
@@ -202,7 +202,7 @@ def _compile(plan: Plan, session: Session, place: Path, ccache: Path, packages: 
         "CCACHE_SLOPPINESS": "pch_defines,time_macros",
     }
     _configure(plan, session, place, env, log)
-    jobs = runtime.jobs(_MEMORY_EACH)
+    parallel = jobs(_MEMORY_EACH)
     spent = build_dir / "usage.txt"
     with Progress(f"compiling {plan.spec.source}", None, "steps") as progress:
         errors: list[str] = []
@@ -213,14 +213,14 @@ def _compile(plan: Plan, session: Session, place: Path, ccache: Path, packages: 
             elif _ERROR.search(line):
                 errors.append(line)
 
-        command = [*usage.command(session, spent), "ninja", f"-j{jobs}"]
+        command = [*usage.command(session, spent), "ninja", f"-j{parallel}"]
         done = session.run(
             [*command, "distribution"], cwd=build_dir, env=env, log=log, on_line=listen, timeout=12 * 3600
         )
         steps = progress.done
     process.require(done, f"compiling {plan.spec.source}", log, errors)
     done = session.run(
-        ["ninja", f"-j{jobs}", "install-distribution-stripped"],
+        ["ninja", f"-j{parallel}", "install-distribution-stripped"],
         cwd=build_dir,
         env={**env, "DESTDIR": session.path(root)},
         log=log,
@@ -232,7 +232,7 @@ def _compile(plan: Plan, session: Session, place: Path, ccache: Path, packages: 
         "steps": total,
         "steps_run": steps,
         **usage.read(spent),
-        "jobs": jobs,
+        "jobs": parallel,
     }
 
 
@@ -240,7 +240,7 @@ def _configure(plan: Plan, session: Session, place: Path, env: Mapping[str, str]
     """Run CMake; in a directory that is configured already it only looks for what changed."""
     build_dir = place / "build"
     found = plan.variables()
-    links = max(1, min(runtime.jobs(_MEMORY_EACH), runtime.available_memory() // _MEMORY_LINK[plan.choices.lto]))
+    links = max(1, min(jobs(_MEMORY_EACH), available_memory() // _MEMORY_LINK[plan.choices.lto]))
     found["LLVM_PARALLEL_LINK_JOBS"] = str(links)
     if plan.profile:
         found["LLVM_PROFDATA_FILE"] = session.path(plan.profile)

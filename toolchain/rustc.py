@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core import process, runtime, store
+from core import process, store
 from core.arch import of_host
 from core.errors import InfraError, UnderTest
 from core.progress import Progress
-from core.runtime import Image, Mount, Session
+from core.runtime import Image, Mount, Runtime, Session, jobs
 from patches import apply
 from patches.series import PatchFile, read_directory
 from sources import catalogue
@@ -34,9 +34,9 @@ _ERROR = re.compile(r"(^|: )(fatal )?error(\[|: )|panicked at")
 _CHECKSUM = ".cargo-checksum.json"
 
 
-def build_directory(compiler: Compiler, llvm: int, packages: str, where: str) -> Path:
+def build_directory(compiler: Compiler, llvm: int, packages: str, runtime: Runtime) -> Path:
     """Where a rustc is built: one directory for all states of our patches, so that little is compiled again."""
-    key = {**compiler.inputs(), "patches": [], "llvm": llvm, "packages": packages, "runtime": where}
+    key = {**compiler.inputs(), "patches": [], "llvm": llvm, "packages": packages, "runtime": runtime.name}
     del key["bindgen"]
     return store.home() / "build" / f"{compiler.name}-llvm-{llvm}-{store.key_of(key)[:16]}"
 
@@ -46,7 +46,7 @@ def build(
     major: int,
     llvm: Path,
     llvm_key: str,
-    where: str,
+    runtime: Runtime,
     image: Image | None,
     packages: str,
     root: Path,
@@ -69,7 +69,7 @@ def build(
         UnderTest: a patch does not apply, or rustc does not compile.
         InfraError: the machine failed.
     """
-    place = build_directory(compiler, major, packages, where)
+    place = build_directory(compiler, major, packages, runtime)
     pristine = catalogue.source_tree(compiler.source).path / "src"
     with store.lock(f"build-{place.name}"), store.disk_errors(place):
         (place / "build").mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def build(
             Mount(place / "stage0", _STAGE0),
             Mount(llvm, _LLVM),
         ]
-        with runtime.open_session(where, image=image, mounts=mounts) as session:
+        with runtime.open_session(image=image, mounts=mounts) as session:
             facts = _compile(compiler, major, session, place, llvm, llvm_key, root)
         _install(place, root)
     return facts
@@ -165,7 +165,7 @@ def _compile(
         part: {**compiler.settings.get(part, {}), **places.get(part, {})} for part in [*compiler.settings, *places]
     }
     _write(build_dir / "bootstrap.toml", 'change-id = "ignore"\n' + toml(settings), 0o644)
-    jobs = runtime.jobs(_MEMORY_EACH)
+    parallel = jobs(_MEMORY_EACH)
     env = {
         "CARGO_HOME": f"{own}/cargo-home",
         "CARGO_NET_OFFLINE": "true",
@@ -190,7 +190,7 @@ def _compile(
             [
                 *usage.command(session, spent),
                 *("python3", f"{source}/x.py", "--config", f"{own}/bootstrap.toml"),
-                *("build", "--stage", "1", f"-j{jobs}", *compiler.targets),
+                *("build", "--stage", "1", f"-j{parallel}", *compiler.targets),
             ],
             cwd=place / "source",
             env=env,
@@ -200,7 +200,7 @@ def _compile(
         )
         crates = progress.done
     process.require(done, f"compiling {compiler.name}", log, errors)
-    return {"crates": crates, **usage.read(spent), "jobs": jobs}
+    return {"crates": crates, **usage.read(spent), "jobs": parallel}
 
 
 def _llvm_config(llvm: str, major: int, key: str) -> str:

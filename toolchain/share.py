@@ -8,26 +8,20 @@ honest.
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core import store
-from core.errors import InfraError, UnderTest, UserError, nearest
+from core.errors import InfraError, UnderTest, UserError
+from core.runtime import Runtime
 from core.store import Product
 from sources import archive, depot
 from sources.archive import SUFFIX, Index
-from toolchain import content, plugin, specs, toolchains
+from toolchain import content, specs, toolchains, unpacking
 
 _SHOWN_PACKAGES = 8
-# What `toolchain.build` prints of a patched compiler; nothing else of a foreign build's facts is kept.
-_FACTS = (
-    "steps", "steps_run", "runs", "wall_seconds", "cpu_seconds", "last_cpu_seconds", "last_wall_seconds",
-    "largest_process", "jobs",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,7 @@ class Imported:
     stale: str
 
 
-def built(name: str, where: str) -> Product:
+def built(name: str, runtime: Runtime) -> Product:
     """The newest toolchain of a name and a runtime in the store; nothing is built.
 
     Raises:
@@ -70,18 +64,18 @@ def built(name: str, where: str) -> Product:
     """
     own = specs.spec(name)
     mine = [p for p in store.products() if p.kind == "toolchain" and p.metadata["inputs"].get("name") == name]
-    here = [p for p in mine if p.metadata["inputs"].get("runtime") == where]
+    here = [p for p in mine if p.metadata["inputs"].get("runtime") == runtime.name]
     current = [p for p in here if not _stale(own, p.metadata["inputs"])]
     if current:
         return current[-1]
-    make = f"./invoke toolchain.build --name {name} --runtime {where}"
+    make = f"./invoke toolchain.build --name {name} --runtime {runtime.name}"
     if here:
         why = _stale(own, here[-1].metadata["inputs"])
         raise UserError(f"the toolchain {name} in the store is another one than this checkout describes: {why}", make)
     if mine:
         other = mine[-1].metadata["inputs"]["runtime"]
         raise UserError(
-            f"the toolchain {name} is built for {other}, not for {where}", f"say --runtime {other}, or {make}"
+            f"the toolchain {name} is built for {other}, not for {runtime.name}", f"say --runtime {other}, or {make}"
         )
     raise UserError(f"the toolchain {name} is not built", make)
 
@@ -125,70 +119,39 @@ def load(path: Path, *, install: bool = True) -> Imported:
         InfraError: it is damaged, or does not fit to the packages of this machine.
     """
     index = archive.read_index(path)
-    name, where = _identify(index, path)
+    name, named = unpacking.identify(index, path)
+    runtime = Runtime(named, install)
     there = store.find("toolchain", index.inputs)
 
     def fit(folder: Path) -> None:
-        made, packages = toolchains.place(name, where, install=install)
+        made, packages = toolchains.place(specs.spec(name), runtime)
         if packages == index.inputs.get("packages"):
             return
         if index.inputs.get("kind") != "patched":
-            raise _other_packages(index, name, where, path, packages)
+            raise _other_packages(index, name, named, path, packages)
         try:
-            toolchains.check_fit(folder, index.key, where, made, packages)
+            toolchains.check_fit(folder, index.key, runtime, made, packages)
         except UnderTest as error:
-            raise _other_packages(index, name, where, path, packages, error.message) from error
+            raise _other_packages(index, name, named, path, packages, error.message) from error
 
     def work(tmp: Path) -> dict[str, Any]:
         # First what takes seconds: no image is made for a damaged archive.
-        kept = unpack(path, tmp, index.key)
+        kept = unpacking.unpack(path, tmp, index.key)
         fit(tmp)
         return kept
 
     if there:
         fit(there.path)
     product = store.make("toolchain", index.inputs, work)
-    return Imported(name, where, product, there is None, _stale(specs.spec(name), index.inputs))
+    return Imported(name, named, product, there is None, _stale(specs.spec(name), index.inputs))
 
 
-def _identify(index: Index, path: Path) -> tuple[str, str]:
-    """The name and the runtime of the toolchain in an archive."""
-    if index.kind != "toolchain":
-        raise UserError(f"{path} holds a product of kind {index.kind}, not a toolchain")
-    name, where = index.inputs.get("name"), index.inputs.get("runtime")
-    known = specs.load()[0]
-    if not isinstance(name, str) or name not in known:
-        raise UserError(f"{path} holds a toolchain {name}, which is not known here{nearest(str(name), known)}")
-    if where not in ("docker", "host"):
-        raise UserError(f"{path} holds a toolchain for the runtime {where}, which is not known here")
-    machine = platform.machine()
-    if index.inputs.get("machine") != machine:
-        raise UserError(f"{path} was made on {index.inputs.get('machine')}, this machine is {machine}")
-    return name, str(where)
-
-
-def take(path: Path, wanted: Mapping[str, Any]) -> Product:
-    """Take a toolchain out of a shared store's archive.
-
-    Args:
-        wanted: its inputs; of one that was compiled, with whatever packages around it.
-
-    Raises:
-        InfraError: it is damaged, or another one.
-    """
-    index = archive.read_index(path)
-    if content.key(index.inputs) != content.key(wanted):
-        other = f"the toolchain {index.key[:12]}, not {store.key_of(wanted)[:12]}"
-        raise InfraError(f"{path} holds {other}", "remove it from that place")
-    return store.make("toolchain", index.inputs, lambda tmp: unpack(path, tmp, index.key))
-
-
-def _other_packages(index: Index, name: str, where: str, path: Path, packages: str, why: str = "") -> InfraError:
+def _other_packages(index: Index, name: str, runtime: str, path: Path, packages: str, why: str = "") -> InfraError:
     """What is said of a toolchain whose surroundings are not those of this machine, and that does not fit to these."""
     theirs = index.notes.get("package_list", [])
     theirs = {str(line) for line in theirs} if isinstance(theirs, list) else set()
-    different = differing(theirs, set(toolchains.package_list(name, where, packages)))
-    around = f"the image {specs.spec(name).image}" if where == "docker" else "this host"
+    different = differing(theirs, set(toolchains.package_list(name, runtime, packages)))
+    around = f"the image {specs.spec(name).image}" if runtime == "docker" else "this host"
     return InfraError(
         f"{path} was made with other packages than those of {around} here: {different}{why and f' ({why})'}",
         f"bring the packages to one state (one KDF_BASE_IMAGE or one apt origin on both machines), "
@@ -217,45 +180,6 @@ def differing(theirs: set[str], ours: set[str]) -> str:
     ]
     more = len(changed) - _SHOWN_PACKAGES
     return "; ".join(changed[:_SHOWN_PACKAGES]) + (f"; and {more} more" if more > 0 else "")
-
-
-def unpack(path: Path, tmp: Path, key: str) -> dict[str, Any]:
-    """Fill the directory of a product from an archive.
-
-    Args:
-        key: of the toolchain that it must hold.
-
-    Returns:
-        What to add to the product's metadata.
-
-    Raises:
-        InfraError: it is damaged, hostile, or holds another toolchain.
-    """
-    index = archive.read_index(path)
-    if index.key != key:
-        raise InfraError(f"{path} holds the toolchain {index.key[:12]}, not {key[:12]}", "ask for it again")
-    name, _where = _identify(index, path)
-    archive.extract(path, tmp, lambda goal: is_stock(goal, specs.spec(name)))
-    try:
-        manifest = json.loads((tmp / plugin.MANIFEST).read_text())
-        whole = isinstance(manifest["versions"]["clang"], str) and (tmp / "bin").is_dir()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        whole = False
-    if not whole:
-        raise InfraError(f"{path} holds no toolchain: its {plugin.MANIFEST} is missing or malformed")
-    facts = index.metadata.get("build")
-    kept: dict[str, Any] = {"imported": {"from": path.name, "made": index.metadata.get("made", 0)}}
-    if isinstance(facts, dict) and all(isinstance(facts.get(fact), int | float) for fact in _FACTS):
-        kept["build"] = {fact: facts[fact] for fact in _FACTS}
-    return kept
-
-
-def is_stock(goal: str, own: specs.ToolchainSpec) -> bool:
-    """Whether a link may lead out of an archive: to a stock program, and only of what is not compiled from source."""
-    if own.kind == "patched":
-        return False
-    folder, _, program = goal.rpartition("/")
-    return goal == "/usr/bin/rustc" or (folder == f"/usr/lib/llvm-{own.llvm}/bin" and program not in ("", ".", ".."))
 
 
 def name_of(product: Product) -> str:
@@ -297,4 +221,4 @@ def pull(place: str, key: str, kinds: Collection[str]) -> Product | None:
             return depot.take(there[1], key)
         if content.key(index.inputs) != key:
             raise InfraError(f"{there[1]} holds the toolchain {index.key[:12]}, not {key[:12]}", "remove it there")
-        return take(there[1], index.inputs)
+        return unpacking.take(there[1], index.inputs)

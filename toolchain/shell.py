@@ -10,20 +10,18 @@ import os
 import sys
 from pathlib import Path
 
-from core import runtime
 from core.errors import InfraError
-from core.runtime import Mount, Session
-from toolchain import share, toolchains
+from core.runtime import Mount, Runtime, Session, foreground
+from toolchain import share, specs, toolchains
 
 WORK = "/kdf/work"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def enter(name: str, where: str, command: str = "") -> int:
+def enter(name: str, runtime: Runtime, command: str = "") -> int:
     """A shell with a toolchain, or one command in it.
 
     Args:
-        where: `docker` or `host`.
         command: a line for sh; without one there must be a terminal.
 
     Returns:
@@ -33,16 +31,16 @@ def enter(name: str, where: str, command: str = "") -> int:
         UserError: there is no such toolchain, or it is not built.
         InfraError: there is no terminal, or no engine.
     """
-    product = share.built(name, where)
+    product = share.built(name, runtime)
     here = Path.cwd()
     if not command and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InfraError("a shell needs a terminal", "give a command with -c, or after --")
-    made, _packages = toolchains.place(name, where)
+    made, _packages = toolchains.place(specs.spec(name), runtime)
     mounts = [Mount(product.path, toolchains.INSIDE), Mount(here, WORK, writable=True)]
-    with runtime.open_session(where, image=made, mounts=mounts) as session:
+    with runtime.open_session(image=made, mounts=mounts) as session:
         env = environment(session, product.path, name)
         if not command:
-            return runtime.foreground(session, ["bash", "--norc"], env, WORK)
+            return foreground(session, ["bash", "--norc"], env, WORK)
         ended = session.run(["sh", "-c", command], cwd=here, env=env, on_line=lambda line: print(line, flush=True))
     return ended.code if ended.code >= 0 else 128 - ended.code
 

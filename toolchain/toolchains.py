@@ -10,18 +10,18 @@ import contextlib
 import hashlib
 import json
 import platform
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import process, runtime, store
+from core import process, store
 from core.errors import InfraError, UnderTest, UserError
 from core.host import ensure_packages
-from core.runtime import Image, Mount, Session
+from core.runtime import Image, Mount, Runtime, Session
 from core.store import Product
 from toolchain import image, specs
+from toolchain.specs import ToolchainSpec
 
 if TYPE_CHECKING:
     from toolchain import llvm, recipe
@@ -35,14 +35,14 @@ class Toolchain:
     """A toolchain that is ready.
 
     Attributes:
-        runtime: where it runs, `docker` or `host`.
+        runtime: where it runs.
         image: the image that it runs in; None on the host.
         packages: sha256 of the packages around it: the image's, or those of the host that the image would have.
     """
 
     name: str
     product: Product
-    runtime: str
+    runtime: Runtime
     image: Image | None
     packages: str
 
@@ -67,19 +67,18 @@ class Toolchain:
         return store.key_of({"toolchain": self.product.key, "packages": self.packages})
 
 
-def default_name(where: str, arch: str = "") -> str:
+def default_name(runtime: Runtime, arch: str = "") -> str:
     """The toolchain to use when none is named: the first preferred one that is in the store, else the last.
 
     One that would have to be compiled for an hour is not taken because an older state of it is there.
 
     Args:
-        where: the runtime that it is to be used in.
         arch: the architecture that it must compile for; the host's if empty.
     """
     known, preferred = specs.load()
     there = [p.metadata["inputs"] for p in store.products() if p.kind == "toolchain"]
     for name in preferred:
-        wanted: Mapping[str, Any] = {"name": name, "runtime": where}
+        wanted: Mapping[str, Any] = {"name": name, "runtime": runtime.name}
         if known[name].kind == "patched":
             wanted = {**wanted, **current_inputs(known[name])}
         for inputs in there:
@@ -90,7 +89,7 @@ def default_name(where: str, arch: str = "") -> str:
     return preferred[-1]
 
 
-def current_inputs(own: specs.ToolchainSpec) -> dict[str, Any]:
+def current_inputs(own: ToolchainSpec) -> dict[str, Any]:
     """The part of a toolchain's key that says what this checkout would put into it."""
     if own.kind == "patched":
         from toolchain import llvm
@@ -99,7 +98,7 @@ def current_inputs(own: specs.ToolchainSpec) -> dict[str, Any]:
     return {"pass": _pass_hash(), "llvm": own.llvm, **_chosen(own)}
 
 
-def _chosen(own: specs.ToolchainSpec) -> dict[str, str]:
+def _chosen(own: ToolchainSpec) -> dict[str, str]:
     """The generation of a plugin, where it is not the usual one: those keys stay what they were."""
     return {} if own.generation == "L0" else {"generation": own.generation}
 
@@ -115,29 +114,28 @@ def _host_identity(packages: Sequence[str]) -> str:
     return hashlib.sha256("".join(f"{line}\n" for line in _host_packages(packages)).encode()).hexdigest()
 
 
-def package_list(name: str, where: str, packages: str) -> list[str]:
+def package_list(name: str, runtime: str, packages: str) -> list[str]:
     """The packages around a toolchain, NAME=VERSION:ARCHITECTURE, sorted; empty if nobody here knows them any more.
 
     Args:
+        runtime: the name of it, `docker` or `host`.
         packages: the identity of them, as `place` returned it.
     """
-    if where == "docker":
+    if runtime == "docker":
         return image.package_list(packages)
     listed = image.host_packages(specs.spec(name).image)
     return _host_packages(listed) if _host_identity(listed) == packages else []
 
 
-def place(name: str, where: str, *, install: bool = True) -> tuple[Image | None, str]:
+def place(own: ToolchainSpec, runtime: Runtime) -> tuple[Image | None, str]:
     """Make ready what is around a toolchain: its image, or the host's packages.
 
     Args:
-        where: `docker` or `host`.
-        install: whether missing host packages may be installed.
 
     Returns:
         The image (None on the host) and the identity of the packages.
     """
-    return surroundings(specs.spec(name).image, where, install=install)
+    return surroundings(own.image, runtime)
 
 
 def _pass_hash() -> str:
@@ -150,74 +148,69 @@ def _pass_hash() -> str:
 
 
 def ensure(
-    name: str,
-    where: str,
+    own: ToolchainSpec,
+    runtime: Runtime,
     *,
-    install: bool = True,
     targets: Sequence[str] = (),
     lto: str = "",
     profile: Path | None = None,
     shared: str = "",
 ) -> Toolchain:
-    """A toolchain by name, made now if the store does not have it.
+    """Find a toolchain in the store, or make it now.
 
     Args:
-        where: `docker` or `host`, as `runtime.choose` returned it.
-        install: whether missing host packages may be installed.
         targets: architectures that it must compile for, besides the host's.
         lto: kind of link-time optimization of a patched one.
         profile: of a patched one, what it is optimized by (`kernel.train`).
         shared: a shared store to look in before building (`sources.depot`), or empty.
 
     Raises:
-        UserError: there is none of that name, or it has no such choice.
+        UserError: it has no such choice.
         UnderTest: our pass or LLVM with it does not compile.
         InfraError: no engine, no disk, no packages.
     """
-    own = specs.spec(name)
-    made, packages = place(name, where, install=install)
+    made, packages = place(own, runtime)
     if own.kind == "patched":
         from toolchain import llvm, recipe
 
         chosen = recipe.choose(
             recipe.load(llvm.RECIPE), llvm.host_arch(), targets, lto, store.hash_file(profile) if profile else ""
         )
-        return _ensure_patched(own, where, made, packages, chosen, profile, install=install, shared=shared)
+        return _ensure_patched(own, runtime, made, packages, chosen, profile, shared=shared)
     if lto or profile:
-        raise UserError(f"the toolchain {name} is not compiled from source: it has no --lto and no --pgo")
+        raise UserError(f"the toolchain {own.name} is not compiled from source: it has no --lto and no --pgo")
     inputs = {
-        "name": name,
+        "name": own.name,
         "kind": own.kind,
         "llvm": own.llvm,
         "pass": _pass_hash(),
         "packages": packages,
-        "runtime": where,
+        "runtime": runtime.name,
         "machine": platform.machine(),
         **_chosen(own),
     }
     if there := _obtain(shared, [inputs]):
-        return Toolchain(name, there, where, made, packages)
+        return Toolchain(own.name, there, runtime, made, packages)
 
     def work(tmp: Path) -> dict[str, Any]:
         from toolchain import plugin
 
         mounts = [Mount(PASS_FOLDER, "/kdf/pass"), Mount(tmp, INSIDE, writable=True)]
-        with runtime.open_session(where, image=made, mounts=mounts) as session:
+        with runtime.open_session(image=made, mounts=mounts) as session:
             plugin.build(session, own.llvm, PASS_FOLDER, tmp, with_pass=own.kind == "plugin", generation=own.generation)
         return {}
 
-    return Toolchain(name, store.make("toolchain", inputs, work), where, made, packages)
+    return Toolchain(own.name, store.make("toolchain", inputs, work), runtime, made, packages)
 
 
 def _ensure_patched(
-    own: specs.ToolchainSpec,
-    where: str,
+    own: ToolchainSpec,
+    runtime: Runtime,
     made: Image | None,
     packages: str,
     wanted: recipe.Choices,
     profile: Path | None,
     *,
-    install: bool,
     shared: str,
 ) -> Toolchain:
     """A compiler from source, out of the store if one there compiles for all that is wanted."""
@@ -238,50 +231,55 @@ def _ensure_patched(
             "llvm": own.llvm,
             "packages": packages,
             "build_packages": build_packages,
-            "runtime": where,
+            "runtime": runtime.name,
             "machine": platform.machine(),
             **plan.inputs(source),
             **rust,
         }
 
     will_do = [inputs(plan, source) for plan in plans for source in llvm.known_sources(own)]
-    found = _fitting(will_do, where, made, packages)
+    found = _fitting(will_do, runtime, made, packages)
     if not found and _obtain(shared, will_do):
-        found = _fitting(will_do, where, made, packages)
+        found = _fitting(will_do, runtime, made, packages)
     if found:
-        return Toolchain(own.name, found, where, made, packages)
-    builder, build_packages = surroundings(own_recipe.image, where, install=install)
+        return Toolchain(own.name, found, runtime, made, packages)
+    builder, build_packages = surroundings(own_recipe.image, runtime)
     if compiled:
         wanted_rustc = rust_recipe.find(own.rustc)
-        rust_image, rust_packages = surroundings(wanted_rustc.image, where, install=install)
+        rust_image, rust_packages = surroundings(wanted_rustc.image, runtime)
         rust["rustc_packages"] = rust_packages
     plan = plans[0]
     source = llvm.source_hash(own)
     if not own.rustc:
-        product = _make_patched(inputs(plan, source), plan, where, made, builder, build_packages)
-        return Toolchain(own.name, product, where, made, packages)
+        product = _make_patched(inputs(plan, source), plan, runtime, made, builder, build_packages)
+        return Toolchain(own.name, product, runtime, made, packages)
     # The LLVM is a product of its own: neither it nor rustc is built again because of the other.
     bare = replace(plan, spec=replace(own, rustc=""))
     without = {key: value for key, value in inputs(plan, source).items() if key not in ("rustc", "rustc_packages")}
-    below = _fitting([without], where, made, packages) or _make_patched(
-        without, bare, where, made, builder, build_packages
+    below = _fitting([without], runtime, made, packages) or _make_patched(
+        without, bare, runtime, made, builder, build_packages
     )
 
     def work(tmp: Path) -> dict[str, Any]:
         _link_tree(below.path, tmp)
         if compiled:
-            facts = rustc.build(wanted_rustc, own.llvm, below.path, below.key, where, rust_image, rust_packages, tmp)
-        with runtime.open_session(where, image=made, mounts=[Mount(tmp, INSIDE, writable=True)]) as session:
+            facts = rustc.build(wanted_rustc, own.llvm, below.path, below.key, runtime, rust_image, rust_packages, tmp)
+        with runtime.open_session(image=made, mounts=[Mount(tmp, INSIDE, writable=True)]) as session:
             if not compiled:
                 facts = borrowed.install(session, tmp)
             llvm.finish(plan, session, tmp)
         return {"build": below.metadata["build"], "rustc": facts}
 
-    return Toolchain(own.name, store.make("toolchain", inputs(plan, source), work), where, made, packages)
+    return Toolchain(own.name, store.make("toolchain", inputs(plan, source), work), runtime, made, packages)
 
 
 def _make_patched(
-    inputs: Mapping[str, Any], plan: llvm.Plan, where: str, made: Image | None, builder: Image | None, packages: str
+    inputs: Mapping[str, Any],
+    plan: llvm.Plan,
+    runtime: Runtime,
+    made: Image | None,
+    builder: Image | None,
+    packages: str,
 ) -> Product:
     """An LLVM of ours, without a rustc.
 
@@ -291,8 +289,8 @@ def _make_patched(
     from toolchain import llvm
 
     def work(tmp: Path) -> dict[str, Any]:
-        facts = llvm.build(plan, where, builder, packages, tmp)
-        with runtime.open_session(where, image=made, mounts=[Mount(tmp, INSIDE, writable=True)]) as session:
+        facts = llvm.build(plan, runtime, builder, packages, tmp)
+        with runtime.open_session(image=made, mounts=[Mount(tmp, INSIDE, writable=True)]) as session:
             llvm.finish(plan, session, tmp)
         return {"build": facts}
 
@@ -313,17 +311,19 @@ def _link_tree(source: Path, target: Path) -> None:
             raise InfraError(f"copying {source} failed: {(done.tail or ('',))[-1]}", "look at the disk")
 
 
-def surroundings(name: str, where: str, *, install: bool) -> tuple[Image | None, str]:
+def surroundings(name: str, runtime: Runtime) -> tuple[Image | None, str]:
     """Make ready an image, or the packages that it would have on the host; returns it and the packages' identity."""
-    if where == "docker":
-        made = image.ensure(name, install=install)
+    if runtime.name == "docker":
+        made = image.ensure(name, install=runtime.install)
         return made, made.packages
     listed = image.host_packages(name)
-    ensure_packages(listed, install=install)
+    ensure_packages(listed, install=runtime.install)
     return None, _host_identity(listed)
 
 
-def _fitting(will_do: Sequence[Mapping[str, Any]], where: str, made: Image | None, packages: str) -> Product | None:
+def _fitting(
+    will_do: Sequence[Mapping[str, Any]], runtime: Runtime, made: Image | None, packages: str
+) -> Product | None:
     """A compiled toolchain of the store, made with whatever packages around it, that runs here; None without one.
 
     Args:
@@ -335,15 +335,15 @@ def _fitting(will_do: Sequence[Mapping[str, Any]], where: str, made: Image | Non
         if product.metadata["inputs"].get("packages") == packages:
             return product
         try:
-            check_fit(product.path, product.key, where, made, packages)
+            check_fit(product.path, product.key, runtime, made, packages)
         except UnderTest as error:
-            print(f"{error.message}; looking for another one", file=sys.stderr, flush=True)
+            runtime.say(f"{error.message}; looking for another one")
             continue
         return product
     return None
 
 
-def check_fit(root: Path, key: str, where: str, made: Image | None, packages: str) -> None:
+def check_fit(root: Path, key: str, runtime: Runtime, made: Image | None, packages: str) -> None:
     """Let a compiled toolchain run among the packages of this machine; what was seen to fit is not asked again.
 
     Args:
@@ -359,14 +359,14 @@ def check_fit(root: Path, key: str, where: str, made: Image | None, packages: st
         scratch = tmp / "scratch"
         scratch.mkdir()
         mounts = [Mount(root, INSIDE), Mount(scratch, "/kdf/scratch", writable=True)]
-        with runtime.open_session(where, image=made, mounts=mounts) as session:
+        with runtime.open_session(image=made, mounts=mounts) as session:
             why = content.why_not(session, root, scratch)
         store.remove_tree(scratch)
         if why:
             raise UnderTest(f"the toolchain {key[:12]} was compiled with other packages and does not fit here: {why}")
         return {}
 
-    store.make("fit", {"toolchain": key, "packages": packages, "runtime": where}, work)
+    store.make("fit", {"toolchain": key, "packages": packages, "runtime": runtime.name}, work)
 
 
 def _obtain(shared: str, will_do: Sequence[Mapping[str, Any]]) -> Product | None:
@@ -374,11 +374,11 @@ def _obtain(shared: str, will_do: Sequence[Mapping[str, Any]]) -> Product | None
     if not shared or any(store.find("toolchain", inputs) for inputs in will_do):
         return None
     from sources import depot
-    from toolchain import content, share
+    from toolchain import content, unpacking
 
     by_name = {content.key(inputs): inputs for inputs in will_do}
     with depot.found(shared, list(by_name)) as there:
-        return share.take(there[1], by_name[there[0]]) if there else None
+        return unpacking.take(there[1], by_name[there[0]]) if there else None
 
 
 @contextlib.contextmanager
@@ -386,8 +386,7 @@ def open_session(
     toolchain: Toolchain, mounts: Sequence[Mount] = (), *, devices: Sequence[str] = ()
 ) -> Iterator[Session]:
     """A session in the toolchain's image, or on the host, that sees the toolchain read-only."""
-    with runtime.open_session(
-        toolchain.runtime,
+    with toolchain.runtime.open_session(
         image=toolchain.image,
         mounts=[Mount(toolchain.product.path, INSIDE), *mounts],
         devices=devices,

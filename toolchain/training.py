@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core import process, runtime, store
+from core import process, store
 from core.errors import UnderTest, UserError
-from core.runtime import Mount, Session
+from core.runtime import Mount, Runtime, Session
 from toolchain import llvm, recipe, specs, toolchains
 from toolchain.toolchains import Toolchain
 
@@ -24,12 +24,10 @@ FILE = "profile.profdata"
 RAW = "%4m.profraw"
 
 
-def counting(name: str, where: str, *, install: bool = True) -> Toolchain:
+def counting(name: str, runtime: Runtime) -> Toolchain:
     """The compiler of a toolchain, built to count; made now if the store does not have it.
 
     Args:
-        where: `docker` or `host`.
-        install: whether missing host packages may be installed.
 
     Raises:
         UserError: the toolchain is not compiled from source.
@@ -41,24 +39,24 @@ def counting(name: str, where: str, *, install: bool = True) -> Toolchain:
         raise UserError(f"the toolchain {name} is not compiled from source: it has no --lto and no --pgo")
     own_recipe = recipe.trained(recipe.load(llvm.RECIPE))
     plan = llvm.read_plan(replace(own, rustc=""), recipe.choose(own_recipe, llvm.host_arch()), own_recipe)
-    made, packages = toolchains.place(name, where, install=install)
-    builder, build_packages = toolchains.surroundings(own_recipe.image, where, install=install)
+    made, packages = toolchains.place(own, runtime)
+    builder, build_packages = toolchains.surroundings(own_recipe.image, runtime)
     inputs: dict[str, Any] = {
         "name": own.name,
         "packages": packages,
         "build_packages": build_packages,
-        "runtime": where,
+        "runtime": runtime.name,
         "machine": platform.machine(),
         **plan.inputs(llvm.source_hash(own)),
     }
 
     def work(tmp: Path) -> dict[str, Any]:
-        facts = llvm.build(plan, where, builder, build_packages, tmp)
-        with runtime.open_session(where, image=made, mounts=[Mount(tmp, toolchains.INSIDE, writable=True)]) as session:
+        facts = llvm.build(plan, runtime, builder, build_packages, tmp)
+        with runtime.open_session(image=made, mounts=[Mount(tmp, toolchains.INSIDE, writable=True)]) as session:
             llvm.finish(plan, session, tmp)
         return {"build": facts}
 
-    return Toolchain(name, store.make("training", inputs, work), where, made, packages)
+    return Toolchain(name, store.make("training", inputs, work), runtime, made, packages)
 
 
 def merge(session: Session, raw: Path, out: Path, log: Path) -> int:

@@ -8,7 +8,6 @@ from the corpus, never from a compiler.
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core import store
-from core.errors import InfraError, UnderTest, UserError
+from core.errors import InfraError, UserError
 from core.runtime import Session
 from toolchain.expect import Corpus, Line, Value, read_corpus
 from toolchain.observe import Observed, Report, Symbols, read_reports, read_symbols
@@ -337,31 +335,3 @@ def compare(case: str, mode: str, debug: bool, folder: Path, lines: Sequence[Lin
         comparison._wrong("?", complaint)
     comparison.run(lines, observed)
     return comparison.tally, comparison.problems
-
-
-def check(
-    session: Session, toolchain: Path, work: Path, *, generation: str = "L0", log: Path | None = None
-) -> Verification:
-    """Verify a toolchain of the store, its rustc included if it has one, and write `verify.json` into `work`.
-
-    Args:
-        generation: of its callbacks, one of `FLAGS_OF`; with L3 its rustc is left out.
-
-    Raises:
-        UnderTest: a value was wrong.
-    """
-    result = verify(session, [session.path(toolchain / "bin" / "clang")], work, flags=FLAGS_OF[generation], log=log)
-    # A plugin's is a link that only the session can follow.
-    if generation != "L3" and os.path.lexists(toolchain / "bin" / "rustc"):
-        from toolchain import verify_rust
-
-        result = result.joined(verify_rust.run(session, toolchain, work, generation=generation, log=log))
-    store.write_json(work / "verify.json", result.as_json())
-    if result.total.wrong:
-        first = result.problems[0]
-        raise UnderTest(
-            f"{result.total.wrong} of {result.total.values} values are wrong, the first one: {first}",
-            f"all of them are in {work / 'verify.json'}",
-            log,
-        )
-    return result

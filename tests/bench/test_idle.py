@@ -11,6 +11,7 @@ from bench.idle import Judged, Measure
 from bench.rfc import Row, Table
 from bench.targets import Target
 from core.errors import UserError
+from core.runtime import Runtime
 
 MEASURE = Measure("7.1.8", ("kit", "plugin-19"), ("kit-g1", "plugin-19-g1"), (("tiny", "x86_64"), ("tiny", "arm64")))
 ASKED = (
@@ -85,13 +86,13 @@ def test_each_place_is_written_before_the_next_begins(tmp_path: Path, monkeypatc
     table = Table({"none": {}}, "a machine", (), (), tmp_path)
     seen: list[str] = []
 
-    def run(_cells: object, _where: str, **_more: object) -> Table:
+    def run(_cells: object, _runtime: Runtime, **_more: object) -> Table:
         seen.append((tmp_path / idle.RESULT).read_text() if (tmp_path / idle.RESULT).exists() else "")
         return table
 
     monkeypatch.setattr(rfc, "run", run)
     monkeypatch.setattr(idle.runs, "new_folder", lambda _name: tmp_path)
-    found, folder = idle.run(MEASURE, MEASURE.places, "docker")
+    found, folder = idle.run(MEASURE, MEASURE.places, Runtime("docker"))
     assert [one.place for one in found] == ["tiny/x86_64", "tiny/arm64"]
     assert folder == tmp_path
     assert "tiny/x86_64" in seen[1]

@@ -15,9 +15,10 @@ from cells import bisection
 from cells.bisection import BAD, GOOD, SKIP, WRONG, search
 from cells.prefixes import Row
 from core.errors import InfraError, UserError
+from core.runtime import Runtime
 from kernel.cell import Cell
-from patches.series import PatchFile
 from sources import checkout
+from tests.resolved import made_up
 
 
 class Judge:
@@ -133,14 +134,9 @@ def _prefixes(monkeypatch: pytest.MonkeyPatch, patches: list[str], toolchain: st
         asked.append(number)
         return Row(number, "", "failed" if number >= first_bad else "passed")
 
-    series = SimpleNamespace(patches=tuple(PatchFile(one, Path(one), one) for one in patches))
-    monkeypatch.setattr(bisection.patch_series, "load", lambda _name: series)
     monkeypatch.setattr(bisection.kernels, "prepare", lambda *_, **__: SimpleNamespace(inputs={"toolchain": toolchain}))
     monkeypatch.setattr(bisection.prefixes, "judge", judge)
     return asked
-
-
-CELL = Cell(toolchain="t", series="s", profile="none", base="tiny", arch="x86_64", linux="7.1.8")
 
 
 def test_verdicts_are_of_these_patches_and_this_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,10 +145,10 @@ def test_verdicts_are_of_these_patches_and_this_compiler(monkeypatch: pytest.Mon
     for patches, toolchain in ((old, "1"), (new, "1"), (old, "2")):
         asked = _prefixes(monkeypatch, patches, toolchain, 4)
         with pytest.raises(KeyboardInterrupt):
-            bisection.run(CELL, "docker", "0", "16")
+            bisection.run(made_up(*patches), Runtime("docker"), "0", "16")
         assert asked == [0, 16, 8], "nothing was known of these"
     asked = _prefixes(monkeypatch, old, "1", 4)
-    assert bisection.run(CELL, "docker", "0", "16").first_bad == "s@4"
+    assert bisection.run(made_up(*old), Runtime("docker"), "0", "16").first_bad == "s@4"
     assert asked == [4, 2, 3], "what was known of the first is kept"
 
 

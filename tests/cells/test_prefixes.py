@@ -15,41 +15,37 @@ import pytest
 from cells import prefixes
 from cells.prefixes import Row
 from core.errors import InfraError, UnderTest, UserError
+from core.runtime import Runtime
 from core.store import Product
 from kconfig.profiles import Request
-from kernel import compilation, kernels
+from kernel import compilation, workplace
+from kernel.built import Kernel
 from kernel.cell import Cell
-from kernel.kernels import Ready
-from patches.series import PatchFile
+from kernel.workplace import Ready, Workplace, open_workplace
+from tests.resolved import made_up
 from toolchain.toolchains import Toolchain
 
-CELL = Cell(toolchain="t", series="s", profile="none", base="tiny", arch="x86_64", linux="7.1.8")
+CELL = made_up(*"123456789")
 
 
-def _patched(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """A series of some patches."""
-    patches = tuple(PatchFile(str(number), Path(str(number)), "0") for number in range(1, count + 1))
-    monkeypatch.setattr(prefixes.patch_series, "load", lambda _name: SimpleNamespace(patches=patches))
-
-
-def _series(monkeypatch: pytest.MonkeyPatch, *status: str) -> None:
-    """A series whose prefixes have these states; `machine` is one at which the machine fails."""
+def _series(monkeypatch: pytest.MonkeyPatch, *status: str) -> Cell:
+    """A cell whose prefixes have these states; `machine` is one at which the machine fails."""
 
     def judge(_cell: Cell, number: int, *_words: object, **_named: object) -> Row:
         if status[number] == "machine":
             raise InfraError("the engine went away")
         return Row(number, f"p{number}" if number else "", status[number], cpu_seconds=10.0, reason="why")
 
-    _patched(monkeypatch, len(status) - 1)
     monkeypatch.setattr(prefixes, "judge", judge)
     monkeypatch.setattr(prefixes.kernels, "prepare", lambda *_, **__: None)
     monkeypatch.setattr(prefixes, "_forget", lambda *_: None)
     monkeypatch.setattr(prefixes, "_cold", lambda *_: 20.0)
+    return made_up(*(str(number) for number in range(1, len(status))))
 
 
 def test_the_prefixes_behind_one_that_fails_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    _series(monkeypatch, "passed", "passed", "failed", "failed", "passed")
-    found = prefixes.run(CELL, "docker", cold=True)
+    cell = _series(monkeypatch, "passed", "passed", "failed", "failed", "passed")
+    found = prefixes.run(cell, Runtime("docker"), cold=True)
     assert [row.prefix for row in found.rows] == [0, 1, 2, 3, 4]
     assert found.ratio == 2.5
     with pytest.raises(UnderTest, match="patch 2, p2, breaks: why"):
@@ -58,10 +54,10 @@ def test_the_prefixes_behind_one_that_fails_are_judged(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("cold", [True, False])
 def test_a_run_begins_without_the_objects_of_earlier_runs(cold: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    _series(monkeypatch, "passed")
+    cell = _series(monkeypatch, "passed")
     forgot: list[object] = []
     monkeypatch.setattr(prefixes, "_forget", forgot.append)
-    prefixes.run(CELL, "docker", cold=cold)
+    prefixes.run(cell, Runtime("docker"), cold=cold)
     assert len(forgot) == 1, "an object that is not compiled says nothing of its warnings"
 
 
@@ -70,11 +66,10 @@ def test_a_failed_row_tells_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise UnderTest("compiling the kernel failed")
 
     clock = iter([5.0, 47.04])
-    _patched(monkeypatch, 1)
     monkeypatch.setattr(prefixes.kernels, "prepare", lambda *_, **__: SimpleNamespace(inputs={}))
     monkeypatch.setattr(prefixes, "_build", fails)
     monkeypatch.setattr(prefixes.time, "monotonic", lambda: next(clock))
-    row = prefixes.judge(CELL, 1, "docker", tmp_path, set())
+    row = prefixes.judge(CELL, 1, Runtime("docker"), tmp_path, set())
     assert (row.status, row.seconds) == ("failed", 42.0)
 
 
@@ -94,29 +89,29 @@ def test_records_must_hold_from_where_they_do_first_and_at_the_end(
         wrong = "overflow: asked 2, got 1" if records[number].startswith("45") else ""
         return Row(number, f"p{number}", "passed", records=records[number], wrong=wrong)
 
-    _series(monkeypatch, *statuses)
+    cell = _series(monkeypatch, *statuses)
     monkeypatch.setattr(prefixes, "judge", judge)
-    found = prefixes.run(CELL, "docker", boot=True)
+    found = prefixes.run(cell, Runtime("docker"), boot=True)
     assert tuple(row.status for row in found.rows) == statuses
     assert all(row.reason == row.wrong for row in found.rows if row.status == "failed")
 
 
 def test_a_series_that_ends_broken_has_rows_and_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
-    _series(monkeypatch, "passed", "failed")
+    cell = _series(monkeypatch, "passed", "failed")
 
     def fails(*_: object) -> float:
         raise UnderTest("compiling the kernel failed")
 
     monkeypatch.setattr(prefixes, "_cold", fails)
-    found = prefixes.run(CELL, "docker", cold=True)
+    found = prefixes.run(cell, Runtime("docker"), cold=True)
     assert (len(found.rows), found.ratio) == (2, None)
 
 
 def test_a_machine_that_fails_leaves_the_rows_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    _series(monkeypatch, "passed", "passed", "machine", "passed")
+    cell = _series(monkeypatch, "passed", "passed", "machine", "passed")
     told: list[Row] = []
     with pytest.raises(InfraError):
-        prefixes.run(CELL, "docker", told=told.append)
+        prefixes.run(cell, Runtime("docker"), told=told.append)
     assert [row.status for row in told] == ["passed", "passed"]
     (file,) = (prefixes.store.home() / "runs").glob(f"*/{prefixes.FILE}")
     assert [row["prefix"] for row in json.loads(file.read_text())["rows"]] == [0, 1]
@@ -160,22 +155,22 @@ def test_two_runs_do_not_wait_for_one_another(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "manifest.json").write_text("{}")
     ready = Ready(
         CELL,
-        Toolchain("t", product, "docker", None, ""),
+        Toolchain("t", product, Runtime("docker"), None, ""),
         product,
         Request("none", "tiny", "x86_64", "7.1.8", "", "", ()),
         {"tree": "1"},
     )
-    monkeypatch.setattr(kernels.store, "lock", lock)
-    monkeypatch.setattr(kernels.toolchains, "open_session", session)
-    for other in (CELL, replace(CELL, profile="all"), replace(CELL, series="s@3")):
-        with kernels.workplace(
+    monkeypatch.setattr(workplace.store, "lock", lock)
+    monkeypatch.setattr(workplace.toolchains, "open_session", session)
+    for other in (CELL, made_up(profile="all"), prefixes.prefix(CELL, 3)):
+        with open_workplace(
             replace(ready, cell=other), build_dir=prefixes._home(replace(ready, cell=other), "each") / "out"
         ):
             pass
-    with kernels.workplace(ready):
+    with open_workplace(ready):
         pass
     assert locks[0] == locks[2] != locks[1], "the prefixes of a series share a directory, two series do not"
-    assert locks[3] == f"build-{kernels.build_directory(ready.inputs).name}"
+    assert locks[3] == f"build-{workplace.build_directory(ready.inputs).name}"
 
 
 def test_a_kernel_that_is_there_is_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,16 +178,18 @@ def test_a_kernel_that_is_there_is_not_compiled_again(tmp_path: Path, monkeypatc
 
     def compile_one(_ready: object, row: Row, *_: object, **__: object) -> tuple[Row, Product]:
         compiled.append(row.prefix)
-        return row, Product("kernel", "0" * 64, tmp_path, {})
+        return row, Kernel(Product("kernel", "0" * 64, tmp_path, {}))
 
-    _patched(monkeypatch, 2)
-    monkeypatch.setattr(prefixes.kernels, "prepare", lambda one, *_, **__: SimpleNamespace(inputs={"tree": one.series}))
+    cell = made_up("1", "2")
+    monkeypatch.setattr(
+        prefixes.kernels, "prepare", lambda of, *_, **__: SimpleNamespace(inputs={"tree": of.names.series})
+    )
     monkeypatch.setattr(prefixes, "_build", compile_one)
     prefixes.store.make("kernel", {"tree": "s@1"}, lambda _out: {"files": {"image": {"size": 7}}})
-    rows = [prefixes.judge(CELL, number, "docker", tmp_path, set(), reuse=True) for number in range(3)]
+    rows = [prefixes.judge(cell, number, Runtime("docker"), tmp_path, set(), reuse=True) for number in range(3)]
     assert compiled == [0, 2]
     assert [(row.status, row.image) for row in rows] == [("passed", None), ("passed", 7), ("passed", None)]
-    prefixes.judge(CELL, 1, "docker", tmp_path, set())
+    prefixes.judge(cell, 1, Runtime("docker"), tmp_path, set())
     assert compiled == [0, 2, 1], "a row that tells what make did needs make"
 
 
@@ -223,33 +220,30 @@ def test_symbols_of_the_series_that_wait_for_one_that_is_to_come(
     monkeypatch.setattr(prefixes.symbols, "load", lambda *_: SimpleNamespace(defines=lambda name: name in defined))
     monkeypatch.setattr(prefixes.survival, "require_none", lambda wrong, _log: refuse(wrong))
     with pytest.raises(UnderTest) if waits is None else contextlib.nullcontext():
-        assert prefixes._configure(cast(kernels.Workplace, work), frozenset(defined), last=last) == waits
+        assert prefixes._configure(cast(Workplace, work), frozenset(defined), last=last) == waits
 
 
-def test_what_a_patch_brings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_patch_brings(tmp_path: Path) -> None:
     patch = tmp_path / "p1"
     patch.write_text(
         "+config MINE_ALL\n+\tdepends on MINE\n+menuconfig MENU\n config OLD\n+  config DEEP\n-config GONE\n"
     )
-    monkeypatch.setattr(
-        prefixes.patch_series, "load", lambda _name: SimpleNamespace(patches=[SimpleNamespace(path=patch)])
-    )
-    assert prefixes.brought(CELL) == {"MINE_ALL", "MENU", "DEEP"}
+    assert prefixes.brought(made_up(str(patch))) == {"MINE_ALL", "MENU", "DEEP"}
 
 
 def test_objects_that_no_patch_instruments_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextlib.contextmanager
-    def workplace(*_: object, build_dir: Path, **__: object) -> Iterator[SimpleNamespace]:
+    def opened(*_: object, build_dir: Path, **__: object) -> Iterator[SimpleNamespace]:
         session = SimpleNamespace(name="docker")
         yield SimpleNamespace(build_dir=build_dir, log=build_dir / "build.log", session=session)
 
-    cell = replace(CELL, instrument=("fs/open.o",))
+    cell = made_up(instrument=("fs/open.o",))
     toolchain = SimpleNamespace(key="2")
     ready = cast(Ready, SimpleNamespace(cell=cell, toolchain=toolchain, inputs={"tree": "1"}))
     monkeypatch.setattr(prefixes, "source_of", lambda *_: tmp_path)
     monkeypatch.setattr(prefixes, "_configure", lambda *_, **__: ())
     monkeypatch.setattr(prefixes, "brought", lambda _cell: frozenset())
-    monkeypatch.setattr(prefixes.kernels, "workplace", workplace)
+    monkeypatch.setattr(prefixes, "open_workplace", opened)
     monkeypatch.setattr(compilation, "compile_all", lambda _work: compilation.Compiled(1.0, frozenset(), 1))
     monkeypatch.setattr(compilation, "keep", lambda *_: {"files": {"image": {"size": 7}}})
     row, kernel = prefixes._build(ready, Row(1, "p1", "passed"), set(), last=False, fresh=False)
@@ -271,8 +265,8 @@ def test_a_machine_that_fails_while_records_are_checked_says_nothing_of_a_patch(
     monkeypatch.setattr(prefixes.runs, "boot", lambda *_, **__: booted)
     monkeypatch.setattr(prefixes.runs, "check", check)
     (tmp_path / "config").write_text("CONFIG_KCOV_DATAFLOW=y\n")
-    kernel = Product("kernel", "0" * 64, tmp_path, {})
+    kernel = Kernel(Product("kernel", "0" * 64, tmp_path, {}))
     row = Row(3, "p3", "passed")
     with pytest.raises(InfraError) if stops else contextlib.nullcontext():
-        row = prefixes.boot_row(CELL, kernel, "docker", row, tmp_path / "boot", install=False)
+        row = prefixes.boot_row(CELL, kernel, Runtime("docker"), row, tmp_path / "boot")
         assert (row.status, row.boots, row.wrong) == ("passed", "yes", "no device")

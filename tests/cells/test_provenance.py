@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from cells import provenance, reproduction
 from core import store
 from core.errors import UnderTest, UserError
+from core.runtime import Runtime
 from core.store import Product
+from kernel.built import Kernel
 from toolchain.toolchains import Toolchain
 
 CELL = {
@@ -35,7 +37,7 @@ PACKAGES = "adduser=3.152:all\nclang-19=1:19.1.7-3+b1:amd64\n"
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Product, Toolchain]:
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Kernel, Toolchain]:
     """A kernel, its tree, source, toolchain and image in a store."""
     monkeypatch.setenv("KDF_HOME", str(tmp_path / "home"))
 
@@ -64,10 +66,10 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Product, Tool
         command=["make", "-j4"],
         files={name: {"sha256": hash_, "size": 1} for name, hash_ in (("image", "a" * 64), ("build.log", "b" * 64))},
     )
-    return kernel, Toolchain("plugin-19", compiler, "docker", None, packages)
+    return Kernel(kernel), Toolchain("plugin-19", compiler, Runtime("docker"), None, packages)
 
 
-def test_the_statement_has_what_the_specifications_ask(made: tuple[Product, Toolchain]) -> None:
+def test_the_statement_has_what_the_specifications_ask(made: tuple[Kernel, Toolchain]) -> None:
     kernel, toolchain = made
     told = provenance.statement(kernel, toolchain, "run", 1_700_000_000)
     assert told["_type"] == "https://in-toto.io/Statement/v1"
@@ -86,7 +88,7 @@ def test_the_statement_has_what_the_specifications_ask(made: tuple[Product, Tool
     assert provenance.revision()["gitCommit"] == parts["kcov-dataflow-kit"]["digest"]["gitCommit"]
 
 
-def test_the_list_is_valid_and_says_what_is_no_part_of_the_kernel(made: tuple[Product, Toolchain]) -> None:
+def test_the_list_is_valid_and_says_what_is_no_part_of_the_kernel(made: tuple[Kernel, Toolchain]) -> None:
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 
@@ -101,7 +103,7 @@ def test_the_list_is_valid_and_says_what_is_no_part_of_the_kernel(made: tuple[Pr
     assert text == provenance.material_list(*made)
 
 
-def test_modules_of_a_kernel_that_was_made_before_they_were_counted(made: tuple[Product, Toolchain]) -> None:
+def test_modules_of_a_kernel_that_was_made_before_they_were_counted(made: tuple[Kernel, Toolchain]) -> None:
     kernel, toolchain = made
     (kernel.path / "modules").mkdir()
     (kernel.path / "modules" / "a.ko").write_bytes(b"code")
@@ -111,7 +113,7 @@ def test_modules_of_a_kernel_that_was_made_before_they_were_counted(made: tuple[
     assert set(names) == {"image", "modules/a.ko"}
 
 
-def test_what_is_gone_from_the_store_is_left_out(made: tuple[Product, Toolchain]) -> None:
+def test_what_is_gone_from_the_store_is_left_out(made: tuple[Kernel, Toolchain]) -> None:
     kernel, toolchain = made
     for kind in ("tree", "source", "image"):
         shutil.rmtree(store.home() / "store" / kind)
@@ -120,7 +122,7 @@ def test_what_is_gone_from_the_store_is_left_out(made: tuple[Product, Toolchain]
 
 
 @pytest.fixture
-def folder(made: tuple[Product, Toolchain], tmp_path: Path) -> Path:
+def folder(made: tuple[Kernel, Toolchain], tmp_path: Path) -> Path:
     """The folder of a run."""
     where = tmp_path / "run"
     where.mkdir()
@@ -128,7 +130,7 @@ def folder(made: tuple[Product, Toolchain], tmp_path: Path) -> Path:
     return where
 
 
-def test_a_statement_is_read_back(folder: Path, made: tuple[Product, Toolchain]) -> None:
+def test_a_statement_is_read_back(folder: Path, made: tuple[Kernel, Toolchain]) -> None:
     found = reproduction.load(folder / "result.json")
     assert found.cell.profile == "all" and found.files == {"image": "a" * 64}
     assert store.key_of(found.inputs) == made[0].key
@@ -190,8 +192,8 @@ def test_any_json_is_the_users_error(tmp_path: Path, value: Any) -> None:
         reproduction.load(tmp_path)
 
 
-def test_what_differs_is_named_by_its_place(made: tuple[Product, Toolchain]) -> None:
-    then = dict(made[0].metadata["inputs"])
+def test_what_differs_is_named_by_its_place(made: tuple[Kernel, Toolchain]) -> None:
+    then = dict(made[0].inputs)
     now = copy.deepcopy(then)
     assert list(reproduction.differences(then, now)) == []
     now["request"]["asked"]["FRAME_WARN"] = "2048"

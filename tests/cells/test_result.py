@@ -9,7 +9,7 @@ import pytest
 
 from cells.result import Check, Result, finish
 from core.errors import UnderTest
-from kernel.cell import Cell
+from kernel.cell import CellNames
 
 SCHEMA = json.loads((Path(__file__).parent.parent.parent / "docs" / "result.schema.json").read_text())
 HELD = Check("records of getpid", True, "> 0", "17")
@@ -17,7 +17,7 @@ BROKEN = Check("pid", False, "4242", "1")
 
 
 def fresh(folder: Path) -> Result:
-    cell = Cell("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8")
+    cell = CellNames("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8")
     from dataclasses import asdict
 
     return Result(folder, asdict(cell), "host")

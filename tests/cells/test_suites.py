@@ -16,7 +16,7 @@ from cells.suites import Suite
 from guest.channel import Ran
 from guest.ktap import FAILED, LOST, PASSED, SKIPPED, STATUSES, TODO, Test
 from guest.verdict import Status, Verdict
-from kernel.cell import Cell
+from kernel.cell import CellNames
 from report import junit, markdown
 from tests.cells.test_result import SCHEMA
 
@@ -119,7 +119,7 @@ def test_a_run(verdict: Verdict, found: list[Suite], required: list[str], status
 
 
 def result(folder: Path, *found: Suite, splats: tuple[Splat, ...] = ()) -> Result:
-    cell = Cell("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8")
+    cell = CellNames("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8")
     return Result(folder, asdict(cell), "host", suites=found, splats=splats, status="failed", reasons=["a|b"])
 
 

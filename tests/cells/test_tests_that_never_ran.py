@@ -11,10 +11,11 @@ from junitparser import JUnitXml
 from cells import tests
 from core import store
 from core.errors import InfraError, KitError, UnderTest
-from kernel.cell import Cell
+from core.runtime import Runtime
+from kernel.cell import CellNames, resolve
 from report import files
 
-CELL = Cell("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8")
+CELL = resolve(CellNames("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8"))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_a_kernel_that_was_not_built(
     store.home().mkdir(parents=True, exist_ok=True)
     monkeypatch.setattr(tests.kernels, "prepare", broken)
     with pytest.raises(type(error), match=error.message):
-        tests.run(CELL, "host", tests.Asked(kselftest=["size"]), ended=files.write)
+        tests.run(CELL, Runtime("host"), tests.Asked(kselftest=["size"]), ended=files.write)
     (folder,) = (store.home() / "runs").iterdir()
     assert json.loads((folder / "result.json").read_text())["status"] == status
     read = JUnitXml.fromfile(str(folder / files.JUNIT))

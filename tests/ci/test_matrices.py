@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ci import matrices
 from core.errors import UserError
+from core.runtime import Runtime
 
 HEAD = """
 defaults: {toolchain: plugin-19, series: kit, base: tiny, arch: x86_64, linux: "7.1.8", time: short}
@@ -130,4 +131,4 @@ def test_stages_have_names() -> None:
     from ci import job
 
     with pytest.raises(UserError, match=r"no stage builds \(did you mean build"):
-        job.until(matrices.find("small").cells[0], "host", "builds")
+        job.until(matrices.find("small").cells[0], Runtime("host"), "builds")

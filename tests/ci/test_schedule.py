@@ -19,8 +19,8 @@ from ci import job, schedule
 from ci.job import State
 from ci.matrices import MatrixCell, Time
 from ci.plans import Planned
-from core import runtime
 from core.errors import InfraError, UnderTest
+from core.runtime import Runtime
 from kernel import pool
 from kernel.cell import Cell
 
@@ -73,7 +73,7 @@ def span(name: str) -> tuple[float, float]:
 
 def test_one_that_fails_stops_no_other(tmp_path: Path, plain_cells: dict[str, Any]) -> None:
     plain_cells.update(b=("failed", 1, 0.1), c=("lost", 3, 0.1))
-    found = schedule.run("m", [planned(name) for name in "abcd"], "docker", tmp_path)
+    found = schedule.run("m", [planned(name) for name in "abcd"], Runtime("docker"), tmp_path)
     assert [(one.cell.id, one.status, one.code) for one in found.outcomes] == [
         ("a", "passed", 0), ("b", "failed", 1), ("c", "lost", 3), ("d", "passed", 0),
     ]  # fmt: skip
@@ -87,17 +87,17 @@ def test_one_that_fails_stops_no_other(tmp_path: Path, plain_cells: dict[str, An
 
 def test_what_is_optional_or_the_machines_fault(tmp_path: Path, plain_cells: dict[str, Any]) -> None:
     plain_cells.update(b=("failed", 1, 0.1))
-    schedule.run("m", [planned("a"), planned("b", required=False)], "docker", tmp_path).require()
+    schedule.run("m", [planned("a"), planned("b", required=False)], Runtime("docker"), tmp_path).require()
     plain_cells.update(c=("lost", 3, 0.1))
     (tmp_path / "2").mkdir()
     with pytest.raises(InfraError, match="1 of 2"):
-        schedule.run("m", [planned("a"), planned("c")], "docker", tmp_path / "2").require()
+        schedule.run("m", [planned("a"), planned("c")], Runtime("docker"), tmp_path / "2").require()
 
 
 @pytest.mark.parametrize("status", ["running", "failed", ""])
 def test_an_exit_code_alone_is_no_pass(status: str, tmp_path: Path, plain_cells: dict[str, Any]) -> None:
     plain_cells["a"] = (status, 0, 0.1)
-    (outcome,) = schedule.run("m", [planned("a")], "docker", tmp_path).outcomes
+    (outcome,) = schedule.run("m", [planned("a")], Runtime("docker"), tmp_path).outcomes
     assert outcome.status == "lost"
     assert "its result says" in outcome.reason
 
@@ -106,7 +106,7 @@ def test_a_finished_cell_is_not_started(tmp_path: Path) -> None:
     done = planned("a", last={"status": "passed"})
     broken = planned("b", last={"status": "failed"})
     killed = planned("c", last={"status": "running"})
-    found = schedule.run("m", [done, broken, killed], "docker", tmp_path)
+    found = schedule.run("m", [done, broken, killed], Runtime("docker"), tmp_path)
     assert [one.status for one in found.outcomes] == ["up to date: passed", "up to date: failed", "passed"]
     assert not job.place("a").exists() and not job.place("b").exists()
     with pytest.raises(UnderTest, match="1 of 3 cells did not pass: b"):
@@ -117,17 +117,17 @@ def test_a_finished_cell_is_not_started(tmp_path: Path) -> None:
 def test_memory_decides_how_many_run(
     memory: int, together: bool, tmp_path: Path, plain_cells: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "available_memory", lambda: memory << 20)
+    monkeypatch.setattr(schedule, "available_memory", lambda: memory << 20)
     monkeypatch.setattr(schedule.os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3})
     plain_cells.update(a=("passed", 0, 1.0), b=("passed", 0, 1.0))
-    schedule.run("m", [planned("a"), planned("b")], "docker", tmp_path).require()
+    schedule.run("m", [planned("a"), planned("b")], Runtime("docker"), tmp_path).require()
     first, second = sorted(span(name) for name in "ab")
     assert (second[0] < first[1]) is together
 
 
 def test_on_the_host_one_after_the_other(tmp_path: Path, plain_cells: dict[str, Any]) -> None:
     plain_cells.update(a=("passed", 0, 0.5), b=("passed", 0, 0.5))
-    schedule.run("m", [planned("a"), planned("b")], "host", tmp_path).require()
+    schedule.run("m", [planned("a"), planned("b")], Runtime("host"), tmp_path).require()
     first, second = sorted(span(name) for name in "ab")
     assert first[1] <= second[0]
 
@@ -139,7 +139,7 @@ def test_one_that_takes_too_long_is_given_up(
     began = schedule.time.monotonic()
     clock = iter(range(0, 10_000, 7))
     monkeypatch.setattr(schedule.time, "monotonic", lambda: began + next(clock))
-    (outcome,) = schedule.run("m", [planned("a")], "docker", tmp_path).outcomes
+    (outcome,) = schedule.run("m", [planned("a")], Runtime("docker"), tmp_path).outcomes
     assert (outcome.status, outcome.reason) == ("lost", "given up after 1 minutes")
 
 
@@ -164,7 +164,7 @@ def test_ctrl_c_ends_all_and_says_what_is_left(tmp_path: Path, plain_cells: dict
     thread = threading.Thread(target=stop)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        schedule.run("m", [planned("a"), planned("b")], "docker", tmp_path)
+        schedule.run("m", [planned("a"), planned("b")], Runtime("docker"), tmp_path)
     thread.join()
     told = {one["id"]: one["status"] for one in json.loads((tmp_path / schedule.FILE).read_text())["cells"]}
     assert told == {"a": "passed", "b": "running"}

@@ -27,7 +27,7 @@ TOOLS = ("bash", "sh", "sleep", "id", "cat", "env", "ls", "touch", "pwd", "ps")
 
 
 def test_the_host_is_itself(tmp_path: Path) -> None:
-    with runtime.open_session("host") as session:
+    with runtime.Runtime("host").open_session() as session:
         assert isinstance(session, HostSession)
         assert session.path(tmp_path) == str(tmp_path)
         done = session.run(["sh", "-c", "pwd; exit 4"], cwd=tmp_path, log=tmp_path / "log")
@@ -40,8 +40,8 @@ def test_choosing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"no runtime dokcer \(did you mean docker\?\)"):
         runtime.choose("dokcer")
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    assert runtime.choose("host") == "host"
-    assert runtime.choose("auto") == "host"
+    assert runtime.choose("host") == runtime.Runtime("host")
+    assert runtime.choose("auto") == runtime.Runtime("host")
     with pytest.raises(InfraError, match="no Docker engine answers"):
         runtime.choose("docker")
 
@@ -51,7 +51,7 @@ BUSY = ["sh", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"]
 
 
 def test_what_a_command_takes_of_the_cpu() -> None:
-    with runtime.open_session("host") as session:
+    with runtime.Runtime("host").open_session() as session:
         before = session.cpu_seconds()
         assert session.run(BUSY).ok
         assert session.cpu_seconds() > before
@@ -141,7 +141,7 @@ def containers(home: Path) -> list[Any]:
 def test_codes_output_and_log(image: Image, home: Path) -> None:
     log = home / "log"
     lines: list[str] = []
-    with runtime.open_session("docker", image=image) as session:
+    with runtime.Runtime("docker").open_session(image=image) as session:
         done = session.run(
             # The engine carries two streams; their order to each other is kept only across a pause.
                 ["sh", "-c", 'echo "$A"; sleep 0.5; echo e >&2; sleep 0.5; printf end; exit 3'],
@@ -160,7 +160,7 @@ def test_codes_output_and_log(image: Image, home: Path) -> None:
 
 @pytest.mark.e2e
 def test_what_a_command_takes_of_a_containers_cpu(image: Image, home: Path) -> None:
-    with runtime.open_session("docker", image=image) as session:
+    with runtime.Runtime("docker").open_session(image=image) as session:
         before = session.cpu_seconds()
         assert session.run(BUSY).ok
         assert session.cpu_seconds() > before + 0.1, "the loop takes longer on any machine"
@@ -171,7 +171,7 @@ def test_what_runs_ends_with_its_client_however_that_ends(image: Image, home: Pa
     code = (
         "from core import runtime; from core.runtime import Image\n"
         f"image = Image({image.name!r}, {image.ref!r}, {image.packages!r})\n"
-        "with runtime.open_session('docker', image=image) as session:\n"
+        "with runtime.Runtime('docker').open_session(image=image) as session:\n"
         "    session.run(['sh', '-c', 'echo here; sleep 300'], on_line=lambda line: print(line, flush=True))\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as client:
@@ -182,13 +182,13 @@ def test_what_runs_ends_with_its_client_however_that_ends(image: Image, home: Pa
     while any(one.status == "running" for one in containers(home)) and time.monotonic() < until:
         time.sleep(0.2)
     assert [one.status for one in containers(home)] == ["exited"]
-    with runtime.open_session("docker", image=image):
+    with runtime.Runtime("docker").open_session(image=image):
         assert [one.status for one in containers(home)] == ["running"], "the next session removed what is left"
 
 
 @pytest.mark.e2e
 def test_a_timeout_ends_all_and_the_session_lives_on(image: Image, home: Path) -> None:
-    with runtime.open_session("docker", image=image) as session:
+    with runtime.Runtime("docker").open_session(image=image) as session:
         started = time.monotonic()
         done = session.run(["sh", "-c", "sleep 300 & sleep 300"], timeout=1.0)
         assert done.timed_out
@@ -201,7 +201,7 @@ def test_a_timeout_ends_all_and_the_session_lives_on(image: Image, home: Path) -
 
 @pytest.mark.e2e
 def test_there_is_no_network_and_no_privilege(image: Image, home: Path) -> None:
-    with runtime.open_session("docker", image=image) as session:
+    with runtime.Runtime("docker").open_session(image=image) as session:
         assert session.run(["ls", "/sys/class/net"]).tail == ("lo",)
         assert session.run(["id", "-u"]).tail == (str(os.getuid()),)
         assert session.run(["id", "-g"]).tail == (str(os.getgid()),)
@@ -216,7 +216,7 @@ def test_mounts(image: Image, home: Path) -> None:
     (home / "build").mkdir()
     (home / "tree" / "f").write_text("content\n")
     mounts = [Mount(home / "tree", "/kdf/tree"), Mount(home / "build", "/kdf/build", writable=True)]
-    with runtime.open_session("docker", image=image, mounts=mounts) as session:
+    with runtime.Runtime("docker").open_session(image=image, mounts=mounts) as session:
         assert session.run(["cat", session.path(home / "tree" / "f")]).tail == ("content",)
         assert not session.run(["touch", "/kdf/tree/f"]).ok
         assert session.run(["touch", "made"], cwd=home / "build").ok
@@ -225,7 +225,7 @@ def test_mounts(image: Image, home: Path) -> None:
 
 @pytest.mark.e2e
 def test_a_container_that_is_taken_away(image: Image, home: Path) -> None:
-    with runtime.open_session("docker", image=image) as session:
+    with runtime.Runtime("docker").open_session(image=image) as session:
 
         def remove(_line: str) -> None:
             containers(home)[0].remove(force=True)
@@ -241,7 +241,7 @@ def test_an_error_in_a_listener_ends_the_command(image: Image, home: Path) -> No
     def broken(_line: str) -> None:
         raise ZeroDivisionError
 
-    with runtime.open_session("docker", image=image) as session:
+    with runtime.Runtime("docker").open_session(image=image) as session:
         with pytest.raises(ZeroDivisionError):
             session.run(["sh", "-c", "echo x; sleep 300"], on_line=broken)
         assert not any("300" in line for line in session.run(["ps", "-e", "-o", "args="]).tail)
@@ -251,21 +251,21 @@ def test_an_error_in_a_listener_ends_the_command(image: Image, home: Path) -> No
 def test_a_killed_run_is_swept_by_the_next(image: Image, home: Path) -> None:
     code = f"""
 from core import runtime
-with runtime.open_session("docker", image=runtime.Image("t", {image.ref!r}, "")) as session:
+with runtime.Runtime("docker").open_session(image=runtime.Image("t", {image.ref!r}, "")) as session:
     session.run(["sh", "-c", "echo up; sleep 300"], on_line=lambda line: print(line, flush=True))
 """
     client = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert client.stdout is not None
     assert client.stdout.readline() == "up\n"
     (running,) = containers(home)
-    with runtime.open_session("docker", image=image):
+    with runtime.Runtime("docker").open_session(image=image):
         # The owner lives: its container is left alone.
         assert {one.id for one in containers(home)} > {running.id}
     client.send_signal(signal.SIGKILL)
     client.wait()
     client.stdout.close()
     assert [one.id for one in containers(home)] == [running.id]
-    with runtime.open_session("docker", image=image):
+    with runtime.Runtime("docker").open_session(image=image):
         assert running.id not in {one.id for one in containers(home)}
     assert containers(home) == []
 
@@ -273,9 +273,9 @@ with runtime.open_session("docker", image=runtime.Image("t", {image.ref!r}, ""))
 @pytest.mark.e2e
 def test_an_image_that_is_not_there(image: Image, home: Path) -> None:
     absent = Image("x", "sha256:" + "0" * 64, "")
-    with pytest.raises(InfraError, match="no such image"), runtime.open_session("docker", image=absent):
+    with pytest.raises(InfraError, match="no such image"), runtime.Runtime("docker").open_session(image=absent):
         pass
-    with pytest.raises(ValueError, match="needs an image"), runtime.open_session("docker"):
+    with pytest.raises(ValueError, match="needs an image"), runtime.Runtime("docker").open_session():
         pass
     assert process.run(["true"]).ok
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from core.errors import InfraError
+from core.runtime import Runtime
 from kconfig import profiles
 from kernel import kernels, rust
-from kernel.cell import Cell
+from kernel.cell import Cell, CellNames, resolve
+from kernel.workplace import open_workplace
 
 # The tree asks only this of each program (scripts/rust_is_available.sh).
 _PROGRAM = """#!/bin/sh
@@ -19,7 +21,7 @@ esac
 
 
 def cell(profile_name: str = "rust-all", sets: tuple[str, ...] = ()) -> Cell:
-    return Cell("plugin-19", "kit", profile_name, "tiny", "x86_64", "7.1.8", sets=sets)
+    return resolve(CellNames("plugin-19", "kit", profile_name, "tiny", "x86_64", "7.1.8", sets=sets))
 
 
 def test_the_words_of_the_tree_as_one_sentence() -> None:
@@ -38,8 +40,8 @@ def test_the_words_of_the_tree_as_one_sentence() -> None:
 
 @pytest.mark.e2e
 def test_what_is_missing_or_too_old_is_said_in_the_trees_own_words() -> None:
-    ready = kernels.prepare(cell(), "docker")
-    with kernels.workplace(ready) as place:
+    ready = kernels.prepare(cell(), Runtime("docker"))
+    with open_workplace(ready) as place:
         old = place.build_dir / "rustc-1.63"
         stub = place.build_dir / "bindgen-0.60"
         for file, version in (
@@ -80,7 +82,7 @@ def test_what_is_missing_or_too_old_is_said_in_the_trees_own_words() -> None:
     ],
 )
 def test_rust_hidden_by_another_symbol(sets: tuple[str, ...], why: str) -> None:
-    made = kernels.check_config(cell(sets=sets), "docker")
+    made = kernels.check_config(cell(sets=sets), Runtime("docker"))
     notes = {one.symbol: one.note for one in made.lost}
     assert "RUST" in notes
     assert why in notes["RUST"]

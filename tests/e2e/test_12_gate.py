@@ -9,16 +9,17 @@ import pytest
 
 from bench import gate
 from core.errors import UnderTest
-from kernel.cell import Cell
+from core.runtime import Runtime
+from kernel.cell import CellNames, resolve
 
 pytestmark = pytest.mark.e2e
 
 
 def test_counts_repeat_and_one_instruction_is_seen(tmp_path: Path) -> None:
-    cell = Cell("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8")
+    cell = resolve(CellNames("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8"))
     file = tmp_path / "gate.yaml"
-    gate.run(cell, "docker", update=True, file=file)
-    judged = gate.run(cell, "docker", file=file)
+    gate.run(cell, Runtime("docker"), update=True, file=file)
+    judged = gate.run(cell, Runtime("docker"), file=file)
     assert (judged.same, judged.slower, judged.faster) == (True, (), ())
     assert judged.now.counts.boot > judged.now.control.boot, "callbacks cost something"
     before = gate.load(file)

@@ -14,31 +14,33 @@ from pathlib import Path
 import pytest
 
 from core import store
+from core.runtime import Runtime
 from guest import guests, plan, qmp
+from guest.guests import Start
 from guest.verdict import Status
 from kernel import kernels
-from kernel.cell import Cell
+from kernel.cell import CellNames, resolve
 from tests.e2e.user import ROOT, invoke
 from toolchain import toolchains
 
 pytestmark = pytest.mark.e2e
 
-CELL = Cell("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8")
+CELL = resolve(CellNames("plugin-19", "kit", "all", "tiny", "x86_64", "7.1.8"))
 NAMED = ("--profile", "all", "--base", "tiny", "--toolchain", "plugin-19", "--runtime", "docker")
 
 
 def test_a_guest_that_hangs_leaves_its_memory(tmp_path: Path) -> None:
-    kernel = kernels.build(CELL, "docker")
+    kernel = kernels.build(CELL, Runtime("docker"))
     source, program = tmp_path / "hangs.c", tmp_path / "hangs"
     source.write_text("int main(void) { for (;;); }\n")
     subprocess.run(["gcc", "-static", "-o", str(program), str(source)], check=True)
     # As deep as a path may be that no address of a socket holds.
     folder = tmp_path / ("deep" * 30)
     folder.mkdir()
-    made = toolchains.ensure(CELL.toolchain, "docker")
+    made = toolchains.ensure(CELL.toolchain, Runtime("docker"))
     with toolchains.open_session(made, guests.mounts(kernel.path, folder)) as session:
         todo = plan.draw(["exec"])
-        outcome = guests.boot(kernel.path, "x86_64", todo, session, folder, program=program, timeout=25)
+        outcome = guests.boot(Start(kernel.path, "x86_64", todo, program=program, timeout=25), session, folder)
     found = outcome.judge()
     assert found.status is Status.LOST
     assert found.during == "workload exec"

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.runtime import Runtime
 from kernel import kernels
-from kernel.cell import Cell
+from kernel.cell import CellNames, resolve
 from tests import emulated
 from tests.emulated import ENTRY, RETURN, Machine, Operand, State
 
@@ -34,8 +35,8 @@ PLACES = {
 @functools.cache
 def machine(series: str, toolchain: str, *sets: str) -> Machine:
     """The callbacks of a tiny kernel; built, if no test before has."""
-    cell = Cell(toolchain, series, "all", "tiny", "x86_64", "7.1.8", sets=sets)
-    return Machine(kernels.build(cell, "docker").path / "vmlinux")
+    cell = resolve(CellNames(toolchain, series, "all", "tiny", "x86_64", "7.1.8", sets=sets))
+    return Machine(kernels.build(cell, Runtime("docker")).path / "vmlinux")
 
 
 def test_the_image_may_be_read() -> None:

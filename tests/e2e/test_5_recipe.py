@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from core import store
+from core.runtime import Runtime
 from tests.e2e.user import ROOT
 from toolchain import image, llvm, recipe, specs
 
@@ -60,7 +61,7 @@ def the_plan(project: Path) -> llvm.Plan:
 def make(project: Path, out: Path) -> dict[str, object]:
     out.mkdir()
     made = image.ensure("llvm")
-    return llvm.build(the_plan(project), "docker", made, made.packages, out)
+    return llvm.build(the_plan(project), Runtime("docker"), made, made.packages, out)
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_a_killed_build_goes_on_where_it_was(project: Path, tmp_path: Path) -> N
     whole = make(project, tmp_path / "whole")
     assert whole["steps_run"] == whole["steps"] and int(str(whole["steps"])) >= 24
     plan = the_plan(project)
-    place = llvm.build_directory(plan, image.ensure("llvm").packages, "docker")
+    place = llvm.build_directory(plan, image.ensure("llvm").packages, Runtime("docker"))
     store.remove_tree(place)
 
     child = subprocess.Popen(

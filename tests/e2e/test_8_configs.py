@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import KitError, UserError
+from core.runtime import Runtime
 from kconfig import differences, survival, symbols
 from kernel import kernels
-from kernel.cell import Cell
+from kernel.cell import Cell, CellNames, resolve
+from kernel.workplace import open_workplace
 
 pytestmark = pytest.mark.e2e
 
@@ -31,14 +33,14 @@ CONTROLS = [
 
 
 def cell(profile: str, base: str = "tiny", sets: tuple[str, ...] = ()) -> Cell:
-    return Cell("plugin-19", "kit", profile, base, "x86_64", "7.1.8", sets=sets)
+    return resolve(CellNames("plugin-19", "kit", profile, base, "x86_64", "7.1.8", sets=sets))
 
 
 @pytest.mark.parametrize(("control", "profile"), CONTROLS)
 def test_a_control_differs_in_the_feature_only(control: str, profile: str) -> None:
     configs = []
     for name in (control, profile):
-        made = kernels.check_config(cell(name), "docker")
+        made = kernels.check_config(cell(name), Runtime("docker"))
         made.require()
         configs.append(survival.values(made.config.read_text()))
     found = {one.symbol for one in differences.configurations(configs[0], configs[1])}
@@ -48,7 +50,7 @@ def test_a_control_differs_in_the_feature_only(control: str, profile: str) -> No
 
 @pytest.mark.slow
 def test_y_that_became_m() -> None:
-    made = kernels.check_config(cell("none", "defconfig", ("NET_9P=m", "9P_FS=y")), "docker")
+    made = kernels.check_config(cell("none", "defconfig", ("NET_9P=m", "9P_FS=y")), Runtime("docker"))
     assert [(one.symbol, one.asked.value, one.got) for one in made.lost] == [("9P_FS", "y", "m")]
     assert made.reasons[0].kind == "y->m"
     assert "9P_FS=y needs NET_9P=y, which is m (net/9p/Kconfig:" in made.reasons[0].sentence
@@ -57,7 +59,7 @@ def test_y_that_became_m() -> None:
 @pytest.mark.slow
 def test_a_suggestion_takes_nothing_else_away() -> None:
     # What would help NUMA (SMP and more) is open; what would help TRANSPARENT_HUGEPAGE is to take PREEMPT_RT back.
-    made = kernels.check_config(cell("rt", sets=("TRANSPARENT_HUGEPAGE=y", "EXT4_FS=y")), "docker")
+    made = kernels.check_config(cell("rt", sets=("TRANSPARENT_HUGEPAGE=y", "EXT4_FS=y")), Runtime("docker"))
     by_name = {one.symbol: one for one in made.reasons}
     assert by_name["EXT4_FS"].suggestion == ("BLOCK=y",)
     assert by_name["TRANSPARENT_HUGEPAGE"].suggestion == ()
@@ -71,8 +73,8 @@ def _state(tree: Path, config: Path, symbol: str) -> str:
 
 def _names() -> list[str]:
     """Every symbol that the tree's own parser knows and the user can name."""
-    ready = kernels.prepare(cell("none"), "docker")
-    with kernels.workplace(ready) as place:
+    ready = kernels.prepare(cell("none"), Runtime("docker"))
+    with open_workplace(ready) as place:
         place.configure()
         graph = symbols.load(place.session, place.build_dir, place.command, place.log, place.env)
     return sorted(s.name for s in graph.symbols.values() if s.type in ("bool", "tristate", "integer", "hex", "string"))
@@ -91,8 +93,8 @@ def test_random_requests_are_refused_or_told() -> None:
     def holds(wish: dict[str, str]) -> None:
         asked = cell("none", sets=tuple(f"{name}={value}" for name, value in wish.items()))
         try:
-            ready = kernels.prepare(asked, "docker")
-            with kernels.workplace(ready) as place:
+            ready = kernels.prepare(asked, Runtime("docker"))
+            with open_workplace(ready) as place:
                 final = place.configure().config
                 lost = {one.symbol for one in survival.compare(ready.request, final.read_text())}
         except UserError:

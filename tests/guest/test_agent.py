@@ -9,6 +9,7 @@ import pytest
 
 from core.runtime import HostSession
 from guest import agent, guests, plan
+from guest.guests import Start
 from tests.e2e.user import invoke
 
 # e_machine of elf(5): EM_X86_64 and EM_AARCH64.
@@ -35,7 +36,7 @@ def test_twenty_clean_boots(tmp_path: Path) -> None:
     said = invoke("kernel.build", "--profile", "all", "--base", "tiny", "--json")
     assert said.code == 0, said.err
     for _ in range(20):
-        outcome = guests.boot(Path(said.json()["path"]), "x86_64", plan.draw(), HostSession(), tmp_path / "run")
+        outcome = guests.boot(Start(Path(said.json()["path"]), "x86_64", plan.draw()), HostSession(), tmp_path / "run")
         made = outcome.judge()
         assert made.passed, (made.reasons, made.tail)
         assert outcome.said.device is True

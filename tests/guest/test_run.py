@@ -14,6 +14,7 @@ from core.errors import InfraError, UnderTest, UserError
 from core.process import Finished
 from guest import agent, channel, guests, kvm, plan
 from guest.channel import Type
+from guest.guests import Start
 from guest.plan import Plan
 
 BOOT = b"[    0.000000] Linux version 7.1.8 (x)\n[    0.580008] Run /init as init process\n"
@@ -90,7 +91,7 @@ def test_a_whole_run(kernel_dir: Path, tmp_path: Path) -> None:
     program.write_bytes(b"\x7fELF")
     todo = plan.draw([*plan.STANDARD, "exec", "getpid"])
     session = FakeSession()
-    outcome = guests.boot(kernel_dir, "x86_64", todo, session, tmp_path / "run", program=program)
+    outcome = guests.boot(Start(kernel_dir, "x86_64", todo, program=program), session, tmp_path / "run")
     made = outcome.judge()
     assert (made.status, made.reasons) == ("passed", ())
     captures = guests.write_captures(outcome, "kit-1", "k" * 64)
@@ -115,9 +116,9 @@ def test_a_whole_run(kernel_dir: Path, tmp_path: Path) -> None:
 
 
 def test_a_second_run_in_the_same_place_keeps_nothing_of_the_first(kernel_dir: Path, tmp_path: Path) -> None:
-    guests.boot(kernel_dir, "x86_64", plan.draw(), FakeSession(), tmp_path / "run")
+    guests.boot(Start(kernel_dir, "x86_64", plan.draw()), FakeSession(), tmp_path / "run")
     silent = FakeSession(lambda _plan: b"")
-    outcome = guests.boot(kernel_dir, "x86_64", plan.draw(), silent, tmp_path / "run")
+    outcome = guests.boot(Start(kernel_dir, "x86_64", plan.draw()), silent, tmp_path / "run")
     assert outcome.judge().status == "lost"
     assert guests.write_captures(outcome, "kit-1", "k") == []
 
@@ -128,7 +129,7 @@ def test_names_that_the_agent_would_never_send_become_no_files(kernel_dir: Path,
         other = frame(Type.PART, 1, b"name=../x\ncapacity=512\n") + frame(Type.WORDS, 1, bytes(8))
         return frame(Type.BEGIN, 0, b"../../evil") + part + frame(Type.BEGIN, 1, b"getpid") + other
 
-    outcome = guests.boot(kernel_dir, "x86_64", plan.draw(), FakeSession(evil), tmp_path / "run")
+    outcome = guests.boot(Start(kernel_dir, "x86_64", plan.draw()), FakeSession(evil), tmp_path / "run")
     assert guests.write_captures(outcome, "kit-1", "k") == []
     assert not list(tmp_path.rglob("*evil*"))
 
@@ -136,13 +137,13 @@ def test_names_that_the_agent_would_never_send_become_no_files(kernel_dir: Path,
 def test_no_kernel(kernel_dir: Path, tmp_path: Path) -> None:
     (kernel_dir / "image").unlink()
     with pytest.raises(UserError, match="no kernel image"):
-        guests.boot(kernel_dir, "x86_64", plan.draw(), FakeSession(), tmp_path / "run")
+        guests.boot(Start(kernel_dir, "x86_64", plan.draw()), FakeSession(), tmp_path / "run")
 
 
 def test_qemu_that_dies_is_the_machines_fault(kernel_dir: Path, tmp_path: Path) -> None:
     session = FakeSession(lambda _plan: b"", code=-6)
     session.screen = b""
-    outcome = guests.boot(kernel_dir, "x86_64", plan.draw(), session, tmp_path / "run")
+    outcome = guests.boot(Start(kernel_dir, "x86_64", plan.draw()), session, tmp_path / "run")
     with pytest.raises(InfraError, match="SIGABRT"):
         outcome.judge().require()
 
@@ -150,7 +151,7 @@ def test_qemu_that_dies_is_the_machines_fault(kernel_dir: Path, tmp_path: Path) 
 def test_a_silent_guest_is_under_test(kernel_dir: Path, tmp_path: Path) -> None:
     session = FakeSession(lambda _plan: b"", code=-9, timed_out=True)
     session.screen = b""
-    outcome = guests.boot(kernel_dir, "x86_64", plan.draw(), session, tmp_path / "run")
+    outcome = guests.boot(Start(kernel_dir, "x86_64", plan.draw()), session, tmp_path / "run")
     with pytest.raises(UnderTest, match="never said anything"):
         outcome.judge().require()
 
@@ -164,9 +165,9 @@ def test_time_limits_know_the_sanitizer(kernel_dir: Path, tmp_path: Path) -> Non
                 limits.append(timeout)
             return super().run(argv, timeout=timeout, **more)
 
-    guests.boot(kernel_dir, "x86_64", plan.draw(), Watching(), tmp_path / "run")
+    guests.boot(Start(kernel_dir, "x86_64", plan.draw()), Watching(), tmp_path / "run")
     (kernel_dir / "config").write_text("CONFIG_KASAN=y\n")
-    guests.boot(kernel_dir, "x86_64", plan.draw(), Watching(), tmp_path / "run")
+    guests.boot(Start(kernel_dir, "x86_64", plan.draw()), Watching(), tmp_path / "run")
     assert max(limits[:-1]) < limits[-1]
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from core import runtime
 from kconfig import profiles
-from kernel import kernels, samples
+from kernel import samples
+from kernel.workplace import Ready, Workplace, build_directory
 
 
 @pytest.mark.parametrize(
@@ -34,8 +35,8 @@ def test_a_changed_sample_is_another_kernel_in_the_same_directory(
     (folder / "Makefile").write_text("obj-m := x.o\n")
     assert samples.identity() != before
     inputs = {"tree": "t", "samples": before}
-    assert kernels.build_directory(inputs) == kernels.build_directory({**inputs, "samples": samples.identity()})
-    assert kernels.build_directory(inputs) == kernels.build_directory({"tree": "t"})
+    assert build_directory(inputs) == build_directory({**inputs, "samples": samples.identity()})
+    assert build_directory(inputs) == build_directory({"tree": "t"})
 
 
 def test_the_modules_are_those_of_the_makefile() -> None:
@@ -46,8 +47,8 @@ def test_the_modules_are_those_of_the_makefile() -> None:
 
 def test_what_is_compiled_beside_a_kernel_is_cached_by_its_directory(tmp_path: Path) -> None:
     env = {"CCACHE_NOHASHDIR": "1", "CCACHE_DIR": "/ccache"}
-    ready = cast(kernels.Ready, None)
-    place = kernels.Workplace(ready, runtime.HostSession(), tmp_path, tmp_path, ["make", "O=x"], env, 1)
+    ready = cast(Ready, None)
+    place = Workplace(ready, runtime.HostSession(), tmp_path, tmp_path, ["make", "O=x"], env, 1)
     first, second = place.module_steps(tmp_path / "own")
     assert first == (["make", "O=x", "modules"], env)
     assert second == (["make", "O=x", f"M={tmp_path}/own", "modules"], {"CCACHE_DIR": "/ccache"})

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from core.runtime import Runtime
 from core.store import Product
 from kconfig import profiles
 from kernel import kernels
-from kernel.cell import Cell
+from kernel.cell import CellNames, resolve
 from patches import incoming
 from sources import catalogue
 from tests import mails
@@ -18,8 +19,8 @@ from toolchain import toolchains
 
 
 def inputs(series: str) -> dict[str, object]:
-    cell = Cell(toolchain="plugin-19", series=series, profile="none", base="tiny", arch="x86_64", linux="7.1.8")
-    return dict(kernels.prepare(cell, "host", guard=False).inputs)
+    names = CellNames("plugin-19", series, "none", "tiny", "x86_64", "7.1.8")
+    return dict(kernels.prepare(resolve(names), Runtime("host"), guard=False).inputs)
 
 
 def test_what_is_said_of_an_imported_series_is_part_of_the_kernel(
@@ -30,7 +31,7 @@ def test_what_is_said_of_an_imported_series_is_part_of_the_kernel(
     toolchain = SimpleNamespace(key="2" * 64, manifest={})
     monkeypatch.setattr(catalogue, "source_tree", lambda _name: source)
     monkeypatch.setattr(toolchains, "ensure", lambda *_, **__: toolchain)
-    monkeypatch.setattr(profiles, "compose", lambda *_, **__: SimpleNamespace(asked=(), identity=lambda: "request"))
+    monkeypatch.setattr(profiles, "request", lambda *_, **__: SimpleNamespace(asked=(), identity=lambda: "request"))
     (tmp_path / "in.mbox").write_bytes(mails.mbox(mails.series()))
     found = incoming.read(str(tmp_path / "in.mbox"))
     incoming.write("mine", found)

@@ -9,9 +9,11 @@ import pytest
 from capstone import CS_ARCH_X86, CS_MODE_64, Cs
 
 from core import process
+from core.runtime import Runtime
 from dataflow import image, symbols
 from kernel import compilation, kernels
-from kernel.cell import Cell
+from kernel.cell import CellNames, resolve
+from kernel.workplace import open_workplace
 from tests.e2e.user import first_record, invoke
 
 pytestmark = pytest.mark.slow
@@ -24,7 +26,7 @@ STRESSED = (
 )  # fmt: skip
 # A probe becomes a jump of so many bytes if the kernel can (arch/x86/include/asm/text-patching.h, JMP32_INSN_SIZE).
 JUMP = 5
-CELL = Cell("plugin-19-g1", "kit-g1", "kasan-all", "tiny", "x86_64", "7.1.8", sets=STRESSED)
+CELL = resolve(CellNames("plugin-19-g1", "kit-g1", "kasan-all", "tiny", "x86_64", "7.1.8", sets=STRESSED))
 
 
 def test_values_of_the_first_record() -> None:
@@ -41,7 +43,7 @@ def test_the_frame_pointer_unwinder_does_not_go_with_gates() -> None:
 
 def gate_of(function: str) -> tuple[int, int]:
     """How far behind a function's start its first gate is, and the instruction before that, in the stressed kernel."""
-    kernel = kernels.build(CELL, "docker").path
+    kernel = kernels.build(CELL, Runtime("docker")).path
     mapped = symbols.read(kernel / "System.map")
     start = mapped.address(function)
     assert start is not None
@@ -57,9 +59,9 @@ def gate_of(function: str) -> tuple[int, int]:
 @pytest.fixture(scope="module")
 def stress(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of tests/gates, static, with its module in it, for the kernel that is stressed."""
-    kernels.build(CELL, "docker")
+    kernels.build(CELL, Runtime("docker"))
     made = tmp_path_factory.mktemp("gates") / "stress"
-    with kernels.workplace(kernels.prepare(CELL, "docker")) as place:
+    with open_workplace(kernels.prepare(CELL, Runtime("docker"))) as place:
         folder = place.build_dir / "gates"
         shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
         if not (place.build_dir / "vmlinux").is_file():

@@ -16,7 +16,7 @@ from kconfig.config import script_words
 from kconfig.fragment import Asked
 from kconfig.survival import Lost
 from sources import catalogue
-from toolchain import toolchains
+from toolchain import specs, toolchains
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +132,7 @@ def test_there_are_forty_ways() -> None:
 @pytest.mark.parametrize("linux", list(OF_TREE))
 def test_each_loss_has_its_reason(linux: str, tmp_path: Path) -> None:
     tree = catalogue.source_tree(f"linux-{linux}").path / "src"
-    toolchain = toolchains.ensure("stock-19", choose())
+    toolchain = toolchains.ensure(specs.spec("stock-19"), choose())
     with toolchains.open_session(
         toolchain, [Mount(tree, "/kdf/tree"), Mount(tmp_path, "/kdf/build", writable=True)]
     ) as session:

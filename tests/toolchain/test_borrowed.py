@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core import runtime
 from core.errors import InfraError, UnderTest
+from core.runtime import Runtime
 from toolchain import borrowed, llvm, specs
 
 CALLS = "call void @__sanitizer_cov_trace_args(call void @__sanitizer_cov_trace_ret("
@@ -27,7 +27,7 @@ def rustc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def install(root: Path, rustc: Path, body: str) -> dict[str, object]:
     rustc.write_text(f"#!/bin/sh\n{body}\n")
     rustc.chmod(0o755)
-    with runtime.open_session("host") as session:
+    with Runtime("host").open_session() as session:
         return borrowed.install(session, root)
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from core import store
 from core.errors import InfraError
-from core.runtime import HostSession
-from toolchain import content, probe, share, toolchains
+from core.runtime import HostSession, Runtime
+from toolchain import content, probe, share, toolchains, unpacking
 
 PATCHED = {
     "name": "llvm-23", "kind": "patched", "llvm": 23, "packages": "p1", "build_packages": "b1", "rustc_packages": "r1",
@@ -64,12 +64,12 @@ def test_the_very_packages_come_first_then_what_is_wanted_most() -> None:
 def test_one_that_runs_among_other_packages_is_taken_and_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made = store.make("toolchain", PATCHED, fill)
     wanted = {**PATCHED, "packages": "p2", "build_packages": ""}
-    found = toolchains._fitting([wanted], "host", None, "p2")
+    found = toolchains._fitting([wanted], Runtime("host"), None, "p2")
     assert found is not None and found.key == made.key
     monkeypatch.setattr(content, "why_not", lambda *_words: pytest.fail("asked again"))
-    assert toolchains._fitting([wanted], "host", None, "p2") is not None
-    other = toolchains.Toolchain("llvm-23", made, "host", None, "p2")
-    same = toolchains.Toolchain("llvm-23", made, "host", None, "p1")
+    assert toolchains._fitting([wanted], Runtime("host"), None, "p2") is not None
+    other = toolchains.Toolchain("llvm-23", made, Runtime("host"), None, "p2")
+    same = toolchains.Toolchain("llvm-23", made, Runtime("host"), None, "p1")
     assert same.key == made.key != other.key
 
 
@@ -80,7 +80,7 @@ def test_one_that_does_not_fit_is_named_and_left(
     said = CLANG if generation != "L0" else "error while loading shared libraries: libz.so.1"
     made = store.make("toolchain", PATCHED, lambda tmp: fill(tmp, said))
     callbacks["generation"] = generation
-    assert toolchains._fitting([{**PATCHED, "packages": "p2"}], "host", None, "p2") is None
+    assert toolchains._fitting([{**PATCHED, "packages": "p2"}], Runtime("host"), None, "p2") is None
     printed = capsys.readouterr().err
     assert made.key[:12] in printed
     assert ("it calls L3, its manifest says L0" if generation == "L3" else "libz.so.1") in printed
@@ -119,7 +119,7 @@ def test_an_archive_of_other_packages(
     taken = toolchains._obtain(str(shared), [wanted])
     assert taken is not None and taken.key == made.key
     with pytest.raises(InfraError, match="holds the toolchain"):
-        share.take(out, {**wanted, "patches": ["2"]})
+        unpacking.take(out, {**wanted, "patches": ["2"]})
 
 
 def test_one_that_is_only_faster_does_but_plain_is_no_answer_to_who_wants_it_fast() -> None:

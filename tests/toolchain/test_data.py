@@ -8,6 +8,7 @@ import pytest
 
 from core import store
 from core.errors import UserError
+from core.runtime import Runtime
 from toolchain import image, llvm, specs, toolchains
 
 
@@ -59,15 +60,15 @@ def test_a_patched_toolchain_is_taken_only_if_it_is_there_as_it_would_be_made_no
 ) -> None:
     monkeypatch.setenv("KDF_HOME", str(tmp_path))
     monkeypatch.setattr(llvm, "current", lambda _spec: {"patches": ["now"]})
-    assert toolchains.default_name("docker") == "plugin-19"
+    assert toolchains.default_name(Runtime("docker")) == "plugin-19"
     stale = {"name": "llvm-23", "runtime": "docker", "patches": ["then"]}
     store.make("toolchain", stale, lambda _tmp: {})
-    assert toolchains.default_name("docker") == "plugin-19"
+    assert toolchains.default_name(Runtime("docker")) == "plugin-19"
     store.make("toolchain", {**stale, "patches": ["now"]}, lambda _tmp: {})
-    assert toolchains.default_name("docker") == "llvm-23"
+    assert toolchains.default_name(Runtime("docker")) == "llvm-23"
     store.make("toolchain", {**stale, "patches": ["now"], "targets": ["x86_64"]}, lambda _tmp: {})
-    assert toolchains.default_name("docker", "x86_64") == "llvm-23"
-    assert toolchains.default_name("host") == "plugin-19"
+    assert toolchains.default_name(Runtime("docker"), "x86_64") == "llvm-23"
+    assert toolchains.default_name(Runtime("host")) == "plugin-19"
 
 
 def test_a_compiler_that_does_not_know_the_architecture_is_not_taken(
@@ -76,6 +77,6 @@ def test_a_compiler_that_does_not_know_the_architecture_is_not_taken(
     monkeypatch.setenv("KDF_HOME", str(tmp_path))
     monkeypatch.setattr(llvm, "current", lambda _spec: {})
     store.make("toolchain", {"name": "llvm-23", "runtime": "docker", "targets": ["x86_64"]}, lambda _tmp: {})
-    assert toolchains.default_name("docker", "arm64") == "plugin-19"
+    assert toolchains.default_name(Runtime("docker"), "arm64") == "plugin-19"
     store.make("toolchain", {"name": "llvm-23", "runtime": "docker", "targets": ["arm64", "x86_64"]}, lambda _tmp: {})
-    assert toolchains.default_name("docker", "arm64") == "llvm-23"
+    assert toolchains.default_name(Runtime("docker"), "arm64") == "llvm-23"

@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import InfraError, UnderTest, UserError
 from core.process import Finished, require
+from core.runtime import Runtime
 from toolchain import image, llvm, recipe, specs, worktree
 
 
@@ -82,7 +83,7 @@ def test_a_profile_decides_the_compiler_and_its_build_directory(tmp_path: Path) 
     assert "profile" not in plain.inputs("s")
     assert first.variables()["LLVM_PROFDATA_FILE"] == recipe.PROFILE
     assert len({str(plan.inputs("s")) for plan in (plain, first, second)}) == 3
-    assert len({llvm.build_directory(plan, "p", "docker") for plan in (plain, first, second)}) == 3
+    assert len({llvm.build_directory(plan, "p", Runtime("docker")) for plan in (plain, first, second)}) == 3
 
 
 def test_there_is_no_such_recipe() -> None:
@@ -104,8 +105,8 @@ def test_patches_and_pass_are_part_of_the_key(tmp_path: Path, monkeypatch: pytes
     assert first.inputs("s")["copies"] == second.inputs("s")["copies"]
     assert first.inputs("s")["patches"] != second.inputs("s")["patches"]
     # The build directory is the same for both, so that a changed patch compiles little.
-    assert llvm.build_directory(first, "p", "docker") == llvm.build_directory(second, "p", "docker")
-    assert llvm.build_directory(first, "p", "docker") != llvm.build_directory(first, "q", "docker")
+    assert llvm.build_directory(first, "p", Runtime("docker")) == llvm.build_directory(second, "p", Runtime("docker"))
+    assert llvm.build_directory(first, "p", Runtime("docker")) != llvm.build_directory(first, "q", Runtime("docker"))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from core import runtime
 from core.runtime import Mount, Session
 from sources import catalogue
-from toolchain import noinstr, plugin, toolchains
+from toolchain import noinstr, plugin, specs, toolchains
 
 pytestmark = pytest.mark.e2e
 PASS = Path(plugin.__file__).parent / "pass"
@@ -88,7 +88,7 @@ class Kernel:
 @pytest.fixture(params=sorted(OBJECTS))
 def kernel(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kernel]:
     tree = Path(os.environ.get("KDF_TEST_LINUX") or catalogue.source_tree(catalogue.load()[0]).path / "src")
-    tools = toolchains.ensure("plugin-19", runtime.choose())
+    tools = toolchains.ensure(specs.spec("plugin-19"), runtime.choose())
     folder = tmp_path / "build"
     folder.mkdir()
     mounts = [Mount(tree, "/kdf/tree"), Mount(folder, "/kdf/build", writable=True), Mount(PASS, "/kdf/pass")]

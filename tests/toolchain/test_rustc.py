@@ -10,6 +10,7 @@ import pytest
 
 from core import store
 from core.errors import InfraError, UserError
+from core.runtime import Runtime
 from sources import catalogue
 from toolchain import borrowed, rust_recipe, rustc, specs, usage
 
@@ -69,18 +70,18 @@ def test_a_changed_patch_keeps_the_directory_and_changes_the_key(
 ) -> None:
     monkeypatch.setenv("KDF_HOME", str(tmp_path / "home"))
     own = rust_recipe.find("rustc-1.95.0")
-    before, place = own.inputs(), rustc.build_directory(own, 23, "p", "docker")
+    before, place = own.inputs(), rustc.build_directory(own, 23, "p", Runtime("docker"))
     patches = tmp_path / "patches"
     patches.mkdir()
     (patches / "0001-x.patch").write_text("x")
     monkeypatch.setattr(rust_recipe, "PATCHES", patches)
     assert own.inputs() != before
     assert {**own.inputs(), "patches": before["patches"]} == before
-    assert rustc.build_directory(own, 23, "p", "docker") == place
+    assert rustc.build_directory(own, 23, "p", Runtime("docker")) == place
     others = {
-        rustc.build_directory(own, 22, "p", "docker"),
-        rustc.build_directory(own, 23, "q", "docker"),
-        rustc.build_directory(own, 23, "p", "host"),
+        rustc.build_directory(own, 22, "p", Runtime("docker")),
+        rustc.build_directory(own, 23, "q", Runtime("docker")),
+        rustc.build_directory(own, 23, "p", Runtime("host")),
     }
     assert len(others | {place}) == 4
 

@@ -15,11 +15,11 @@ import pytest
 
 from core import store
 from core.errors import InfraError, UserError
-from core.runtime import Image
+from core.runtime import Image, Runtime
 from core.store import Product
 from sources import archive, depot
 from tests.served import serving
-from toolchain import reproduce, share, toolchains
+from toolchain import reproduce, share, specs, toolchains, unpacking
 
 PACKAGES = ["clang-19=1:19.1.7-3:amd64", "lld-19=1:19.1.7-3:amd64"]
 
@@ -44,7 +44,7 @@ def fill(tmp: Path) -> dict[str, Any]:
     (tmp / "bin" / "clang").chmod(0o755)
     (tmp / "bin" / "ld.lld").symlink_to("/usr/lib/llvm-19/bin/ld.lld")
     (tmp / "manifest.json").write_text(json.dumps({"versions": {"clang": "clang 19"}, "generation": "L0"}))
-    return {"build": dict.fromkeys(share._FACTS, 1)}
+    return {"build": dict.fromkeys(unpacking.FACTS, 1)}
 
 
 @pytest.fixture(autouse=True)
@@ -52,11 +52,11 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The image of this machine; tests change its identity and its packages."""
     state: dict[str, Any] = {"packages": "p1", "list": PACKAGES}
 
-    def place(name: str, where: str, *, install: bool = True) -> tuple[Image | None, str]:
+    def place(_own: specs.ToolchainSpec, _runtime: Runtime) -> tuple[Image | None, str]:
         return Image("kernel", "ref", state["packages"]), state["packages"]
 
     monkeypatch.setattr(toolchains, "place", place)
-    monkeypatch.setattr(toolchains, "package_list", lambda _name, _where, _packages: state["list"])
+    monkeypatch.setattr(toolchains, "package_list", lambda _name, _runtime, _packages: state["list"])
     return state
 
 
@@ -73,7 +73,7 @@ def no_build(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_words: Any, **_options: Any) -> None:
         raise AssertionError("nothing is to be built")
 
-    monkeypatch.setattr("core.runtime.open_session", refuse)
+    monkeypatch.setattr("core.runtime.Runtime.open_session", refuse)
 
 
 def test_an_imported_toolchain_is_found_as_if_built(
@@ -91,8 +91,8 @@ def test_an_imported_toolchain_is_found_as_if_built(
     assert taken.product.path != made.path
     assert taken.product.metadata["imported"]["from"] == "t.tar.zst"
     assert taken.product.metadata["build"] == made.metadata["build"]
-    assert toolchains.ensure("plugin-19", "docker").product.path == taken.product.path
-    assert share.built("plugin-19", "docker").path == taken.product.path
+    assert toolchains.ensure(specs.spec("plugin-19"), Runtime("docker")).product.path == taken.product.path
+    assert share.built("plugin-19", Runtime("docker")).path == taken.product.path
     assert reproduce.compare(made.path, taken.product.path).differences == ()
     assert not share.load(out).new
 
@@ -103,7 +103,7 @@ def test_a_shared_directory(made: Product, tmp_path: Path, monkeypatch: pytest.M
     assert share.export(made, shared).path == shared / f"{made.key}.tar.zst"
     new_home(monkeypatch, tmp_path / "elsewhere")
     no_build(monkeypatch)
-    assert toolchains.ensure("plugin-19", "docker", shared=str(shared)).product.key == made.key
+    assert toolchains.ensure(specs.spec("plugin-19"), Runtime("docker"), shared=str(shared)).product.key == made.key
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_a_shared_address(
     share.export(made, root)
     new_home(monkeypatch, tmp_path / "elsewhere")
     no_build(monkeypatch)
-    assert toolchains.ensure("plugin-19", "docker", shared=address).product.key == made.key
+    assert toolchains.ensure(specs.spec("plugin-19"), Runtime("docker"), shared=address).product.key == made.key
     assert list((store.home() / "downloads").iterdir()) == []
 
 
@@ -150,7 +150,7 @@ def test_a_shared_store_that_lies(made: Product, tmp_path: Path, monkeypatch: py
     new_home(monkeypatch, tmp_path / "elsewhere")
     no_build(monkeypatch)
     with pytest.raises(InfraError, match=f"holds the toolchain {other.key[:12]}"):
-        toolchains.ensure("plugin-19", "docker", shared=str(shared))
+        toolchains.ensure(specs.spec("plugin-19"), Runtime("docker"), shared=str(shared))
     assert store.products() == []
 
 
@@ -202,7 +202,7 @@ def test_other_packages_are_named(
     assert store.products() == []
 
 
-def test_other_packages_are_named_where_the_store_has_it(
+def test_other_packages_are_named_runtime_the_store_has_it(
     made: Product, tmp_path: Path, surroundings: dict[str, Any]
 ) -> None:
     out = tmp_path / "t.tar.zst"
@@ -255,18 +255,18 @@ def test_the_state_of_the_pass_is_said(made: Product, monkeypatch: pytest.Monkey
     share.export(made, tmp_path / "t.tar.zst")
     monkeypatch.setattr(toolchains, "_pass_hash", lambda: "0" * 64)
     with pytest.raises(UserError, match="another one than this checkout describes: the pass"):
-        share.built("plugin-19", "docker")
+        share.built("plugin-19", Runtime("docker"))
     new_home(monkeypatch, tmp_path / "elsewhere")
     assert share.load(tmp_path / "t.tar.zst").stale == "the pass"
 
 
 def test_what_is_not_built(made: Product) -> None:
     with pytest.raises(UserError, match="built for docker, not for host"):
-        share.built("plugin-19", "host")
+        share.built("plugin-19", Runtime("host"))
     with pytest.raises(UserError, match="plugin-23 is not built"):
-        share.built("plugin-23", "docker")
+        share.built("plugin-23", Runtime("docker"))
     with pytest.raises(UserError, match="no toolchain plugin-2 "):
-        share.built("plugin-2", "docker")
+        share.built("plugin-2", Runtime("docker"))
 
 
 def test_the_name_of_the_file(made: Product, tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_the_name_of_the_file(made: Product, tmp_path: Path) -> None:
     ],
 )
 def test_which_links_may_leave(kind: str, goal: str, may: bool) -> None:
-    assert share.is_stock(goal, share.specs.ToolchainSpec("x", "", kind, 19, "kernel")) is may
+    assert unpacking.is_stock(goal, specs.ToolchainSpec("x", "", kind, 19, "kernel")) is may
 
 
 def test_differences_have_reasons(made: Product, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from core import runtime
 from core.errors import UnderTest, UserError
 from core.runtime import HostSession, Mount
 from tests.toolchain.test_pass_build import NEEDS_LLVM, PASS, plugin_19
-from toolchain import expect, faults, observe, toolchains, verify
+from toolchain import acceptance, expect, faults, observe, specs, toolchains, verify
 from toolchain.expect import Field, Line, Value
 
 __all__ = ["plugin_19"]
@@ -121,7 +121,7 @@ def test_every_case_of_the_corpus_has_a_fault() -> None:
 
 @NEEDS_LLVM
 def test_plugin_19_reports_what_programs_pass(plugin_19: Path, tmp_path: Path) -> None:
-    result = verify.check(HostSession(), plugin_19, tmp_path)
+    result = acceptance.check(HostSession(), plugin_19, tmp_path)
     total = result.total
     assert (total.wrong, len(result.modes)) == (0, 6)
     assert total.equal > 1500
@@ -135,7 +135,7 @@ def test_a_compiler_without_the_pass_is_under_test(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "clang").symlink_to(shutil.which("clang-19") or "")
     with pytest.raises(UnderTest, match="values are wrong"):
-        verify.check(HostSession(), tmp_path, tmp_path / "work")
+        acceptance.check(HostSession(), tmp_path, tmp_path / "work")
 
 
 @pytest.fixture(scope="session")
@@ -155,7 +155,7 @@ def test_each_fault_is_noticed(broken_passes: Path, number: int) -> None:
 @pytest.mark.parametrize("name", ["plugin-19", "plugin-23"])
 def test_each_fault_is_noticed_in_the_image(tmp_path: Path, name: str) -> None:
     """The same where the compilers are those of the images, and nothing is on the host."""
-    tools = toolchains.ensure(name, runtime.choose())
+    tools = toolchains.ensure(specs.spec(name), runtime.choose())
     major = int(name.rpartition("-")[2])
     mounts = [Mount(PASS, "/kdf/pass"), Mount(tmp_path, "/kdf/run", writable=True)]
     with toolchains.open_session(tools, mounts) as session:

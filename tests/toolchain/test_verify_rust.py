@@ -9,7 +9,8 @@ import pytest
 
 from core.errors import InfraError
 from core.process import Finished
-from toolchain import verify, verify_rust
+from core.runtime import Runtime
+from toolchain import specs, verify, verify_rust
 from toolchain.expect import read_corpus
 from toolchain.verify import Problem, Tally
 
@@ -75,7 +76,7 @@ def test_the_stock_rustc_with_the_plugin(tmp_path: Path, toolchain: str, generat
     from core.runtime import Mount
     from toolchain import toolchains
 
-    made = toolchains.ensure(toolchain, "docker")
+    made = toolchains.ensure(specs.spec(toolchain), Runtime("docker"))
     with toolchains.open_session(made, [Mount(tmp_path, "/kdf/run", writable=True)]) as session:
         found = verify_rust.run(session, made.product.path, tmp_path, generation=generation, log=tmp_path / "log")
         assert found.problems == []

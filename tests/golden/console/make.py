@@ -17,7 +17,7 @@ from pathlib import Path
 from core import process, runtime
 from guest import agent, initramfs, qemu
 from kernel import kernels
-from kernel.cell import Cell
+from kernel.cell import CellNames, resolve
 
 HERE = Path(__file__).parent
 KEPT = 25000  # bytes of a long log's beginning and end
@@ -123,7 +123,7 @@ def image_of(name: str) -> Path:
     """The image of a kernel of KERNELS, built if the store does not have it."""
     profile, fragment = KERNELS[name]
     fragments = (str(HERE / fragment),) if fragment else ()
-    cell = Cell("plugin-19", "kit", profile, "tiny", "x86_64", "7.1.8", fragments=fragments)
+    cell = resolve(CellNames("plugin-19", "kit", profile, "tiny", "x86_64", "7.1.8", fragments=fragments))
     return kernels.build(cell, runtime.choose("auto")).path / "image"
 
 
