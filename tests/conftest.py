@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests import plugins
+
 _SETTINGS = ("KDF_SNAPSHOT", "KDF_BASE_IMAGE", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -59,3 +61,21 @@ def isolation(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def plugin_19(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with plugin-19 in it: callbacks take addresses (generation L0)."""
+    return plugins.built(tmp_path_factory, "plugin-19", "L0")
+
+
+@pytest.fixture(scope="session")
+def plugin_19_l3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with plugin-19-l3 in it: callbacks take values."""
+    return plugins.built(tmp_path_factory, "plugin-19-l3", "L3")
+
+
+@pytest.fixture(scope="session")
+def plugin_19_g1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with plugin-19-g1 in it: callbacks are called behind gates."""
+    return plugins.built(tmp_path_factory, "plugin-19-g1", "G1")
