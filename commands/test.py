@@ -28,7 +28,9 @@ def suite(_c: Any, all: bool = False, unit: bool = False, match: str = "") -> No
     chosen = ["-k", match] if match else []
     # Unit tests side by side; end-to-end tests one after the other, because each of them uses all cores.
     jobs = str(min(4, len(os.sched_getaffinity(0))))
-    done = run([*python, "-q", "-m", "not e2e and not slow", "-n", jobs, *chosen], cwd=_ROOT, on_line=_show)
+    # A worker begins with neighbouring tests, which share what they build, and takes over others' when it is done.
+    spread = ["-n", jobs, "--dist", "worksteal"]
+    done = run([*python, "-q", "-m", "not e2e and not slow", *spread, *chosen], cwd=_ROOT, on_line=_show)
     _require(done.code, nothing_is_fine=bool(match))
     if unit:
         return

@@ -10,6 +10,19 @@ from typing import Any
 
 import pytest
 
+from tests import plugins
+
+# Repositories of a test are gone before git would tidy them up, and no power fails in between.
+_GIT = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_COUNT": "3",
+    "GIT_CONFIG_KEY_0": "gc.auto",
+    "GIT_CONFIG_VALUE_0": "0",
+    "GIT_CONFIG_KEY_1": "maintenance.auto",
+    "GIT_CONFIG_VALUE_1": "false",
+    "GIT_CONFIG_KEY_2": "core.fsync",
+    "GIT_CONFIG_VALUE_2": "none",
+}
 _SETTINGS = ("KDF_SNAPSHOT", "KDF_BASE_IMAGE", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -44,6 +57,10 @@ def isolation(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     for name in _SETTINGS:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in _GIT.items():
+        monkeypatch.setenv(name, value)
+    # What fsync protects from, a test cannot bring about; that it is called, and may fail, has tests of its own.
+    monkeypatch.setattr(os, "fsync", lambda _file: None)
     resolve, connect = socket.getaddrinfo, socket.socket.connect
 
     def getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:
@@ -59,3 +76,21 @@ def isolation(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def plugin_19(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with plugin-19 in it: callbacks take addresses (generation L0)."""
+    return plugins.built(tmp_path_factory, "plugin-19", "L0")
+
+
+@pytest.fixture(scope="session")
+def plugin_19_l3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with plugin-19-l3 in it: callbacks take values."""
+    return plugins.built(tmp_path_factory, "plugin-19-l3", "L3")
+
+
+@pytest.fixture(scope="session")
+def plugin_19_g1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with plugin-19-g1 in it: callbacks are called behind gates."""
+    return plugins.built(tmp_path_factory, "plugin-19-g1", "G1")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 
 import yaml
 from invoke.exceptions import ParseError
-from invoke.parser import ParserContext
+from invoke.parser import Parser, ParserContext
 from invoke.program import Program
 
 from bench import idle
@@ -27,7 +28,10 @@ def parsed(words: Sequence[str]) -> Program:
     """
     import tasks as root
 
+    # Invoke's parser copies every task that it knows, for each command: it gets those that the words name.
+    named = {str(tasks()[word].name): tasks()[word] for word in words if word in tasks()}
     program = Program(namespace=root.ns, name="invoke", binary="invoke", version="0")
+    program._make_parser = lambda: Parser(initial=program.initial_context, contexts=named.values())
     program.create_config()
     program.parse_core(["invoke", *words])
     program.parse_collection()
@@ -155,6 +159,7 @@ def _anything(_value: str) -> str:
     return ""
 
 
+@cache
 def _names(path: str, key: str) -> list[str]:
     return [*yaml.safe_load((ROOT / path).read_text())[key], *added(path, key)]
 
@@ -199,12 +204,17 @@ def _workload(value: str) -> str:
 
 
 def _kind(value: str) -> str:
+    return _not_one_of("a kind of products", _kinds())(value)
+
+
+@cache
+def _kinds() -> list[str]:
     """Kinds of products: what the code makes."""
     made = set()
     for folder in ("toolchain", "kernel", "guest", "patches", "core", "kconfig"):
         for file in (ROOT / folder).glob("*.py"):
             made |= set(re.findall(r'(?:KIND(?:: \S+)? = |store\.(?:make|find)\(\s*)"(\w+)"', file.read_text()))
-    return _not_one_of("a kind of products", sorted(made))(value)
+    return sorted(made)
 
 
 def _cell(value: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cells import bisection
@@ -40,16 +40,15 @@ def names(count: int) -> list[str]:
     return [f"c{number}" for number in range(count)]
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.data())
-def test_the_first_bad_one_is_found_or_said_to_be_among_those_not_judged(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_the_first_bad_one_is_found_or_said_to_be_among_those_not_judged(tmp_path: Path, data: st.DataObject) -> None:
     count = data.draw(st.integers(2, 40))
     first = data.draw(st.integers(1, count - 1))
     skipped = frozenset(data.draw(st.sets(st.integers(1, max(1, count - 2))))) - {count - 1}
     judge = Judge(first, skipped)
-    state = tmp_path_factory.mktemp("bisect") / "state.json"
+    state = tmp_path / "state.json"
+    state.unlink(missing_ok=True)
     found = search(names(count), judge, state)
     assert f"c{first}" in (found.first_bad, *found.between)
     assert set(found.between) <= {f"c{n}" for n in skipped}

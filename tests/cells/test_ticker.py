@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cells import ticker
 from guest import channel
 from guest.channel import NO_WORKLOAD, Type
-from tests.guest.test_run import frame
+from tests.frames import frame
 
 SAID = b"".join(
     [

@@ -14,10 +14,8 @@ from dataflow.coverage import Coverage
 from dataflow.layouts import ENTRY, RETURN
 from kernel import gates
 from tests.dataflow import test_program as by_address
-from tests.toolchain.test_pass_build import NEEDS_LLVM
-from tests.toolchain.test_pass_gated import FLAGS, GATES, plugin_19_g1
+from tests.plugins import GATED, GATES, NEEDS_LLVM
 
-__all__ = ["plugin_19_g1"]
 pytestmark = NEEDS_LLVM
 
 SOURCE = """
@@ -39,7 +37,7 @@ PAIRS = ((0, 1), (8, 8))
 def folder(plugin_19_g1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gates")
     common = [plugin_19_g1 / "bin" / "clang", "-O2", "-g", "-ffreestanding", "-fno-pic"]
-    for name, text, flags in (("program", SOURCE, [*FLAGS, *GATES]), ("runtime", RUNTIME, [])):
+    for name, text, flags in (("program", SOURCE, [*GATED, *GATES]), ("runtime", RUNTIME, [])):
         (folder / f"{name}.c").write_text(text)
         subprocess.run([*common, *flags, "-c", f"{name}.c", "-o", f"{name}.o"], check=True, cwd=folder)
     link = ["-nostdlib", "-static", "-fuse-ld=lld", "program.o", "runtime.o", "-o", "vmlinux"]

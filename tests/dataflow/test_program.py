@@ -24,7 +24,6 @@ from dataflow.checks import Fact
 from dataflow.layouts import RETURN
 from dataflow.types import Types
 from tests.layouts import encode
-from tests.toolchain.test_pass_build import plugin_19  # noqa: F401  (a fixture)
 
 HEADER = r"""
 typedef unsigned long u64;
@@ -176,12 +175,12 @@ def write_map(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def program(plugin_19: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:  # noqa: F811
+def program(plugin_19: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:
     return build(plugin_19 / "bin" / "clang", tmp_path_factory.mktemp("program"), "x86_64")
 
 
 @pytest.fixture(scope="module")
-def arm64(plugin_19: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:  # noqa: F811
+def arm64(plugin_19: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:
     return build(plugin_19 / "bin" / "clang", tmp_path_factory.mktemp("arm64"), "arm64")
 
 

@@ -13,10 +13,8 @@ from core.errors import UnderTest
 from dataflow import checks, image, listing, sites, symbols
 from tests.dataflow import test_program as by_address
 from tests.dataflow.test_program import Program, Run, write_capture
-from tests.toolchain.test_pass_build import NEEDS_LLVM
-from tests.toolchain.test_pass_by_value import FLAGS, plugin_19_l3
+from tests.plugins import BY_VALUE, NEEDS_LLVM
 
-__all__ = ["plugin_19_l3"]
 pytestmark = NEEDS_LLVM
 
 SOURCE = (
@@ -66,7 +64,7 @@ def runtime() -> str:
 def program(plugin_19_l3: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:
     folder = tmp_path_factory.mktemp("values")
     common = [plugin_19_l3 / "bin" / "clang", "-O2", "-g", "-ffreestanding", "-fno-pic", "-fno-stack-protector"]
-    for name, text, flags in (("program", SOURCE, FLAGS), ("runtime", runtime(), [])):
+    for name, text, flags in (("program", SOURCE, [*BY_VALUE, "-std=gnu2x"]), ("runtime", runtime(), [])):
         (folder / f"{name}.c").write_text(text)
         subprocess.run([*common, *flags, "-c", f"{name}.c", "-o", f"{name}.o"], check=True, cwd=folder)
     link = ["-nostdlib", "-static", "-fuse-ld=lld", "program.o", "runtime.o", "-o", "vmlinux"]

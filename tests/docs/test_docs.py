@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -83,10 +84,12 @@ ROOMS = (
 )
 
 
-def said() -> list[Line]:
-    return [line for page in PAGES for line in documented.commands(page.read_text(), page.name)]
+@cache
+def said() -> tuple[Line, ...]:
+    return tuple(line for page in PAGES for line in documented.commands(page.read_text(), page.name))
 
 
+@cache
 def imported() -> frozenset[str]:
     """Names of series that commands of the pages import."""
     found = (re.match(r"\./invoke patches\.import (\S+) --from", line.text) for line in said())

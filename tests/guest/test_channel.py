@@ -10,10 +10,7 @@ from hypothesis import strategies as st
 
 from guest import channel
 from guest.channel import NO_WORKLOAD, Info, Type
-
-
-def frame(kind: int, workload: int, payload: bytes) -> bytes:
-    return struct.pack("<8sIIQ", b"KDFFRAME", kind, workload, len(payload)) + payload
+from tests.frames import frame
 
 
 def words(*values: int) -> bytes:

@@ -16,13 +16,10 @@ from guest import agent, channel, guests, kvm, plan
 from guest.channel import Type
 from guest.guests import Start
 from guest.plan import Plan
+from tests.frames import frame
 
 BOOT = b"[    0.000000] Linux version 7.1.8 (x)\n[    0.580008] Run /init as init process\n"
 NO_WORKLOAD = 0xFFFFFFFF
-
-
-def frame(kind: int, workload: int, payload: bytes) -> bytes:
-    return struct.pack("<8sIIQ", b"KDFFRAME", kind, workload, len(payload)) + payload
 
 
 def well(todo: Plan) -> bytes:

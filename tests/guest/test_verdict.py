@@ -13,16 +13,13 @@ from guest import channel, console, verdict
 from guest.channel import Channel, Type
 from guest.console import Kind
 from guest.verdict import Ended, Status
+from tests.frames import frame
 
 BOOT = b"[    0.000000] Linux version 7.1.8 (x)\n[    0.580008] Run /init as init process\n"
 DOWN = b"[    0.952032] reboot: Restarting system\n"
 SENT = "0123456789abcdef"
 WELL = Ended(0, False, 2.5)
 KILLED = Ended(-9, True, 60.0)
-
-
-def frame(kind: int, workload: int, payload: bytes) -> bytes:
-    return struct.pack("<8sIIQ", b"KDFFRAME", kind, workload, len(payload)) + payload
 
 
 def said(*, device: str = "yes", end: int | None = 0, token: str | None = SENT, more: bytes = b"") -> Channel:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.toolchain.test_pass_build import NEEDS_LLVM, plugin_19
-from toolchain.verify import CORPUS
+from tests import plugins
+from tests.plugins import NEEDS_LLVM
+from toolchain import plugin
 
-__all__ = ["plugin_19"]
 pytestmark = NEEDS_LLVM
 TARGETS = ("x86_64-linux-gnu", "aarch64-linux-gnu")
 Compile = Callable[..., str]
@@ -234,13 +235,18 @@ def test_records_alone(plugin_19: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("level", ["-O0", "-O1", "-O2", "-O3", "-Os"])
 @pytest.mark.parametrize("debug", ["-g", "-g0", "-gline-tables-only"])
-def test_corpus_is_valid_ir_everywhere(ir: Compile, target: str, level: str, debug: str) -> None:
-    headers = ["-ffreestanding", f"-I{CORPUS}", "-DSUBJECT", "-Wno-everything", "-D__STDC_HOSTED__=0"]
-    for path in sorted(CORPUS.glob("*.c")):
-        text = path.read_text()
-        if "SUBJECT" not in text or "stdlib" in text:
-            continue
-        # No C library for the other architecture is needed: the only function of it that is used is declared here.
-        text = text.replace('#include "corpus.h"', '_Noreturn void exit(int);\n#include "corpus.h"')
-        ir(text, f"--target={target}", "-D_STDLIB_H", "-D_STDINT_H", "-include", "stdint.h", *headers, level=level,
-           debug=debug)  # fmt: skip
+def test_corpus_is_valid_ir_everywhere(plugin_19: Path, tmp_path: Path, target: str, level: str, debug: str) -> None:
+    front = [plugin_19 / "bin" / "clang", *plugins.BY_ADDRESS, f"--target={target}", level, debug]
+    assert plugins.verify([*front, *plugins.FREESTANDING], plugins.subjects(tmp_path)) == ""
+
+
+def test_the_verifier_sees_what_the_pass_left(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    """The mistake of the pass that leaves invalid IR is refused, also in a file that is not the first."""
+    where = plugins.session(tmp_path_factory)
+    sources = plugins.subjects(tmp_path)
+    for number, wanted in ((0, ""), (15, "musttail")):
+        broken = plugin.build_faulty(where, 19, plugins.PASS, tmp_path / "objects", tmp_path / f"{number}", number)
+        front = [shutil.which("clang-19") or "", f"-fpass-plugin={broken}", "-O2", "-g", *plugins.FREESTANDING]
+        front += ["-Xclang", "-fsanitize-coverage-indirect-calls"]
+        refused = plugins.verify(front, sources)
+        assert (wanted in refused) and bool(refused) == bool(wanted), refused

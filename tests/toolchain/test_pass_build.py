@@ -1,4 +1,4 @@
-"""The plugin toolchain as it is built on this machine; its fixture serves the other tests of the pass."""
+"""The plugin toolchain as it is built on this machine."""
 
 from __future__ import annotations
 
@@ -10,19 +10,10 @@ from pathlib import Path
 import pytest
 
 from core.runtime import HostSession
+from tests.plugins import NEEDS_LLVM, PASS
 from toolchain import plugin, probe
 
-PASS = Path(plugin.__file__).parent / "pass"
-NEEDS_LLVM = pytest.mark.skipif(shutil.which("llvm-config-19") is None, reason="needs llvm-19-dev and clang-19")
 pytestmark = NEEDS_LLVM
-
-
-@pytest.fixture(scope="session")
-def plugin_19(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with plugin-19 in it, built once per worker."""
-    root = tmp_path_factory.mktemp("plugin-19")
-    plugin.build(HostSession(), 19, PASS, root)
-    return root
 
 
 def test_manifest(plugin_19: Path) -> None:

@@ -11,33 +11,21 @@ from pathlib import Path
 import pytest
 
 from core.runtime import HostSession
+from tests.plugins import GATED, GATES, NEEDS_LLVM
 from tests.toolchain.test_pass import body
-from tests.toolchain.test_pass_build import NEEDS_LLVM
 from toolchain import plugin, verify
-from toolchain.verify import CORPUS
 
 pytestmark = [
     NEEDS_LLVM,
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the corpus's gates are for x86-64"),
 ]
-PASS = Path(plugin.__file__).parent / "pass"
-FLAGS = ("-fsanitize-coverage=gated-args,gated-ret", "-mno-red-zone")
-GATES = ("-include", str(CORPUS / "gates.h"))
-
-
-@pytest.fixture(scope="session")
-def plugin_19_g1(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with plugin-19-g1 in it, built once per worker."""
-    root = tmp_path_factory.mktemp("plugin-19-g1")
-    plugin.build(HostSession(), 19, PASS, root, generation="G1")
-    return root
 
 
 def compiled(toolchain: Path, folder: Path, source: str, *more: str) -> str:
     """IR that has passed the verifier."""
     path, out = folder / "x.c", folder / "x.ll"
     path.write_text(source)
-    argv = [toolchain / "bin" / "clang", *FLAGS, "-O2", "-g", *more, "-S", "-emit-llvm", path, "-o", out]
+    argv = [toolchain / "bin" / "clang", *GATED, "-O2", "-g", *more, "-S", "-emit-llvm", path, "-o", out]
     subprocess.run(argv, check=True)
     subprocess.run([toolchain / "bin" / "opt", "-passes=verify", "-disable-output", out], check=True)
     return out.read_text()
@@ -98,7 +86,7 @@ def test_without_a_text_it_is_generation_l0(plugin_19_g1: Path, tmp_path: Path) 
 
 def test_values_of_the_corpus(plugin_19_g1: Path, tmp_path: Path) -> None:
     compiler = [str(plugin_19_g1 / "bin" / "clang")]
-    result = verify.verify(HostSession(), compiler, tmp_path, flags=(*FLAGS, *GATES), in_modes=("-O1 -g", "-Os -g"))
+    result = verify.verify(HostSession(), compiler, tmp_path, flags=(*GATED, *GATES), in_modes=("-O1 -g", "-Os -g"))
     assert not result.problems, result.problems[0]
     assert result.total.equal > 500
 
@@ -106,7 +94,7 @@ def test_values_of_the_corpus(plugin_19_g1: Path, tmp_path: Path) -> None:
 def test_a_shut_gate_reports_nothing(plugin_19_g1: Path, tmp_path: Path) -> None:
     compiler = [str(plugin_19_g1 / "bin" / "clang")]
     shut = verify.verify(
-        HostSession(), compiler, tmp_path, flags=(*FLAGS, "-DKCOV_DF_SHUT", *GATES), only=("nested",),
+        HostSession(), compiler, tmp_path, flags=(*GATED, "-DKCOV_DF_SHUT", *GATES), only=("nested",),
         in_modes=("-O2 -g",),
     )  # fmt: skip
     assert shut.total.wrong
@@ -124,7 +112,7 @@ static const char __kcov_df_gate_text[] __attribute__((used)) =
 def on_arm64(toolchain: Path, folder: Path, source: str) -> str:
     """The assembly of a function f."""
     (folder / "x.c").write_text(ARM_TEXT + source)
-    argv = [toolchain / "bin" / "clang", FLAGS[0], "--target=aarch64-linux-gnu", "-mgeneral-regs-only", "-O2", "-g"]
+    argv = [toolchain / "bin" / "clang", GATED[0], "--target=aarch64-linux-gnu", "-mgeneral-regs-only", "-O2", "-g"]
     # It must be code that assembles; -S alone would not tell.
     subprocess.run([*argv, "-c", "x.c", "-o", "x.o"], check=True, cwd=folder)
     subprocess.run([*argv, "-S", "x.c", "-o", "x.s"], check=True, cwd=folder)

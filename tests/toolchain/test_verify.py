@@ -10,11 +10,10 @@ import pytest
 from core import runtime
 from core.errors import UnderTest, UserError
 from core.runtime import HostSession, Mount
-from tests.toolchain.test_pass_build import NEEDS_LLVM, PASS, plugin_19
+from tests import plugins
+from tests.plugins import NEEDS_LLVM, PASS
 from toolchain import acceptance, expect, faults, observe, specs, toolchains, verify
 from toolchain.expect import Field, Line, Value
-
-__all__ = ["plugin_19"]
 
 
 @pytest.mark.parametrize(
@@ -138,16 +137,11 @@ def test_a_compiler_without_the_pass_is_under_test(tmp_path: Path) -> None:
         acceptance.check(HostSession(), tmp_path, tmp_path / "work")
 
 
-@pytest.fixture(scope="session")
-def broken_passes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("faults")
-
-
 @NEEDS_LLVM
 @pytest.mark.parametrize("number", [0, *faults.FAULTS])
-def test_each_fault_is_noticed(broken_passes: Path, number: int) -> None:
+def test_each_fault_is_noticed(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, number: int) -> None:
     wanted = faults.FAULTS[number].cases if number else None
-    failed = faults.failed_cases(HostSession(), 19, PASS, broken_passes, number, wanted)
+    failed = faults.failed_cases(plugins.session(tmp_path_factory), 19, PASS, tmp_path, number, wanted)
     assert set(failed) == (wanted or set())
 
 
