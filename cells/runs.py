@@ -267,8 +267,8 @@ def check(booted: Booted) -> list[Check]:
     Raises:
         UnderTest: the kernel has no recording device, or a capture cannot be read.
     """
-    from dataflow import check as records
+    from dataflow.check import examine, require_device
 
-    records.require_device(booted.outcome.said.hello)
+    require_device(booted.outcome.said.hello)
     folder = booted.outcome.folder / guests.CAPTURES
-    return [Check(f.name, f.ok, f.asked, f.got) for f in records.examine(folder, booted.kernel.path)]
+    return [Check(f.name, f.ok, f.asked, f.got) for f in examine(folder, booted.kernel.path)]

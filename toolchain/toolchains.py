@@ -25,6 +25,7 @@ from toolchain.specs import ToolchainSpec
 
 if TYPE_CHECKING:
     from toolchain import llvm, recipe
+    from toolchain.rust_recipe import Compiler
 
 PASS_FOLDER = Path(__file__).parent / "pass"
 INSIDE = "/kdf/toolchain"
@@ -214,11 +215,11 @@ def _ensure_patched(
     shared: str,
 ) -> Toolchain:
     """A compiler from source, out of the store if one there compiles for all that is wanted."""
-    from toolchain import borrowed, llvm, recipe, rust_recipe, rustc
+    from toolchain import borrowed, llvm, recipe, rust_recipe
 
     own_recipe = recipe.load(llvm.RECIPE)
     plans = [llvm.read_plan(own, choices, own_recipe, profile) for choices in recipe.at_least(own_recipe, wanted)]
-    build_packages = rust_packages = ""
+    build_packages = ""
     rust = llvm.rustc_inputs(own)
     compiled = own.rustc not in ("", borrowed.STOCK)
     if compiled:
@@ -244,10 +245,11 @@ def _ensure_patched(
     if found:
         return Toolchain(own.name, found, runtime, made, packages)
     builder, build_packages = surroundings(own_recipe.image, runtime)
+    compiler: _Rust | None = None
     if compiled:
-        wanted_rustc = rust_recipe.find(own.rustc)
-        rust_image, rust_packages = surroundings(wanted_rustc.image, runtime)
-        rust["rustc_packages"] = rust_packages
+        own_rust = rust_recipe.find(own.rustc)
+        compiler = _Rust(own_rust, *surroundings(own_rust.image, runtime))
+        rust["rustc_packages"] = compiler.packages
     plan = plans[0]
     source = llvm.source_hash(own)
     if not own.rustc:
@@ -259,18 +261,48 @@ def _ensure_patched(
     below = _fitting([without], runtime, made, packages) or _make_patched(
         without, bare, runtime, made, builder, build_packages
     )
+    whole = store.make(
+        "toolchain", inputs(plan, source), lambda tmp: _add_rustc(plan, below, compiler, runtime, made, tmp)
+    )
+    return Toolchain(own.name, whole, runtime, made, packages)
 
-    def work(tmp: Path) -> dict[str, Any]:
-        _link_tree(below.path, tmp)
-        if compiled:
-            facts = rustc.build(wanted_rustc, own.llvm, below.path, below.key, runtime, rust_image, rust_packages, tmp)
-        with runtime.open_session(image=made, mounts=[Mount(tmp, INSIDE, writable=True)]) as session:
-            if not compiled:
-                facts = borrowed.install(session, tmp)
-            llvm.finish(plan, session, tmp)
-        return {"build": below.metadata["build"], "rustc": facts}
 
-    return Toolchain(own.name, store.make("toolchain", inputs(plan, source), work), runtime, made, packages)
+@dataclass(frozen=True)
+class _Rust:
+    """A rustc that is compiled.
+
+    Attributes:
+        image: what it is compiled in; None on the host.
+        packages: identity of the packages around that.
+    """
+
+    compiler: Compiler
+    image: Image | None
+    packages: str
+
+
+def _add_rustc(
+    plan: llvm.Plan, below: Product, rust: _Rust | None, runtime: Runtime, made: Image | None, tmp: Path
+) -> dict[str, Any]:
+    """Fill a directory with an LLVM of the store and a rustc.
+
+    Args:
+        below: the LLVM.
+        rust: what is compiled; None for the distribution's own rustc.
+        made: the image that both run in.
+    """
+    from toolchain import borrowed, llvm, rustc
+
+    _link_tree(below.path, tmp)
+    if rust:
+        facts = rustc.build(
+            rust.compiler, plan.spec.llvm, below.path, below.key, runtime, rust.image, rust.packages, tmp
+        )
+    with runtime.open_session(image=made, mounts=[Mount(tmp, INSIDE, writable=True)]) as session:
+        if not rust:
+            facts = borrowed.install(session, tmp)
+        llvm.finish(plan, session, tmp)
+    return {"build": below.metadata["build"], "rustc": facts}
 
 
 def _make_patched(
