@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from core import process, store
 from core.errors import InfraError, UnderTest, UserError
-from core.host import ensure_packages
 from core.runtime import Image, Mount, Runtime, Session
 from core.store import Product
-from toolchain import image, specs
+from toolchain import specs, surroundings
 from toolchain.specs import ToolchainSpec
 
 if TYPE_CHECKING:
@@ -104,41 +103,6 @@ def _chosen(own: ToolchainSpec) -> dict[str, str]:
     return {} if own.generation == "L0" else {"generation": own.generation}
 
 
-def _host_packages(packages: Sequence[str]) -> list[str]:
-    """NAME=VERSION:ARCHITECTURE of the host packages that stand in for an image, sorted."""
-    found = process.capture(["dpkg-query", "-W", "-f", "${Package}=${Version}:${Architecture}\n", *packages])
-    return sorted(found.out.splitlines())
-
-
-def _host_identity(packages: Sequence[str]) -> str:
-    """sha256 of the versions of the host packages that stand in for an image."""
-    return hashlib.sha256("".join(f"{line}\n" for line in _host_packages(packages)).encode()).hexdigest()
-
-
-def package_list(name: str, runtime: str, packages: str) -> list[str]:
-    """The packages around a toolchain, NAME=VERSION:ARCHITECTURE, sorted; empty if nobody here knows them any more.
-
-    Args:
-        runtime: the name of it, `docker` or `host`.
-        packages: the identity of them, as `place` returned it.
-    """
-    if runtime == "docker":
-        return image.package_list(packages)
-    listed = image.host_packages(specs.spec(name).image)
-    return _host_packages(listed) if _host_identity(listed) == packages else []
-
-
-def place(own: ToolchainSpec, runtime: Runtime) -> tuple[Image | None, str]:
-    """Make ready what is around a toolchain: its image, or the host's packages.
-
-    Args:
-
-    Returns:
-        The image (None on the host) and the identity of the packages.
-    """
-    return surroundings(own.image, runtime)
-
-
 def _pass_hash() -> str:
     """sha256 over the names and bytes of the pass sources and of the recipe that compiles them."""
     digest = hashlib.sha256()
@@ -170,7 +134,7 @@ def ensure(
         UnderTest: our pass or LLVM with it does not compile.
         InfraError: no engine, no disk, no packages.
     """
-    made, packages = place(own, runtime)
+    made, packages = surroundings.of_toolchain(own, runtime)
     if own.kind == "patched":
         from toolchain import llvm, recipe
 
@@ -244,11 +208,11 @@ def _ensure_patched(
         found = _fitting(will_do, runtime, made, packages)
     if found:
         return Toolchain(own.name, found, runtime, made, packages)
-    builder, build_packages = surroundings(own_recipe.image, runtime)
+    builder, build_packages = surroundings.of_image(own_recipe.image, runtime)
     compiler: _Rust | None = None
     if compiled:
         own_rust = rust_recipe.find(own.rustc)
-        compiler = _Rust(own_rust, *surroundings(own_rust.image, runtime))
+        compiler = _Rust(own_rust, *surroundings.of_image(own_rust.image, runtime))
         rust["rustc_packages"] = compiler.packages
     plan = plans[0]
     source = llvm.source_hash(own)
@@ -341,16 +305,6 @@ def _link_tree(source: Path, target: Path) -> None:
         done = process.run(["cp", "-al", "--", str(entry), str(target)])
         if not done.ok:
             raise InfraError(f"copying {source} failed: {(done.tail or ('',))[-1]}", "look at the disk")
-
-
-def surroundings(name: str, runtime: Runtime) -> tuple[Image | None, str]:
-    """Make ready an image, or the packages that it would have on the host; returns it and the packages' identity."""
-    if runtime.name == "docker":
-        made = image.ensure(name, install=runtime.install)
-        return made, made.packages
-    listed = image.host_packages(name)
-    ensure_packages(listed, install=runtime.install)
-    return None, _host_identity(listed)
 
 
 def _fitting(
