@@ -39,8 +39,6 @@ def package_list(name: str, runtime: str, packages: str) -> list[str]:
 def of_toolchain(own: ToolchainSpec, runtime: Runtime) -> tuple[Image | None, str]:
     """Make ready what is around a toolchain: its image, or the host's packages.
 
-    Args:
-
     Returns:
         The image (None on the host) and the identity of the packages.
     """
@@ -48,7 +46,7 @@ def of_toolchain(own: ToolchainSpec, runtime: Runtime) -> tuple[Image | None, st
 
 
 def of_image(name: str, runtime: Runtime) -> tuple[Image | None, str]:
-    """Make ready an image, or the packages that it would have on the host; returns it and the packages' identity."""
+    """Make an image ready, or the packages of the host that stand in for it; return it and the packages' identity."""
     if runtime.name == "docker":
         made = image.ensure(name, install=runtime.install)
         return made, made.packages

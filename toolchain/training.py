@@ -27,8 +27,6 @@ RAW = "%4m.profraw"
 def counting(name: str, runtime: Runtime) -> Toolchain:
     """The compiler of a toolchain, built to count; made now if the store does not have it.
 
-    Args:
-
     Raises:
         UserError: the toolchain is not compiled from source.
         UnderTest: LLVM with our pass does not compile.
