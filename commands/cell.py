@@ -78,7 +78,7 @@ def reproduce(_c: Any, result: str, no_install: bool = False, json: bool = False
     from commands.common import print_table
 
     recorded = reproduction.load(Path(result))
-    found = reproduction.run(recorded, new_folder(f"reproduce-{recorded.cell.profile}"), install=not no_install)
+    found = reproduction.run(recorded, new_folder(f"reproduce-{recorded.cell.profile.name}"), install=not no_install)
     if json:
         print_json(found.as_json())
     else:

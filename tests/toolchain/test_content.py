@@ -105,8 +105,8 @@ def test_an_archive_of_other_packages(
     shared.mkdir()
     out = share.export(made, shared).path
     assert out.name == f"{content.key(PATCHED)}.tar.zst"
-    monkeypatch.setattr(toolchains, "place", lambda *_words, **_options: (None, "p2"))
-    monkeypatch.setattr(toolchains, "package_list", lambda *_words: [])
+    monkeypatch.setattr("toolchain.surroundings.of_toolchain", lambda *_words, **_options: (None, "p2"))
+    monkeypatch.setattr("toolchain.surroundings.package_list", lambda *_words: [])
     monkeypatch.setenv("KDF_HOME", str(tmp_path / "elsewhere"))
     callbacks["generation"] = "L3"
     with pytest.raises(InfraError, match=r"made with other packages .* it calls L3"):
