@@ -68,7 +68,7 @@ def prepare(run: str, workload: str) -> Shown:
         key = str(json.loads((folder / f"{workload}.json").read_text())["kernel"])
     except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise UserError(f"{folder / workload}.json does not name its kernel: {error}") from None
-    kernel = next((p for p in store.products() if p.kind == "kernel" and p.key == key), None)
+    kernel = store.product("kernel", key)
     if kernel is None:
         raise UserError(
             f"the kernel {key[:16]} of this capture is no longer in the store", "build and capture it again"

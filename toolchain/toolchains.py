@@ -333,13 +333,13 @@ def _fitting(will_do: Sequence[Mapping[str, Any]], where: str, made: Image | Non
 
     for product in content.candidates(will_do):
         if product.metadata["inputs"].get("packages") == packages:
-            return product
+            return store.mark_used(product)
         try:
             check_fit(product.path, product.key, where, made, packages)
         except UnderTest as error:
             print(f"{error.message}; looking for another one", file=sys.stderr, flush=True)
             continue
-        return product
+        return store.mark_used(product)
     return None
 
 
