@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from commands.common import CELL_HELP, announce, make_cell
@@ -71,10 +71,11 @@ def cell_command(
 
         def task(context: Any, **given: Any) -> None:
             from core.runtime import choose
+            from kernel.placement import runtime_for
+            from toolchain.toolchains import default_name
 
             named = {name: given.pop(name) for name in options}
-            where = choose(named["runtime"])
-            cell = make_cell(
+            wanted = make_cell(
                 named["profile"],
                 named["base"],
                 named["arch"],
@@ -84,9 +85,12 @@ def cell_command(
                 named["instrument"],
                 named["set"],
                 named["fragment"],
-                where,
+                "",
             )
-            announce(cell, where, json=named["json"])
+            preferred, reason = runtime_for(wanted) if named["runtime"] == "auto" else ("", "")
+            where = choose(named["runtime"], preferred)
+            cell = replace(wanted, toolchain=wanted.toolchain or default_name(where, wanted.arch))
+            announce(cell, where, reason if where == preferred else "", json=named["json"])
             asked = Asked(cell, where, not named["no_install"], not named["no_guard"], named["json"])
             body(context, asked, **given)
 

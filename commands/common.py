@@ -21,7 +21,7 @@ CELL_HELP = {
     "linux": "a version of sources.yaml, path:DIR, or git:REPOSITORY@COMMIT",
     "series": "kit, none, or another one of patches.list",
     "toolchain": "a toolchain of toolchain/toolchains.yaml",
-    "runtime": RUNTIME_HELP,
+    "runtime": "docker, host, or auto: where the kernel or its toolchain is in the store, else the first that works",
     "instrument": "objects and directories to opt in: fs/open.o,net/",
     "set": "a further SYMBOL=value; may be given several times",
     "fragment": "a further fragment file; may be given several times",
@@ -43,7 +43,11 @@ def make_cell(
     fragments: Sequence[str] | None,
     where: str,
 ) -> Cell:
-    """A cell from the options of a task, empty ones replaced by their defaults; `where` is the runtime."""
+    """Make a cell from the options of a task, empty ones replaced by their defaults.
+
+    Args:
+        where: the runtime, which decides the default toolchain; if it is empty, the toolchain stays as it is.
+    """
     from core.errors import UserError, nearest
     from kconfig import profiles
     from kernel.cell import Cell, check_arch, host_arch
@@ -52,7 +56,7 @@ def make_cell(
     if not profile:
         raise UserError(f"name a profile with --profile{nearest('', profiles.load()[1])}")
     return Cell(
-        toolchain=toolchain or default_name(where, arch),
+        toolchain=toolchain or (default_name(where, arch) if where else ""),
         series=series or "kit",
         profile=profile,
         base=base or "defconfig",
@@ -64,9 +68,12 @@ def make_cell(
     )
 
 
-def announce(cell: Cell, where: str, *, json: bool) -> None:
-    """The first line: what will be done, and where; beside the result where that is JSON."""
-    print(f"{cell}, runtime {where}", file=sys.stderr if json else sys.stdout, flush=True)
+def announce(cell: Cell, where: str, reason: str = "", *, json: bool) -> None:
+    """Print the first line: what will be done, in which runtime, and why there.
+
+    It goes to standard error if the result is JSON.
+    """
+    print(f"{cell}, runtime {where}{reason and f': {reason}'}", file=sys.stderr if json else sys.stdout, flush=True)
 
 
 def print_json(value: Any) -> None:

@@ -82,8 +82,11 @@ class Session(Protocol):
         are in it, so only a difference says something."""
 
 
-def choose(name: str = "auto") -> str:
-    """The runtime to use: `auto` takes docker if an engine answers, else the host.
+def choose(name: str = "auto", preferred: str = "") -> str:
+    """Choose the runtime: `auto` takes the preferred one, else docker; the host if no engine answers.
+
+    Args:
+        preferred: the one that the store has something for, or empty; `auto` alone asks for it.
 
     Raises:
         UserError: there is no such runtime.
@@ -91,7 +94,7 @@ def choose(name: str = "auto") -> str:
     """
     if name not in NAMES:
         raise UserError(f"there is no runtime {name}{nearest(name, NAMES)}")
-    if name == "host":
+    if name == "host" or (name == "auto" and preferred == "host"):
         return "host"
     try:
         engine.client().close()

@@ -76,18 +76,34 @@ def default_name(where: str, arch: str = "") -> str:
         where: the runtime that it is to be used in.
         arch: the architecture that it must compile for; the host's if empty.
     """
+    return stored_runtimes("", arch).get(where, specs.load()[1][-1])
+
+
+def stored_runtimes(name: str, arch: str) -> dict[str, str]:
+    """Find the runtimes for which the store has a toolchain; only the store is read.
+
+    Args:
+        name: of the toolchain; if empty, the first preferred one that the store has.
+        arch: the architecture that it must compile for; the host's if empty.
+
+    Returns:
+        Runtime to the name of its toolchain.
+    """
     known, preferred = specs.load()
     there = [p.metadata["inputs"] for p in store.products() if p.kind == "toolchain"]
-    for name in preferred:
-        wanted: Mapping[str, Any] = {"name": name, "runtime": where}
-        if known[name].kind == "patched":
-            wanted = {**wanted, **current_inputs(known[name])}
+    found: dict[str, str] = {}
+    for candidate in [name] if name else preferred:
+        if candidate not in known:
+            continue  # whoever resolves the name refuses it
+        wanted: Mapping[str, Any] = {"name": candidate}
+        if known[candidate].kind == "patched":
+            wanted = {**wanted, **current_inputs(known[candidate])}
         for inputs in there:
             if all(inputs.get(key) == value for key, value in wanted.items()) and (
                 not arch or arch in inputs.get("targets", [arch])
             ):
-                return name
-    return preferred[-1]
+                found.setdefault(str(inputs.get("runtime")), candidate)
+    return found
 
 
 def current_inputs(own: specs.ToolchainSpec) -> dict[str, Any]:
