@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from commands.common import CELL_HELP, announce, make_cell
+from commands.common import CELL_HELP, announce, cell_names
 from commands.task import command
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ def cell_command(
         own = list(inspect.signature(body).parameters.values())[2:]
 
         def task(context: Any, **given: Any) -> None:
-            from core.runtime import choose
+            from kernel.cell import resolve
+            from kernel.placement import place
 
             named = {name: given.pop(name) for name in options}
-            runtime = choose(named["runtime"], install=not named["no_install"])
-            cell = make_cell(
+            names = cell_names(
                 named["profile"],
                 named["base"],
                 named["arch"],
@@ -83,9 +83,10 @@ def cell_command(
                 named["instrument"],
                 named["set"],
                 named["fragment"],
-                runtime,
             )
-            announce(cell, runtime, json=named["json"])
+            runtime, names, reason = place(names, named["runtime"], install=not named["no_install"])
+            cell = resolve(names)
+            announce(cell, runtime, reason, json=named["json"])
             asked = Asked(cell, runtime, not named["no_guard"], named["json"])
             body(context, asked, **given)
 

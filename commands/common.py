@@ -12,7 +12,7 @@ from core.errors import printable
 
 if TYPE_CHECKING:
     from core.runtime import Runtime
-    from kernel.cell import Cell
+    from kernel.cell import Cell, CellNames
 
 RUNTIME_HELP = "docker, host, or auto (the first that works)"
 
@@ -23,7 +23,7 @@ CELL_HELP = {
     "linux": "a version of sources.yaml, path:DIR, or git:REPOSITORY@COMMIT",
     "series": "kit, none, or another one of patches.list",
     "toolchain": "a toolchain of toolchain/toolchains.yaml",
-    "runtime": RUNTIME_HELP,
+    "runtime": "docker, host, or auto: where the kernel or its toolchain is in the store, else the first that works",
     "instrument": "objects and directories to opt in: fs/open.o,net/",
     "set": "a further SYMBOL=value; may be given several times",
     "fragment": "a further fragment file; may be given several times",
@@ -33,7 +33,7 @@ CELL_HELP = {
 }
 
 
-def make_cell(
+def cell_names(
     profile: str,
     base: str,
     arch: str,
@@ -43,18 +43,19 @@ def make_cell(
     instrument: str,
     sets: Sequence[str] | None,
     fragments: Sequence[str] | None,
-    runtime: Runtime,
-) -> Cell:
-    """A cell from the options of a task, empty ones replaced by their defaults."""
+) -> CellNames:
+    """Return the names of a cell from the options of a task, empty ones replaced by their defaults.
+
+    The toolchain stays empty if none is named: the runtime decides it (kernel.placement.place).
+    """
     from core.errors import UserError, nearest
     from kconfig import profiles
-    from kernel.cell import CellNames, resolve
-    from toolchain.toolchains import default_name
+    from kernel.cell import CellNames
 
     if not profile:
         raise UserError(f"name a profile with --profile{nearest('', profiles.load()[1])}")
-    names = CellNames(
-        toolchain=toolchain or default_name(runtime, arch),
+    return CellNames(
+        toolchain=toolchain,
         series=series or "kit",
         profile=profile,
         base=base or "defconfig",
@@ -64,12 +65,15 @@ def make_cell(
         fragments=tuple(fragments or ()),
         sets=tuple(sets or ()),
     )
-    return resolve(names)
 
 
-def announce(cell: Cell, runtime: Runtime, *, json: bool) -> None:
-    """The first line: what will be done, and where; beside the result where that is JSON."""
-    print(f"{cell.names}, runtime {runtime.name}", file=sys.stderr if json else sys.stdout, flush=True)
+def announce(cell: Cell, runtime: Runtime, reason: str = "", *, json: bool) -> None:
+    """Print the first line: what will be done, in which runtime, and why there.
+
+    It goes to standard error if the result is JSON.
+    """
+    line = f"{cell.names}, runtime {runtime.name}{reason and f': {reason}'}"
+    print(line, file=sys.stderr if json else sys.stdout, flush=True)
 
 
 def print_json(value: Any) -> None:

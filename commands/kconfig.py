@@ -94,18 +94,21 @@ def diff(
     json: bool = False,
 ) -> None:
     """Compare two profiles, symbol by symbol. Example: ./invoke kconfig.diff none all --base tiny --final"""
-    from commands.common import make_cell
+    from commands.common import cell_names
     from core.arch import check_arch, host_arch
-    from core.runtime import choose
     from kconfig import differences, profiles, survival
     from kernel import kernels
+    from kernel.cell import resolve
+    from kernel.placement import place
 
     if final:
-        chosen = choose(runtime)
         configs = []
         for name in (one, other):
-            cell = make_cell(name, base, arch, linux, "", toolchain, "", None, None, chosen)
-            configs.append(survival.values(kernels.check_config(cell, chosen, guard=False).config.read_text()))
+            names = cell_names(name, base, arch, linux, "", toolchain, "", None, None)
+            chosen, names, _reason = place(names, runtime)
+            configs.append(
+                survival.values(kernels.check_config(resolve(names), chosen, guard=False).config.read_text())
+            )
         found = differences.configurations(configs[0], configs[1])
     else:
         named = check_arch(arch) if arch else host_arch()

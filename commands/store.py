@@ -16,12 +16,16 @@ def list_(_c: Any, kind: str = "", json: bool = False) -> None:
 
     from core import store
 
+    def moment(seconds: float) -> str:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
     rows = [
         {
             "kind": p.kind,
             "key": p.key[:16],
             "size": human_size(store.size_of(p.path)),
-            "made": time.strftime("%Y-%m-%d %H:%M", time.localtime(p.metadata.get("made", 0))),
+            "made": moment(p.metadata.get("made", 0)),
+            "used": moment(store.last_used(p)),
             "seconds": p.metadata.get("seconds", ""),
             "path": str(p.path),
         }
@@ -30,18 +34,19 @@ def list_(_c: Any, kind: str = "", json: bool = False) -> None:
     if json:
         print_json(rows)
     else:
-        print_table(rows, ("kind", "key", "size", "made", "seconds", "path"))
+        print_table(rows, ("kind", "key", "size", "made", "used", "seconds", "path"))
 
 
-@command(help={"days": "keep what was made within so many days"})
+@command(help={"days": "remove what was not used for this many days"})
 def gc(_c: Any, days: float = 30.0) -> None:
-    """Remove old products, build directories and runs. Example: ./invoke store.gc --days 7"""
+    """Remove products, builds and runs not used for some days. Example: ./invoke store.gc --days 7"""
     from core import store
 
     gone = store.collect(days)
     for path, size in gone:
         print(f"removed {path} ({human_size(size)})")
-    print(f"{len(gone)} removed, {human_size(sum(size for _path, size in gone))} freed")
+    freed = human_size(sum(size for _path, size in gone))
+    print(f"{len(gone)} removed that were not used for {days:g} days, {freed} freed")
 
 
 @command()

@@ -324,10 +324,11 @@ def _container(
     )
 
 
-def choose(name: str = "auto", *, install: bool = True) -> Runtime:
-    """Choose the runtime: `auto` takes docker if an engine answers, else the host.
+def choose(name: str = "auto", preferred: str = "", *, install: bool = True) -> Runtime:
+    """Choose the runtime: `auto` takes the preferred one, else docker; the host if no engine answers.
 
     Args:
+        preferred: the one that the store has something for, or empty; only `auto` looks at it.
         install: whether missing host packages may be installed.
 
     Raises:
@@ -336,7 +337,7 @@ def choose(name: str = "auto", *, install: bool = True) -> Runtime:
     """
     if name not in NAMES:
         raise UserError(f"there is no runtime {name}{nearest(name, NAMES)}")
-    if name == "host":
+    if name == "host" or (name == "auto" and preferred == "host"):
         return Runtime("host", install)
     try:
         engine.client().close()

@@ -67,7 +67,7 @@ def built(name: str, runtime: Runtime) -> Product:
     here = [p for p in mine if p.metadata["inputs"].get("runtime") == runtime.name]
     current = [p for p in here if not _stale(own, p.metadata["inputs"])]
     if current:
-        return current[-1]
+        return store.mark_used(current[-1])
     make = f"./invoke toolchain.build --name {name} --runtime {runtime.name}"
     if here:
         why = _stale(own, here[-1].metadata["inputs"])

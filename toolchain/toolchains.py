@@ -75,18 +75,34 @@ def default_name(runtime: Runtime, arch: str = "") -> str:
     Args:
         arch: the architecture that it must compile for; the host's if empty.
     """
+    return stored_runtimes("", arch).get(runtime.name, specs.load()[1][-1])
+
+
+def stored_runtimes(name: str, arch: str) -> dict[str, str]:
+    """Find the runtimes for which the store has a toolchain; only the store is read.
+
+    Args:
+        name: of the toolchain; if empty, the first preferred one that the store has.
+        arch: the architecture that it must compile for; the host's if empty.
+
+    Returns:
+        Runtime to the name of its toolchain.
+    """
     known, preferred = specs.load()
     there = [p.metadata["inputs"] for p in store.products() if p.kind == "toolchain"]
-    for name in preferred:
-        wanted: Mapping[str, Any] = {"name": name, "runtime": runtime.name}
-        if known[name].kind == "patched":
-            wanted = {**wanted, **current_inputs(known[name])}
+    found: dict[str, str] = {}
+    for candidate in [name] if name else preferred:
+        if candidate not in known:
+            continue  # whoever resolves the name refuses it
+        wanted: Mapping[str, Any] = {"name": candidate}
+        if known[candidate].kind == "patched":
+            wanted = {**wanted, **current_inputs(known[candidate])}
         for inputs in there:
             if all(inputs.get(key) == value for key, value in wanted.items()) and (
                 not arch or arch in inputs.get("targets", [arch])
             ):
-                return name
-    return preferred[-1]
+                found.setdefault(str(inputs.get("runtime")), candidate)
+    return found
 
 
 def current_inputs(own: ToolchainSpec) -> dict[str, Any]:
@@ -319,13 +335,13 @@ def _fitting(
 
     for product in content.candidates(will_do):
         if product.metadata["inputs"].get("packages") == packages:
-            return product
+            return store.mark_used(product)
         try:
             check_fit(product.path, product.key, runtime, made, packages)
         except UnderTest as error:
             runtime.say(f"{error.message}; looking for another one")
             continue
-        return product
+        return store.mark_used(product)
     return None
 
 
