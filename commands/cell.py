@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from commands.common import CELL_HELP, RUNTIME_HELP, print_json
+from commands.tables import print_json
 from commands.task import command
 
 
@@ -12,11 +12,8 @@ from commands.task import command
     positional=["id"],
     help={
         "id": "a cell of ci/matrix.yaml, as ci.plan names it",
-        "runtime": RUNTIME_HELP,
         "until": "only as far as the tree, the config or the build; for clusters, where each is a job",
         "again": "do it even if its result is up to date",
-        "no_install": CELL_HELP["no_install"],
-        "json": CELL_HELP["json"],
     },
 )
 def run(
@@ -65,8 +62,6 @@ def keep(_c: Any, id: str, into: str) -> None:  # noqa: A002  (the word of the o
     positional=["result"],
     help={
         "result": "the folder of a run that built a kernel, or a file in it",
-        "no_install": CELL_HELP["no_install"],
-        "json": CELL_HELP["json"],
     },
 )
 def reproduce(_c: Any, result: str, no_install: bool = False, json: bool = False) -> None:
@@ -75,7 +70,7 @@ def reproduce(_c: Any, result: str, no_install: bool = False, json: bool = False
 
     from cells import reproduction
     from cells.runs import new_folder
-    from commands.common import print_table
+    from commands.tables import print_table
 
     recorded = reproduction.load(Path(result))
     found = reproduction.run(recorded, new_folder(f"reproduce-{recorded.cell.profile.name}"), install=not no_install)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from commands.common import CELL_HELP, RUNTIME_HELP, print_json, print_table
+from commands.tables import print_json, print_table
 from commands.task import command
 
 if TYPE_CHECKING:
@@ -14,14 +14,12 @@ if TYPE_CHECKING:
 
 _HELP = {
     "matrix": "a matrix of ci/matrix.yaml",
-    "runtime": RUNTIME_HELP,
-    "json": CELL_HELP["json"],
     "since": "a revision of this repository: only cells whose inputs it does not share",
 }
 _COLUMNS = ("id", "required", "time", "state", "seconds", "command")
 
 
-@command(help={name: _HELP[name] for name in ("matrix", "runtime", "json")})
+@command(help={"matrix": _HELP["matrix"]})
 def plan(_c: Any, matrix: str = "tiny", runtime: str = "auto", json: bool = False) -> None:
     """Show the cells of a matrix, what they cost, and what is there already. Example: ./invoke ci.plan --matrix tiny"""
     from ci import matrices, plans
@@ -66,7 +64,7 @@ def run(_c: Any, matrix: str = "tiny", runtime: str = "auto", since: str = "", j
 
 def _of_matrix(position: str, **texts: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A task about a matrix that takes one thing by position."""
-    return command(positional=[position], help={**texts, "matrix": _HELP["matrix"]})
+    return command(short={"output": "o"}, positional=[position], help={**texts, "matrix": _HELP["matrix"]})
 
 
 @_of_matrix(

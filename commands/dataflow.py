@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from commands.cells import Asked, cell_command
-from commands.common import print_json, print_table
+from commands.tables import print_json, print_table
 from commands.task import command
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from commands.cells import MEMORY_HELP, SMP_HELP, Asked, cell_command
-from commands.common import human_size, print_json, print_table
+from commands.tables import human_size, print_json, print_table
 
 
 @cell_command()

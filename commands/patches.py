@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from commands.common import CELL_HELP, print_json, print_table
+from commands.tables import print_json, print_table
 from commands.task import command
 
 
-@command(name="list", help={"json": CELL_HELP["json"]})
+@command(name="list")
 def list_(_c: Any, json: bool = False) -> None:
     """List the series. Example: ./invoke patches.list"""
     from patches import series
@@ -32,15 +32,15 @@ def list_(_c: Any, json: bool = False) -> None:
 
 @command(
     positional=["series"],
-    help={"series": CELL_HELP["series"], "linux": CELL_HELP["linux"], "json": CELL_HELP["json"]},
 )
-def check(_c: Any, series: str, linux: str = "7.1.8", json: bool = False) -> None:
+def check(_c: Any, series: str, linux: str = "", json: bool = False) -> None:
     """Say patch by patch whether a series applies. Example: ./invoke patches.check kit --linux 7.2.8"""
     from patches import apply
     from patches import series as names
     from sources import catalogue
 
     wanted = names.load(series)
+    linux = linux or catalogue.default_linux()
     reports = apply.check(catalogue.source_tree(linux), wanted)
     if json:
         print_json([r.as_json() for r in reports])
@@ -49,15 +49,15 @@ def check(_c: Any, series: str, linux: str = "7.1.8", json: bool = False) -> Non
     apply.require(reports, f"Linux {linux}")
 
 
-@command(name="apply", help={"series": CELL_HELP["series"], "linux": CELL_HELP["linux"]})
-def apply_(_c: Any, series: str = "kit", linux: str = "7.1.8") -> None:
+@command(name="apply")
+def apply_(_c: Any, series: str = "kit", linux: str = "") -> None:
     """Make the patched tree in the store and print its path. Example: ./invoke patches.apply --series kit"""
     from patches import apply
     from patches import series as names
     from sources import catalogue
 
     wanted = names.load(series)
-    print(apply.tree(catalogue.source_tree(linux), wanted).path / "linux")
+    print(apply.tree(catalogue.source_tree(linux or catalogue.default_linux()), wanted).path / "linux")
 
 
 @command(
@@ -72,7 +72,6 @@ def apply_(_c: Any, series: str = "kit", linux: str = "7.1.8") -> None:
         "sha256": "refuse what an address gives unless it has this hash",
         "generation": "callbacks that the series takes: L0, L1, L2, L3, G1; unknown if not said",
         "layout": "layout of its records: K1 to K5; unknown if not said",
-        "json": CELL_HELP["json"],
     },
 )
 def import_(
@@ -123,9 +122,9 @@ def import_(
 
 
 @command(
+    short={"output": "o"},
     positional=["series"],
     help={
-        "series": CELL_HELP["series"],
         "output": "a new directory for the patches, as git am takes them",
         "mbox": "a file for all of them, subjects numbered",
     },

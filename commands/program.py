@@ -61,6 +61,17 @@ def _explain(error: ParseError, namespace: Collection) -> str:
     return f"there is no {kind} {name}{hint}" if "No idea" in text else f"{text}{hint}"
 
 
+def _no_letter(letter: str, known: Sequence[str]) -> str:
+    """Return the sentence about a one-letter option that does not exist, with the long ones that begin so."""
+    long = [flag for flag in known if flag.startswith(f"--{letter[1]}")]
+    return f"there is no option {letter}" + (f" (did you mean {' or '.join(long)}?)" if long else "")
+
+
+def _flags(namespace: Collection, task: str) -> set[str]:
+    """Return the long options of a task, with their dashes."""
+    return {f"--{name}" for argument in namespace[task].get_arguments() for name in argument.names if len(name) > 1}
+
+
 def _help_of(name: str | None) -> str:
     return f"./invoke --help {name} explains its options" if name else "see ./invoke --list"
 
@@ -81,7 +92,29 @@ def _parse_tasks(program: Program) -> None:
 def asks_help(words: Sequence[str]) -> str | None:
     """The task of which `TASK ... --help` asks an explanation; Invoke would take the option for a position's value."""
     own = words[: words.index("--")] if "--" in words else words
-    return own[0] if own and not own[0].startswith("-") and "--help" in own[1:] else None
+    return own[0] if own and not own[0].startswith("-") and {"--help", "-h"} & set(own[1:]) else None
+
+
+def undeclared_letter(words: Sequence[str], namespace: Collection) -> str:
+    """Return the first one-letter option that a task does not declare; Invoke would take it as an option of its own.
+
+    Args:
+        words: of the command line; those after `--` belong to another program.
+    """
+    own = words[: words.index("--")] if "--" in words else words
+    names = namespace.task_names
+    letters: frozenset[str] | None = None
+    valued: set[str] = set()
+    before = ""
+    for word in own:
+        if word in names:
+            letters = frozenset(getattr(namespace[word], "short", {}).values())
+            arguments = namespace[word].get_arguments()
+            valued = {f"--{name}" for one in arguments if one.takes_value for name in one.names}
+        elif letters is not None and before not in valued and re.match(r"-[A-Za-z]", word) and word[1] not in letters:
+            return word[:2]
+        before = word
+    return ""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -93,8 +126,14 @@ def main(argv: list[str] | None = None) -> int:
         print(START)
         return 0
     explained = asks_help(given)
+    letter = "" if explained else undeclared_letter(given, tasks.ns)
     words = ["invoke", *(("--help", explained) if explained else given)]
     program = Program(namespace=tasks.ns, name="invoke", binary="invoke", version=VERSION)
+    if letter:
+        task_name = next(word for word in given if word in tasks.ns.task_names)
+        wrong = UserError(_no_letter(letter, sorted(_flags(tasks.ns, task_name))), _help_of(task_name))
+        print(describe(wrong), file=sys.stderr)
+        return 2
     try:
         program.create_config()
         program.parse_core(words)

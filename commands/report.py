@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from commands.common import print_json, print_table
+from commands.tables import print_json, print_table
 from commands.task import command
 
 if TYPE_CHECKING:
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 @command(
+    short={"output": "o"},
     help={
         "output": "where the page is written; report.html in $KDF_HOME if it is not named",
         "runs": "so many of the newest runs",
-    }
+    },
 )
 def html(_c: Any, output: str = "", runs: int = 60) -> None:
     """All runs as one page that needs no network. Example: ./invoke report.html -o report.html"""
@@ -68,7 +69,10 @@ def compare(_c: Any, before: str, after: str, json: bool = False) -> None:
         raise UnderTest(f"{count} of what was well is not any more", "read what is broken or never reported above")
 
 
-@command(help={"runs": "a run, a run of a matrix, or a directory of runs", "output": "the file that is written"})
+@command(
+    short={"output": "o"},
+    help={"runs": "a run, a run of a matrix, or a directory of runs", "output": "the file that is written"},
+)
 def junit(_c: Any, runs: str, output: str = "junit.xml") -> None:
     """Runs of any kind as JUnit's XML for a CI system. Example: ./invoke report.junit RUN -o junit.xml"""
     from core import store

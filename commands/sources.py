@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from commands.common import CELL_HELP, print_json, print_table
+from commands.tables import print_json, print_table
 from commands.task import command
 
 
-@command(name="list", help={"json": CELL_HELP["json"]})
+@command(name="list")
 def list_(_c: Any, json: bool = False) -> None:
     """List the sources and their origins. Example: ./invoke sources.list"""
     from sources import catalogue
@@ -30,7 +30,7 @@ def fetch(_c: Any, name: str, sha256: str = "") -> None:
     print(catalogue.fetch(name, sha256=sha256 or None))
 
 
-@command(help={"json": CELL_HELP["json"]})
+@command()
 def verify(_c: Any, json: bool = False) -> None:
     """Hash every archive that is here again. Example: ./invoke sources.verify"""
     from core.errors import InfraError

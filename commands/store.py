@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from commands.common import CELL_HELP, human_size, print_json, print_table
+from commands.tables import human_size, print_json, print_table
 from commands.task import command
 
 
-@command(name="list", help={"kind": "only products of this kind", "json": CELL_HELP["json"]})
+@command(name="list", help={"kind": "only products of this kind"})
 def list_(_c: Any, kind: str = "", json: bool = False) -> None:
     """List finished products. Example: ./invoke store.list --kind kernel"""
     import time

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from commands.cells import MEMORY_HELP, SMP_HELP, Asked, cell_command
-from commands.common import print_json, print_table
+from commands.tables import print_json, print_table
 
 
 @cell_command(

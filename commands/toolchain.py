@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from commands.cells import Asked, cell_command
-from commands.common import CELL_HELP, RUNTIME_HELP, human_size, print_json, print_table
+from commands.tables import human_size, print_json, print_table
 from commands.task import command
 
-_BUILT = {"name": "a toolchain of toolchains.yaml", "runtime": RUNTIME_HELP}
-_HELP = {**_BUILT, "no_install": CELL_HELP["no_install"]}
+_BUILT = {"name": "a toolchain of toolchains.yaml"}
 
 
 def _effort(facts: Mapping[str, Any]) -> str:
@@ -23,7 +22,7 @@ def _effort(facts: Mapping[str, Any]) -> str:
 
 @command(
     help={
-        **_HELP,
+        **_BUILT,
         "targets": "architectures to compile for besides this machine's, with commas (a patched toolchain)",
         "lto": "link-time optimization: thin (a patched toolchain)",
         "pgo": "optimize it by a profile of compiling the tiny kernel, in three builds (a patched toolchain)",
@@ -74,7 +73,7 @@ def build(
     print(made.product.path)
 
 
-@command(name="list", help={"json": CELL_HELP["json"]})
+@command(name="list")
 def list_(_c: Any, json: bool = False) -> None:
     """List the toolchains and where they are built. Example: ./invoke toolchain.list"""
     from core import store
@@ -120,7 +119,11 @@ def path(_c: Any, name: str, runtime: str = "auto") -> None:
     print(share.built(name, choose(runtime)).path)
 
 
-@command(help={**_BUILT, "command": "run this instead of a shell; or put a command after --"}, positional=["name"])
+@command(
+    short={"command": "c"},
+    help={**_BUILT, "command": "command to run instead of a shell; it may also stand after --"},
+    positional=["name"],
+)
 def shell(c: Any, name: str, runtime: str = "auto", command: str = "") -> None:
     """A shell with the toolchain first in PATH. Example: ./invoke toolchain.shell plugin-19 -c "clang --version" """
     from invoke.exceptions import Exit
@@ -134,10 +137,10 @@ def shell(c: Any, name: str, runtime: str = "auto", command: str = "") -> None:
 
 
 @command(
+    short={"output": "o"},
     help={
         **_BUILT,
         "output": "FILE.tar.zst, or a directory: then the file is named by key, as toolchain.build --from looks for it",
-        "json": CELL_HELP["json"],
     },
     positional=["name"],
 )
@@ -162,7 +165,7 @@ def export(_c: Any, name: str, output: str = "", runtime: str = "auto", json: bo
 
 @command(
     name="import",
-    help={"file": "what toolchain.export wrote", "no_install": CELL_HELP["no_install"], "json": CELL_HELP["json"]},
+    help={"file": "what toolchain.export wrote"},
     positional=["file"],
 )
 def import_(_c: Any, file: str, no_install: bool = False, json: bool = False) -> None:
@@ -188,7 +191,6 @@ def import_(_c: Any, file: str, no_install: bool = False, json: bool = False) ->
     help={
         "left": "a product's directory or the first digits of its key",
         "right": "the other",
-        "json": CELL_HELP["json"],
     },
     positional=["left", "right"],
 )
@@ -209,7 +211,7 @@ def compare(_c: Any, left: str, right: str, json: bool = False) -> None:
         raise UnderTest("the two toolchains are not the same", "the table names what differs")
 
 
-@command(help={**_HELP, "json": CELL_HELP["json"]}, positional=["name"])
+@command(help=_BUILT, positional=["name"])
 def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, json: bool = False) -> None:
     """Compile and run a corpus, compare what the callbacks got. Example: ./invoke toolchain.verify plugin-19"""
     from dataclasses import asdict
@@ -247,7 +249,7 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
     print(f"{made.name}, {made.manifest['versions']['clang']}, modes {', '.join(result.modes)}: none is wrong")
 
 
-@command(name="image", help={**_HELP, "json": CELL_HELP["json"]}, positional=["name"])
+@command(name="image", help=_BUILT, positional=["name"])
 def image_(_c: Any, name: str, runtime: str = "docker", no_install: bool = False, json: bool = False) -> None:
     """Tag a Docker image in which `make LLVM=1` takes the toolchain. Example: ./invoke toolchain.image plugin-19"""
     from dataclasses import asdict
@@ -267,6 +269,7 @@ def image_(_c: Any, name: str, runtime: str = "docker", no_install: bool = False
 
 @cell_command(
     defaults={"profile": "all", "base": "tiny", "toolchain": "llvm-23"},
+    without=("no_guard",),
     folders="directories of the kernel, with commas; all by default",
 )
 def parity(_c: Any, asked: Asked, folders: str = "") -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from commands import cells, common
+from commands import cells
 from core import engine, runtime, store
 from core.errors import InfraError, UserError
 from core.store import Product
-from kernel import placement
+from kernel import axes, placement
 from kernel.cell import CellNames
 from toolchain import llvm, toolchains
 
@@ -136,9 +136,13 @@ def test_the_first_line_has_the_reason(
         """Example: ./invoke show"""
         got.append(asked)
 
-    words = {**cells._OPTIONS, "profile": "all", "base": "tiny", "arch": "x86_64", "runtime": asked}
+    words = {axis.name: axis.default for axis in axes.AXES} | {
+        "profile": "all",
+        "base": "tiny",
+        "arch": "x86_64",
+        "runtime": asked,
+    }
     show.body(None, **words)
     assert capsys.readouterr().out == f"{got[0].cell.names}, {line}\n"
     assert got[0].cell.names.toolchain == "plugin-19"
     assert got[0].runtime.name == line.split()[1].rstrip(":")
-    assert "auto" in common.CELL_HELP["runtime"]
