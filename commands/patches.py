@@ -130,7 +130,7 @@ def import_(
     },
 )
 def export(_c: Any, series: str, output: str = "", mbox: str = "") -> None:
-    """Write a series for git am. Example: ./invoke patches.export kit -o /tmp/kit"""
+    """Write a series for git am. Example: ./invoke patches.export kit -o DIR"""
     from pathlib import Path
 
     from core.errors import UserError

@@ -11,7 +11,7 @@ from commands.task import command
 
 @command(name="list", help={"kind": "only products of this kind"})
 def list_(_c: Any, kind: str = "", json: bool = False) -> None:
-    """List finished products. Example: ./invoke store.list --kind kernel"""
+    """List finished products. Example: ./invoke store.list"""
     import time
 
     from core import store
