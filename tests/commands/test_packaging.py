@@ -16,7 +16,7 @@ def test_a_wheel_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "is not built as a package: clone the repository and run ./invoke" in done.stdout + done.stderr
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.whl"))
 
 
 def test_the_editable_install_is_let_through() -> None:
