@@ -4,6 +4,7 @@ running   work goes on, or was killed
 passed    it booted, said so, and every check holds
 failed    what is under test failed
 lost      the guest never reported
+refused   the request was wrong, which showed only after the run had begun
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ FORMAT = 1
 FILE = "result.json"
 # What the folder of a run that only boots begins with, behind its time.
 BOOT = "boot-"
-STATUSES = ("running", "passed", "failed", "lost")
+REFUSED = "refused"
+STATUSES = ("running", "passed", "failed", "lost", REFUSED)
 
 
 @dataclass(frozen=True)

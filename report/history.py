@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cells.result import BOOT, FORMAT, STATUSES, Check, Result, Splat
+from cells.result import BOOT, FORMAT, REFUSED, STATUSES, Check, Result, Splat
 from cells.suites import KINDS, Suite
 from core import store
 from core.data import Node
@@ -108,8 +108,11 @@ class Run:
         return found
 
     def whole(self) -> tuple[str, str]:
-        """The run itself as if it were a test: one that was killed or cannot be read never reported."""
-        status = self.status if self.status in (ktap.PASSED, ktap.FAILED) else ktap.LOST
+        """The run itself as if it were a test: one that was killed or cannot be read never reported.
+
+        A refused run keeps its status, because no guest was asked to report.
+        """
+        status = self.status if self.status in (ktap.PASSED, ktap.FAILED, REFUSED) else ktap.LOST
         reason = "; ".join(self.reasons) or ("it still runs, or was killed" if self.status == "running" else "")
         return status, reason
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from cells.result import Result
+from cells.result import REFUSED, Result
 from cells.suites import Suite
 from guest.ktap import FAILED, LOST, PASSED, SKIPPED, TODO, Test
 from report.history import WHOLE, Run
@@ -47,8 +47,8 @@ def junit(result: Result) -> str:
 
 
 def _whole(root: ElementTree.Element, result: Result) -> dict[str, int]:
-    status = result.status if result.status in (PASSED, FAILED) else LOST
-    counted = {"tests": 1, "failures": int(status == FAILED), "errors": int(status == LOST), "skipped": 0}
+    status = result.status if result.status in (PASSED, FAILED, REFUSED) else LOST
+    counted = {"tests": 1, "failures": int(status == FAILED), "errors": int(status in (LOST, REFUSED)), "skipped": 0}
     element = ElementTree.SubElement(
         root, "testsuite", {"name": WHOLE, **{key: str(value) for key, value in counted.items()}}
     )
@@ -81,8 +81,8 @@ def _end(case: ElementTree.Element, status: str, reason: str, said: str) -> None
     """How a test case ended; nothing is there of one that passed."""
     if status == FAILED:
         ElementTree.SubElement(case, "failure", {"message": _xml(reason or "failed")}).text = _xml(said)
-    elif status == LOST:
-        ElementTree.SubElement(case, "error", {"type": "lost", "message": _xml(reason)}).text = _xml(said)
+    elif status in (LOST, REFUSED):
+        ElementTree.SubElement(case, "error", {"type": status, "message": _xml(reason)}).text = _xml(said)
     elif status in (SKIPPED, TODO):
         why = reason if status == SKIPPED else f"todo: {reason}"
         ElementTree.SubElement(case, "skipped", {"message": _xml(why)})
@@ -106,7 +106,7 @@ def junit_of(runs: Sequence[Run]) -> str:
         counted = {
             "tests": len(given),
             "failures": given.count(FAILED),
-            "errors": given.count(LOST),
+            "errors": given.count(LOST) + given.count(REFUSED),
             "skipped": given.count(SKIPPED) + given.count(TODO),
         }
         for key, value in counted.items():
