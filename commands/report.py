@@ -65,9 +65,8 @@ def compare(_c: Any, before: str, after: str, json: bool = False) -> None:
         _print(found)
     if found.broke:
         count = sum(one.broke for one in found.changes)
-        raise UnderTest(
-            f"{count} results that passed before do not pass now", "read the broken and the missing ones above"
-        )
+        what = "1 result does" if count == 1 else f"{count} results do"
+        raise UnderTest(f"{what} not pass any more", "read the broken and the missing ones above")
 
 
 @command(
