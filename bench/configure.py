@@ -11,18 +11,15 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from core.arch import host_arch
-
-sys.path.insert(0, str(Path(__file__).parent.parent.parent))
-
 from core.runtime import Runtime
 from kconfig import symbols
 from kernel import kernels
 from kernel.cell import Cell, CellNames, resolve
 from kernel.workplace import Workplace, open_workplace
+from sources import catalogue
 
 BEYOND, RATIO = 1.0, 1.3  # seconds of the check beyond olddefconfig; the reader as a multiple of olddefconfig
 
@@ -57,15 +54,15 @@ def measure(cell: Cell, rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--profile", default="kasan-all")
     parser.add_argument("--base", default="defconfig")
     parser.add_argument("--arch", default=host_arch())
     parser.add_argument("--toolchain", default="plugin-19")
     parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
-    cell = resolve(CellNames(args.toolchain, "kit", args.profile, args.base, args.arch, "7.1.8"))
+    args = parser.parse_args(argv)
+    cell = resolve(CellNames(args.toolchain, "kit", args.profile, args.base, args.arch, catalogue.default_linux()))
     found = measure(cell, args.rounds)
     beyond, ratio = found["check"] - found["olddefconfig"], found["reader"] / found["olddefconfig"]
     print(
@@ -86,4 +83,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -13,6 +13,7 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +61,10 @@ def measure(data: np.ndarray, system_map: Path) -> dict[str, float]:
     return {"baseline": baseline, "decode": decoded - start, "map": read - decoded, "symbolise": end - read}
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kernel", type=Path, help="directory with System.map")
-    chosen: Path | None = parser.parse_args().kernel
+    chosen: Path | None = parser.parse_args(argv).kernel
     with tempfile.TemporaryDirectory() as folder:
         system_map = Path(folder) / "System.map" if chosen is None else chosen / "System.map"
         if chosen is None:

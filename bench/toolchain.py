@@ -284,7 +284,7 @@ def compile_times(built: Built, variants: Mapping[str, Variant], rounds: int) ->
     One compiler at a time, the variants in turn for each object, the best round of each: whole builds scatter by
     more than what is to be seen.
     """
-    cell = resolve(CellNames(built.plan.spec.name, "kit", "none", "tiny", host_arch(), "7.1.8"))
+    cell = resolve(CellNames(built.plan.spec.name, "kit", "none", "tiny", host_arch(), catalogue.default_linux()))
     ready = {name: kernels.prepare(cell.with_profile(one.profile), _DOCKER) for name, one in variants.items()}
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     first = next(iter(ready.values()))
@@ -376,13 +376,13 @@ def cold(built: Built) -> dict[str, Any]:
     }
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", default="llvm-23")
     parser.add_argument("--parts", default=",".join(PARTS[:4]), help=f"of {','.join(PARTS)}")
     parser.add_argument("--unpatched", type=Path, help="directory with bin/clang, for the part kernel")
     parser.add_argument("--rounds", type=int, default=6, help="of the parts kernel and faster")
-    asked = parser.parse_args()
+    asked = parser.parse_args(argv)
     parts = asked.parts.split(",")
     if unknown := set(parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")

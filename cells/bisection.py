@@ -165,21 +165,14 @@ def run(
     }
     state = store.home() / "bisect" / f"{store.key_of(asked)[:24]}.json"
 
-    def row_of(name: str) -> Row:
-        if not repository:
-            number = int(name.rpartition("@")[2])
-            return prefixes.judge(cell, number, runtime, folder, set(), boot=boot, reuse=True, guard=guard)
-        one = cell.with_linux(f"git:{repository}@{name}")
-        try:
-            kernel = kernels.build(one, runtime, guard=guard)
-        except UnderTest as error:
-            return Row(0, name, "failed", reason=str(error))
-        row = Row(0, name, "passed")
-        return prefixes.boot_row(one, kernel, runtime, row, folder / name[:12]) if boot else row
-
     def judge(name: str) -> tuple[str, str]:
         try:
-            row = row_of(name)
+            if repository:
+                one = cell.with_linux(f"git:{repository}@{name}")
+                row = _commit(one, name, runtime, folder, boot=boot, guard=guard)
+            else:
+                number = int(name.rpartition("@")[2])
+                row = prefixes.judge(cell, number, runtime, folder, set(), boot=boot, reuse=True, guard=guard)
         except InfraError as error:
             return SKIP, str(error)
         if row.status != "passed":
@@ -193,6 +186,16 @@ def run(
         found = replace(found, patch=patches[int(found.first_bad.rpartition("@")[2]) - 1].name)
     store.write_json(folder / "bisect.json", asdict(found))
     return found
+
+
+def _commit(cell: Cell, name: str, runtime: Runtime, folder: Path, *, boot: bool, guard: bool) -> Row:
+    """Build the cell of a commit, and boot it if that is asked."""
+    try:
+        kernel = kernels.build(cell, runtime, guard=guard)
+    except UnderTest as error:
+        return Row(0, name, "failed", reason=str(error))
+    row = Row(0, name, "passed")
+    return prefixes.boot_row(cell, kernel, runtime, row, folder / name[:12]) if boot else row
 
 
 def _inputs(first: Cell, runtime: Runtime, *, guard: bool) -> dict[str, Any]:

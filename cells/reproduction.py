@@ -22,7 +22,7 @@ from core.errors import InfraError, UnderTest, UserError
 from core.runtime import Runtime
 from kernel import built, kernels
 from kernel.built import Kernel
-from kernel.cell import CellNames, resolve
+from kernel.cell import Cell, CellNames, resolve
 from kernel.workplace import open_workplace
 
 FILE = "reproduced.json"
@@ -40,7 +40,7 @@ class Recorded:
     """
 
     file: Path
-    cell: CellNames
+    cell: Cell
     runtime: str
     inputs: Mapping[str, Any]
     files: Mapping[str, str]
@@ -106,7 +106,7 @@ def load(place: Path) -> Recorded:
         place: a run's folder, or a file in it.
 
     Raises:
-        UserError: there is none, or it is not one of ours.
+        UserError: there is none, it is not one of ours, or a name of its cell is not known here.
     """
     folder = place if place.is_dir() else place.parent
     file = folder / provenance.STATEMENT
@@ -125,7 +125,7 @@ def load(place: Path) -> Recorded:
         inner, commits = build["internalParameters"], build["resolvedDependencies"][:1]
         files = {str(one["name"]): str(one["digest"]["sha256"]) for one in told["subject"]}
         commit = next((str(one["digest"]["gitCommit"]) for one in commits if "gitCommit" in one["digest"]), "")
-        cell = _cell(build["externalParameters"]["cell"])
+        cell = resolve(_cell(build["externalParameters"]["cell"]))
         recorded = Recorded(file, cell, str(inner["runtime"]), dict(inner["inputs"]), files, commit)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{file}: a part of it is missing or of another kind: {error}") from None
@@ -170,7 +170,7 @@ def run(recorded: Recorded, folder: Path, *, install: bool = True) -> Reproduced
         UnderTest: it does not compile, though it did.
         InfraError: the machine failed.
     """
-    ready = kernels.prepare(resolve(recorded.cell), Runtime(recorded.runtime, install))
+    ready = kernels.prepare(recorded.cell, Runtime(recorded.runtime, install))
     if other := sorted(differences(recorded.inputs, ready.inputs)):
         at = f"; it was made at commit {recorded.revision[:12]}" if recorded.revision else ""
         raise UserError(
@@ -192,7 +192,7 @@ def run(recorded: Recorded, folder: Path, *, install: bool = True) -> Reproduced
             )
         first = built.by_key(store.key_of(recorded.inputs))
         compared = tuple(_compare(name, recorded.files, made["files"], out, first) for name in sorted(recorded.files))
-        done = Reproduced(recorded.cell, compared, str(build_dir), made["objects"], made["cpu_seconds"], folder)
+        done = Reproduced(recorded.cell.names, compared, str(build_dir), made["objects"], made["cpu_seconds"], folder)
         for one in compared:
             if not one.same and one.now:
                 target = folder / Path(one.name).name

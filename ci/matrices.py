@@ -16,12 +16,12 @@ from pathlib import Path
 from core.arch import ARCHES
 from core.data import Node, load_yaml
 from core.errors import UserError, nearest
+from kernel.axes import MATRIX as AXES
 from kernel.cell import CellNames
 
 FILE = Path(__file__).parent / "matrix.yaml"
 # A project that only uses this kit keeps its matrix with its own files.
 VARIABLE = "KDF_MATRIX"
-AXES = ("toolchain", "series", "profile", "base", "arch", "linux")
 _OPTIONS = ("instrument", "sets", "time")
 
 

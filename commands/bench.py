@@ -1,89 +1,92 @@
-"""invoke bench.*: measurements, as ratios to a baseline of the same run."""
+"""Tasks bench.*: measure, each figure as a ratio to a baseline of the same run."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 from commands.cells import Asked, cell_command
-from commands.common import CELL_HELP, RUNTIME_HELP
 from commands.task import command
-from core.arch import ARCHES
-
-_ROOT = Path(__file__).parent.parent
 
 
-def _run(name: str, *args: str) -> None:
-    """Run one benchmark program, its output shown.
+def _require(name: str, code: int) -> None:
+    """Raise unless a benchmark met its targets.
 
     Raises:
-        UnderTest: a target is missed.
+        UnderTest: it missed one; its output names it.
     """
     from core.errors import UnderTest
-    from core.process import run
 
-    done = run([sys.executable, "-m", f"bench.{name}", *args], cwd=_ROOT, on_line=lambda line: print(line, flush=True))
-    if not done.ok:
+    if code:
         raise UnderTest(f"the benchmark {name} missed a target", "read what it printed above")
 
 
 @command()
 def decode(_c: Any) -> None:
-    """Decode and symbolise a million words. Example: ./invoke bench.decode"""
-    _run("decode")
+    """Time how a million words are decoded and symbolised. Example: ./invoke bench.decode"""
+    from bench import decode
+
+    _require("decode", decode.main([]))
 
 
 @command()
 def survival(_c: Any) -> None:
-    """Compare a request with a configuration of 12,000 lines. Example: ./invoke bench.survival"""
-    _run("survival")
+    """Time the comparison of a request with a configuration of 12,000 lines. Example: ./invoke bench.survival"""
+    from bench import survival
+
+    _require("survival", survival.main())
 
 
 @command(
     help={
-        "profile": "a profile",
-        "base": "tiny, defconfig or path:FILE",
-        "arch": f"{' or '.join(ARCHES)}; this machine's if it is not named",
-        "rounds": "how many times each is measured",
+        "rounds": "number of measurements of each",
     }
 )
 def configure(_c: Any, profile: str = "kasan-all", base: str = "defconfig", arch: str = "", rounds: int = 5) -> None:
-    """What kconfig.check takes beside olddefconfig. Example: ./invoke bench.configure --arch arm64"""
+    """Measure what kconfig.check takes in addition to olddefconfig. Example: ./invoke bench.configure --arch arm64"""
+    from bench import configure
+
     words = ["--profile", profile, "--base", base, "--rounds", str(rounds)]
-    _run("configure", *words, *(["--arch", arch] if arch else []))
+    _require("configure", configure.main([*words, *(["--arch", arch] if arch else [])]))
 
 
 @command()
 def front(_c: Any) -> None:
-    """What the front program costs per compiler call. Example: ./invoke bench.front"""
-    _run("front")
+    """Measure what the front program adds to a compiler call. Example: ./invoke bench.front"""
+    from bench import front
+
+    _require("front", front.main())
 
 
 @command(
     help={
-        "parts": "of same, steps, rebuild, warm, kernel, faster, cold; the first four if none is named",
-        "unpatched": "directory with bin/clang of the same LLVM without our patches, for the part kernel",
+        "parts": "parts, with commas: same, steps, rebuild, warm, kernel, faster, cold; by default the first four",
+        "unpatched": "directory with bin/clang of the same LLVM without our patches; the part kernel needs it",
     }
 )
 def toolchain(_c: Any, parts: str = "", unpatched: str = "") -> None:
-    """What a compiler from source costs. Example: ./invoke bench.toolchain --parts same,steps"""
+    """Measure what a compiler from source costs. Example: ./invoke bench.toolchain --parts same,steps"""
+    from bench import toolchain
+
     words = (("--parts", parts), ("--unpatched", unpatched))
-    _run("toolchain", *[word for option, value in words if value for word in (option, value)])
+    _require("toolchain", toolchain.main([word for option, value in words if value for word in (option, value)]))
 
 
 @command()
 def matrix(_c: Any) -> None:
-    """What ci.run costs over one build, in half an hour. Example: ./invoke bench.matrix"""
-    _run("matrix")
+    """Measure what ci.run costs compared with one build; takes half an hour. Example: ./invoke bench.matrix"""
+    from bench import matrix
+
+    _require("matrix", matrix.main())
 
 
 @cell_command(
-    defaults={"profile": "all", "base": "tiny"},
-    profiles="profiles with commas between; none must be among them",
-    rounds="how many times wall times are taken of each; 0 for none",
-    beside="other generations in columns of their own: PROFILE:SERIES:TOOLCHAIN with commas between",
-    check="end with 1 if what stands beside (or what is asked, if nothing does) misses a target of bench/targets.yaml",
+    # The control is the template of the cells: `profiles` names those that are measured.
+    defaults={"profile": "none", "base": "tiny"},
+    without=("profile", "no_guard"),
+    profiles="profiles to measure, with commas; none must be one of them",
+    rounds="number of wall-time measurements of each profile; 0 for none",
+    beside="other callback generations, each in a column of its own: PROFILE:SERIES:TOOLCHAIN, with commas",
+    check="exit with 1 if the columns of --beside miss a target of bench/targets.yaml; without --beside, the others",
 )
 def rfc(
     _c: Any,
@@ -93,11 +96,11 @@ def rfc(
     beside: str = "",
     check: bool = False,
 ) -> None:
-    """Measure what the RFC's table says. Example: ./invoke bench.rfc --base tiny --profiles none,all"""
+    """Measure the figures of the RFC's table. Example: ./invoke bench.rfc --base tiny --profiles none,all"""
     from dataclasses import replace
 
     from bench import rfc, targets
-    from commands.common import print_json
+    from commands.tables import print_json
     from kernel.cell import resolve
 
     wanted = {name: asked.cell.with_profile(name) for name in profiles.split(",")}
@@ -121,18 +124,15 @@ def rfc(
 
 @command(
     help={
-        "places": "of bench/targets.yaml, BASE/ARCH with commas between; all if none is named",
-        "runtime": RUNTIME_HELP,
-        "no_install": CELL_HELP["no_install"],
-        "json": CELL_HELP["json"],
+        "places": "BASE/ARCH of bench/targets.yaml, with commas; all if none is named",
     }
 )
 def idle(_c: Any, places: str = "", runtime: str = "auto", no_install: bool = False, json: bool = False) -> None:
-    """What a kernel costs while nobody records, beside L0. Example: ./invoke bench.idle --places tiny/x86_64"""
+    """Measure what a kernel costs while no task records. Example: ./invoke bench.idle --places tiny/x86_64"""
     from dataclasses import replace
 
     from bench import idle, rfc, targets
-    from commands.common import print_json
+    from commands.tables import print_json
     from core.runtime import choose
 
     measure = idle.load()
@@ -151,12 +151,13 @@ def idle(_c: Any, places: str = "", runtime: str = "auto", no_install: bool = Fa
 
 @cell_command(
     defaults={"profile": "all", "base": "tiny"},
-    update="write what is measured into bench/gate.yaml, and compare nothing",
+    without=("no_guard",),
+    update="write the counts into bench/gate.yaml and compare nothing",
 )
 def gate(_c: Any, asked: Asked, update: bool = False) -> None:
-    """Has a change made the kernel slower? By instruction counts. Example: ./invoke bench.gate"""
+    """Fail if the kernel became slower than the committed instruction counts. Example: ./invoke bench.gate"""
     from bench import gate
-    from commands.common import print_json
+    from commands.tables import print_json
 
     found = gate.run(asked.cell, asked.runtime, update=update)
     if asked.json:

@@ -1,15 +1,15 @@
-"""invoke kconfig.*: profiles and what became of them."""
+"""Tasks kconfig.*: list, compose, check and compare configurations."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from commands.cells import Asked, cell_command
-from commands.common import CELL_HELP, print_json, print_table
+from commands.cells import Asked, cell_command, cell_names
+from commands.tables import print_json, print_table
 from commands.task import command
 
 
-@command(name="list", help={"json": CELL_HELP["json"]})
+@command(name="list")
 def list_(_c: Any, json: bool = False) -> None:
     """List profiles and bases. Example: ./invoke kconfig.list"""
     from kconfig import profiles
@@ -23,7 +23,7 @@ def list_(_c: Any, json: bool = False) -> None:
 
 @command(
     positional=["profile"],
-    help={n: CELL_HELP[n] for n in ("profile", "base", "arch", "set", "fragment", "json")} | {"linux": "the version"},
+    help={"linux": "version of Linux, for fragments that depend on it; the default source if it is not given"},
     iterable=["set", "fragment"],
 )
 def show(
@@ -31,7 +31,7 @@ def show(
     profile: str,
     base: str = "defconfig",
     arch: str = "",
-    linux: str = "7.1.8",
+    linux: str = "",
     set: Any = None,  # noqa: A002  (Invoke's flag name)
     fragment: Any = None,
     json: bool = False,
@@ -39,10 +39,11 @@ def show(
     """Show a composed profile, each line with its origin. Example: ./invoke kconfig.show all --base tiny"""
     from core.arch import check_arch, host_arch
     from kconfig import profiles
+    from sources import catalogue
 
-    request = profiles.compose(
-        profile, base, check_arch(arch) if arch else host_arch(), linux, extra_fragments=fragment or (), sets=set or ()
-    )
+    version = linux or catalogue.default_linux()
+    named = check_arch(arch) if arch else host_arch()
+    request = profiles.compose(profile, base, named, version, extra_fragments=fragment or (), sets=set or ())
     rows = [a.as_row() for a in request.asked]
     if json:
         print_json(rows)
@@ -50,12 +51,12 @@ def show(
         print_table(rows, ("symbol", "value", "origin", "reason"))
 
 
-@cell_command(positional=["profile"])
+@cell_command(positional=["profile"], without=("no_guard",))
 def check(_c: Any, asked: Asked) -> None:
     """Configure only, and check that every symbol survives. Example: ./invoke kconfig.check all --base tiny"""
     from kernel import kernels
 
-    # No guard: which symbols a compiler without the pass loses is what is asked here.
+    # Without the guard: this task must also show which symbols a compiler without the pass loses.
     result = kernels.check_config(asked.cell, asked.runtime, guard=False)
     rows = [lost.as_row() for lost in result.lost]
     if asked.json:
@@ -73,12 +74,10 @@ def check(_c: Any, asked: Asked) -> None:
 
 @command(
     positional=["one", "other"],
-    help={n: CELL_HELP[n] for n in ("base", "arch", "toolchain", "runtime", "json")}
-    | {
-        "one": "a profile",
-        "other": "another one",
-        "linux": "the version",
-        "final": "compare the final configurations, not what is asked",
+    help={
+        "one": "profile",
+        "other": "profile to compare it with",
+        "final": "compare the final configurations instead of the requests",
     },
 )
 def diff(
@@ -87,29 +86,34 @@ def diff(
     other: str,
     base: str = "defconfig",
     arch: str = "",
-    linux: str = "7.1.8",
+    linux: str = "",
     toolchain: str = "",
     runtime: str = "auto",
     final: bool = False,
     json: bool = False,
 ) -> None:
     """Compare two profiles, symbol by symbol. Example: ./invoke kconfig.diff none all --base tiny --final"""
-    from commands.common import make_cell
     from core.arch import check_arch, host_arch
-    from core.runtime import choose
     from kconfig import differences, profiles, survival
     from kernel import kernels
+    from kernel.cell import resolve
+    from kernel.placement import place
+    from sources import catalogue
 
     if final:
-        chosen = choose(runtime)
         configs = []
         for name in (one, other):
-            cell = make_cell(name, base, arch, linux, "", toolchain, "", None, None, chosen)
-            configs.append(survival.values(kernels.check_config(cell, chosen, guard=False).config.read_text()))
+            options = {"profile": name, "base": base, "arch": arch, "linux": linux, "toolchain": toolchain}
+            names = cell_names(options)
+            chosen, names, _reason = place(names, runtime)
+            configs.append(
+                survival.values(kernels.check_config(resolve(names), chosen, guard=False).config.read_text())
+            )
         found = differences.configurations(configs[0], configs[1])
     else:
         named = check_arch(arch) if arch else host_arch()
-        first, second = (profiles.compose(name, base, named, linux) for name in (one, other))
+        version = linux or catalogue.default_linux()
+        first, second = (profiles.compose(name, base, named, version) for name in (one, other))
         found = differences.requests(first, second)
     rows = [difference.as_row(one, other) for difference in found]
     if json:

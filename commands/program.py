@@ -1,7 +1,7 @@
-"""The program behind `./invoke`: Invoke's own, with this project's tasks and exit codes.
+"""Run `./invoke`: Invoke's own program with this project's tasks and exit codes.
 
-`main` adds what Invoke leaves out: a wrong task or option is the user's error (2), and the error names the nearest
-right name. Exit codes are decided in `commands.task`.
+`main` adds what Invoke lacks: a wrong task or option is the user's error (2), and the message has the nearest right
+name. Exit codes are decided in `commands.task`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _names(collection: Collection) -> list[str]:
 
 
 def _explain(error: ParseError, namespace: Collection) -> str:
-    """Invoke's sentence, with the nearest right name."""
+    """Return Invoke's sentence with the nearest right name."""
     text = str(error)
     without = re.search(r"Flag <Argument: ([\w-]+).*needed value", text)
     if without:
@@ -61,31 +61,64 @@ def _explain(error: ParseError, namespace: Collection) -> str:
     return f"there is no {kind} {name}{hint}" if "No idea" in text else f"{text}{hint}"
 
 
+def _no_letter(letter: str, known: Sequence[str]) -> str:
+    """Return the sentence about a one-letter option that does not exist, with the long ones that begin so."""
+    long = [flag for flag in known if flag.startswith(f"--{letter[1]}")]
+    return f"there is no option {letter}" + (f" (did you mean {' or '.join(long)}?)" if long else "")
+
+
+def _flags(namespace: Collection, task: str) -> set[str]:
+    """Return the long options of a task, with their dashes."""
+    return {f"--{name}" for argument in namespace[task].get_arguments() for name in argument.names if len(name) > 1}
+
+
 def _help_of(name: str | None) -> str:
     return f"./invoke --help {name} explains its options" if name else "see ./invoke --list"
 
 
 def _parse_tasks(program: Program) -> None:
-    """Invoke's own, which hands a word to `int` as it is.
+    """Let Invoke parse the tasks; it passes a word to `int` without a check.
 
     Raises:
-        ParseError: a word that has to be a number is none, or what Invoke itself finds.
+        ParseError: a word that must be a number is not one, or Invoke found another mistake.
     """
     try:
         program.parse_tasks()
     except ValueError as error:
         wrong = re.search(r"'(.*)'", str(error))
-        raise ParseError(f"{wrong[1]} is no number" if wrong else str(error)) from error
+        raise ParseError(f"{wrong[1]} is not a number" if wrong else str(error)) from error
 
 
 def asks_help(words: Sequence[str]) -> str | None:
-    """The task of which `TASK ... --help` asks an explanation; Invoke would take the option for a position's value."""
+    """Return the task of `TASK ... --help`; Invoke would read the option as a positional value."""
     own = words[: words.index("--")] if "--" in words else words
-    return own[0] if own and not own[0].startswith("-") and "--help" in own[1:] else None
+    return own[0] if own and not own[0].startswith("-") and {"--help", "-h"} & set(own[1:]) else None
+
+
+def undeclared_letter(words: Sequence[str], namespace: Collection) -> str:
+    """Return the first one-letter option that a task does not declare; Invoke would take it as an option of its own.
+
+    Args:
+        words: of the command line; those after `--` belong to another program.
+    """
+    own = words[: words.index("--")] if "--" in words else words
+    names = namespace.task_names
+    letters: frozenset[str] | None = None
+    valued: set[str] = set()
+    before = ""
+    for word in own:
+        if word in names:
+            letters = frozenset(getattr(namespace[word], "short", {}).values())
+            arguments = namespace[word].get_arguments()
+            valued = {f"--{name}" for one in arguments if one.takes_value for name in one.names}
+        elif letters is not None and before not in valued and re.match(r"-[A-Za-z]", word) and word[1] not in letters:
+            return word[:2]
+        before = word
+    return ""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run tasks; returns the exit code."""
+    """Run tasks and return the exit code."""
     import tasks
 
     given = sys.argv[1:] if argv is None else argv
@@ -93,8 +126,14 @@ def main(argv: list[str] | None = None) -> int:
         print(START)
         return 0
     explained = asks_help(given)
+    letter = "" if explained else undeclared_letter(given, tasks.ns)
     words = ["invoke", *(("--help", explained) if explained else given)]
     program = Program(namespace=tasks.ns, name="invoke", binary="invoke", version=VERSION)
+    if letter:
+        task_name = next(word for word in given if word in tasks.ns.task_names)
+        wrong = UserError(_no_letter(letter, sorted(_flags(tasks.ns, task_name))), _help_of(task_name))
+        print(describe(wrong), file=sys.stderr)
+        return 2
     try:
         program.create_config()
         program.parse_core(words)
@@ -117,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
             print(ended.message, file=sys.stderr)
         return int(ended.code)
     except BrokenPipeError:
-        # The reader of our output went away; there is nobody to tell.
+        # The reader of our output has gone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0

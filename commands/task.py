@@ -1,20 +1,22 @@
-"""Tasks: what makes a function a task of `./invoke`, and the one place that decides exit codes."""
+"""Make functions tasks of `./invoke`, and decide every exit code in one place."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from invoke.exceptions import Exit
-from invoke.tasks import task
+from invoke.tasks import Task, task
 
 from core.errors import InfraError, KitError, describe
+from kernel import axes
 
 
 def exit_for(error: BaseException) -> Exit | None:
-    """The exit that an error leads to: the one place that decides codes; None for an error that is our bug."""
+    """Return the exit for an error; None for an error that is our bug. No other place decides an exit code."""
     if isinstance(error, KitError):
         return Exit(describe(error), error.exit_code)
     if isinstance(error, KeyboardInterrupt):
@@ -33,8 +35,30 @@ def exit_for(error: BaseException) -> Exit | None:
     return None
 
 
-def command(**options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Like Invoke's `task`, with errors turned into exit codes; the task is what the module attribute becomes.
+class _Task(Task[Callable[..., None]]):
+    """A task with the short options that it declares, and without those that Invoke makes up from first letters."""
+
+    short: Mapping[str, str]
+    texts: Mapping[str, str]
+
+    def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
+        opts: dict[str, Any] = super().arg_opts(name, default, taken_names)
+        # Invoke forgets a help text once it was read; options are read more than once here.
+        if text := self.texts.get(name) or self.texts.get(name.strip("_")):
+            opts["help"] = text
+        if name in self.short:
+            opts["names"] = [*opts["names"], self.short[name]]
+        return opts
+
+
+def command(
+    *, short: Mapping[str, str] | None = None, **options: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Like Invoke's `task`, with errors turned into exit codes; the module attribute becomes the task.
+
+    Args:
+        short: name of an option -> its one-letter form. Without an entry an option has none.
+        options: of Invoke's `task`.
 
     Raises:
         Exit: a KitError or Ctrl-C ended the task.
@@ -52,8 +76,13 @@ def command(**options: Any) -> Callable[[Callable[..., None]], Callable[..., Non
                     raise
                 raise ended from error
 
-        made: Callable[..., None] = task(guarded, **options)
-        return made
+        # The options of a cell are explained once, whichever task has them.
+        parameters = inspect.signature(body).parameters
+        helps = axes.helps(*(name for name in parameters if name in axes.BY_NAME)) | dict(options.get("help", {}))
+        made: Any = task(guarded, klass=_Task, auto_shortflags=False, **{**options, "help": helps})
+        made.short, made.texts = short or {}, dict(helps)
+        finished: Callable[..., None] = made
+        return finished
 
     return decorate
 

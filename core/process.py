@@ -1,6 +1,6 @@
 """Start programs: the only module that does so.
 
-What comes in is an argument list; what goes out is how the program ended, with its output in a log. A program that is
+It takes an argument list, runs the program with its output in a log, and returns how it ended. A program that is
 started here never outlives its caller: it has a process group of its own, which is killed as a whole on timeout,
 on an exception and on Ctrl-C, and the kernel kills it when the caller is killed.
 """
@@ -8,8 +8,6 @@ on an exception and on Ctrl-C, and the kernel kills it when the caller is killed
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
 import os
 import selectors
 import shlex
@@ -19,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -28,9 +26,9 @@ from core.errors import InfraError, UnderTest
 
 TAIL_LINES = 40
 AFTERMATH_SECONDS = 5.0
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 _ENDING = (signal.SIGINT, signal.SIGTERM)
-_LIBC = ctypes.CDLL(None, use_errno=True)
+# The kernel signals only those who asked before their parent died: whoever has another parent by then must not go on.
+_UNLESS_ORPHANED = '[ "$PPID" = "$1" ] && shift && exec "$@"'
 
 
 class MissingProgramError(InfraError):
@@ -70,41 +68,69 @@ class Captured:
     err: str
 
 
-def _begin(mask: Iterable[int]) -> None:
-    """What a program does before it is one: it dies with its parent, and hears what its parent heard."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+def _launcher() -> list[str]:
+    """Return the words that go before a program's own, so that it is killed when this process is.
+
+    `setpriv` asks the kernel for that (PR_SET_PDEATHSIG of prctl(2)), a shell closes the race with a parent that dies
+    just before, and both become the program by execve(2): its process id, exit status and signals are its own. No code
+    of ours runs between fork and exec, which would not be safe in a program with threads.
+
+    Raises:
+        InfraError: setpriv is not on this machine.
+    """
+    # The program may be started with a PATH that has neither of the two.
+    setpriv = shutil.which("setpriv", path=os.defpath) or shutil.which("setpriv")
+    if setpriv is None:
+        raise InfraError("the program setpriv is not on this machine", "install the package util-linux")
+    return [setpriv, "--pdeathsig", "KILL", "--", "/bin/sh", "-c", _UNLESS_ORPHANED, "sh", str(os.getpid())]
+
+
+@contextlib.contextmanager
+def _held() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM until the block ends, then hand them to whoever handles them.
+
+    Blocking the signals would not do: another thread takes them then, and the main thread still runs the handler.
+    A signal that nobody handles is left alone: it ends this process, and the kernel ends what was started.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread alone
+        return
+    came: list[int] = []
+    before = {number: handler for number in _ENDING if callable(handler := signal.getsignal(number))}
+    try:
+        for number in before:
+            signal.signal(number, lambda got, _frame: came.append(got))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for got in came:
+            signal.raise_signal(got)
 
 
 @contextlib.contextmanager
 def _started(
     argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None, **how: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program in a session of its own, that is gone with all it started when the block ends."""
-    # A Ctrl-C between the program's start and our watch over it would leave it running: it has to wait so long.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    """Start a program in a session of its own; when the block ends, it and all that it started are gone.
+
+    The kernel also kills it when the thread that entered the block ends, so that thread must be the one that leaves it.
+    """
+    command = [*_launcher(), *argv]
+    process: subprocess.Popen[bytes] | None = None
     try:
-        process = subprocess.Popen(
-            list(argv),
-            cwd=cwd,
-            env=_environment(env),
-            start_new_session=True,
-            preexec_fn=functools.partial(_begin, mask),
-            **how,
-        )
-    except BaseException:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        raise
-    try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        # A Ctrl-C between the program's start and our watch over it would leave it running.
+        with _held():
+            process = subprocess.Popen(command, cwd=cwd, env=_environment(env), start_new_session=True, **how)
         yield process
     finally:
-        if process.poll() is None:
-            kill_group(process)
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):  # what it was sent and did not read
-                    pipe.close()
+        if process is not None:
+            if process.poll() is None:
+                kill_group(process)
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):  # what it was sent and did not read
+                        pipe.close()
 
 
 @contextlib.contextmanager

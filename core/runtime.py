@@ -285,28 +285,7 @@ class Runtime:
         try:
             # A container that nobody knows of yet could not be removed.
             with process.deferred(), engine.errors("making a container"):
-                # Not containers.run: that asks a registry for an image that the engine does not have.
-                container = client.containers.create(
-                    image.ref,
-                    # Process 1 reads until its input ends, as it does when this program is gone, however it went: then
-                    # the container stops, and all that it runs. It is bash, which reaps what the steps leave behind.
-                    ["bash", "-c", "trap 'exit 0' TERM; while read -r _; do :; done"],
-                    stdin_open=True,
-                    network_mode="bridge" if network else "none",
-                    user=f"{os.getuid()}:{os.getgid()}",
-                    environment={"HOME": "/tmp", "LC_ALL": "C.UTF-8"},  # noqa: S108  (inside the container)
-                    volumes={
-                        str(m.host.absolute()): {"bind": m.inside, "mode": "rw" if m.writable else "ro"} for m in mounts
-                    },
-                    devices=[f"{d}:{d}:rwm" for d in devices if Path(d).exists()],
-                    group_add=sorted({str(Path(d).stat().st_gid) for d in devices if Path(d).exists()}),
-                    mem_limit=memory or int(total_memory() * 0.9),
-                    labels={
-                        f"{engine.LABEL}.home": str(home()),
-                        f"{engine.LABEL}.owner": engine.process_mark(os.getpid()),
-                    },
-                    security_opt=["no-new-privileges"],
-                )
+                container = _container(client, image, mounts, devices, network=network, memory=memory)
                 made.append(container)
             with engine.errors("starting a container"):
                 held = container.attach_socket(params={"stdin": 1, "stream": 1})
@@ -321,10 +300,35 @@ class Runtime:
             client.close()
 
 
-def choose(name: str = "auto", *, install: bool = True) -> Runtime:
-    """Choose the runtime: `auto` takes docker if an engine answers, else the host.
+def _container(
+    client: Any, image: Image, mounts: Sequence[Mount], devices: Sequence[str], *, network: bool, memory: int | None
+) -> Any:
+    """Make the container of a session; it does not run yet."""
+    there = [device for device in devices if Path(device).exists()]
+    # Not containers.run: that asks a registry for an image that the engine does not have.
+    return client.containers.create(
+        image.ref,
+        # Process 1 reads until its input ends, as it does when this program is gone, however it went: then the
+        # container stops, and all that it runs. It is bash, which reaps what the steps leave behind.
+        ["bash", "-c", "trap 'exit 0' TERM; while read -r _; do :; done"],
+        stdin_open=True,
+        network_mode="bridge" if network else "none",
+        user=f"{os.getuid()}:{os.getgid()}",
+        environment={"HOME": "/tmp", "LC_ALL": "C.UTF-8"},  # noqa: S108  (inside the container)
+        volumes={str(m.host.absolute()): {"bind": m.inside, "mode": "rw" if m.writable else "ro"} for m in mounts},
+        devices=[f"{device}:{device}:rwm" for device in there],
+        group_add=sorted({str(Path(device).stat().st_gid) for device in there}),
+        mem_limit=memory or int(total_memory() * 0.9),
+        labels={f"{engine.LABEL}.home": str(home()), f"{engine.LABEL}.owner": engine.process_mark(os.getpid())},
+        security_opt=["no-new-privileges"],
+    )
+
+
+def choose(name: str = "auto", preferred: str = "", *, install: bool = True) -> Runtime:
+    """Choose the runtime: `auto` takes the preferred one, else docker; the host if no engine answers.
 
     Args:
+        preferred: the one that the store has something for, or empty; only `auto` looks at it.
         install: whether missing host packages may be installed.
 
     Raises:
@@ -333,7 +337,7 @@ def choose(name: str = "auto", *, install: bool = True) -> Runtime:
     """
     if name not in NAMES:
         raise UserError(f"there is no runtime {name}{nearest(name, NAMES)}")
-    if name == "host":
+    if name == "host" or (name == "auto" and preferred == "host"):
         return Runtime("host", install)
     try:
         engine.client().close()

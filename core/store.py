@@ -2,6 +2,7 @@
 
 A product is a directory. It is made in a temporary sibling, gets `metadata.json` last, and is then renamed to its
 place: what stands in the store is complete. Two runs that want the same product wait for each other.
+The time of the file `metadata.json` is when the product was last used; it is not part of any hash or archive.
 """
 
 from __future__ import annotations
@@ -154,8 +155,8 @@ def _place(kind: str, key: str) -> Path:
 
 
 def product(kind: str, key: str) -> Product | None:
-    """The product of a key, or None; what is not a key names none."""
-    return _read(kind, key) if re.fullmatch(r"[0-9a-f]{64}", key) else None
+    """Find the product of a key, to use it; None if the store has none, or if it is not a key."""
+    return _taken(kind, key) if re.fullmatch(r"[0-9a-f]{64}", key) else None
 
 
 def _read(kind: str, key: str) -> Product | None:
@@ -167,6 +168,30 @@ def _read(kind: str, key: str) -> Product | None:
     except ValueError:
         return None
     return Product(kind, key, path, metadata)
+
+
+def _taken(kind: str, key: str) -> Product | None:
+    there = _read(kind, key)
+    return mark_used(there) if there else None
+
+
+def mark_used(product: Product) -> Product:
+    """Record that a product is used now, so that `collect` keeps it; returns it.
+
+    `find`, `make` and `product` do this. Whoever takes one out of the list of `products` calls it.
+    """
+    with contextlib.suppress(OSError):  # a store that is read-only, or a product that was removed just now
+        os.utime(product.path / METADATA)
+    return product
+
+
+def last_used(product: Product) -> float:
+    """Return when a product was last used, or made if it was not used since; seconds since the epoch."""
+    made = float(product.metadata.get("made", 0))
+    try:
+        return max(made, (product.path / METADATA).stat().st_mtime)
+    except FileNotFoundError:
+        return made
 
 
 class Absent(Exception):  # noqa: N818  (no error: an answer)
@@ -190,8 +215,8 @@ def may_make(what: str) -> None:
 
 
 def find(kind: str, inputs: Mapping[str, Any]) -> Product | None:
-    """The product of some inputs, if it is there."""
-    return _read(kind, key_of(inputs))
+    """Find the product of some inputs, to use it; None if it is not there."""
+    return _taken(kind, key_of(inputs))
 
 
 def make(
@@ -209,11 +234,11 @@ def make(
         InfraError: the disk is full; whatever `work` raises. Nothing is left in the store then.
     """
     key = key_of(inputs)
-    if not renew and (there := _read(kind, key)):
+    if not renew and (there := _taken(kind, key)):
         return there
     may_make(f"{kind} {key[:12]}")
     with lock(f"{kind}-{key[:16]}"):
-        if not renew and (there := _read(kind, key)):
+        if not renew and (there := _taken(kind, key)):
             return there
         place = _place(kind, key)
         with disk_errors(place):
@@ -275,7 +300,7 @@ def remove_tree(path: Path) -> None:
 
 
 def products(kind: str | None = None) -> list[Product]:
-    """All products, or those of one kind, oldest first.
+    """List all products, or those of one kind, oldest first; this uses none of them (`mark_used`).
 
     Raises:
         UserError: there is no such kind.
@@ -335,10 +360,10 @@ def damaged() -> list[tuple[Product, str]]:
 
 
 def collect(keep_days: float) -> list[tuple[Path, int]]:
-    """Remove products not made within the last days, left-overs of killed runs, and unused build directories.
+    """Remove what was not used for some days, and what killed runs left half-made.
 
     Args:
-        keep_days: age in days from which on something goes.
+        keep_days: days without use after which a product goes, or a build directory or a run that did not change.
 
     Returns:
         What went, with its size in bytes.
@@ -346,14 +371,16 @@ def collect(keep_days: float) -> list[tuple[Path, int]]:
     gone: list[tuple[Path, int]] = []
     limit = time.time() - keep_days * 86400
     root = home()
-    candidates = [p.path for p in products() if p.metadata.get("made", 0) < limit]
+    old: list[tuple[Path, Product | None]] = [(p.path, p) for p in products() if last_used(p) < limit]
     for folder in (root / "build", root / "runs"):
         if folder.is_dir():
-            candidates += [entry for entry in folder.iterdir() if entry.stat().st_mtime < limit]
+            old += [(entry, None) for entry in folder.iterdir() if entry.stat().st_mtime < limit]
     for kind in (root / "store").iterdir() if (root / "store").is_dir() else ():
         _sweep(kind)
-    for path in candidates:
+    for path, product in old:
         with lock(f"{path.parent.name}-{path.name[:16]}"):
+            if product and last_used(product) >= limit:
+                continue  # another run took it meanwhile
             size = size_of(path)
             remove_tree(path)
             gone.append((path, size))

@@ -13,6 +13,9 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from core import data
 
 PASSED, FAILED, SKIPPED, TODO, LOST = "passed", "failed", "skipped", "todo", "lost"
 STATUSES = (PASSED, FAILED, SKIPPED, TODO, LOST)
@@ -52,7 +55,7 @@ class Test:
     __test__ = False  # otherwise pytest would collect it
 
     name: str
-    status: str
+    status: Annotated[str, data.choice(*STATUSES)]
     reason: str = ""
     diagnostics: tuple[str, ...] = ()
     subtests: tuple[Test, ...] = ()

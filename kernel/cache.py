@@ -49,8 +49,6 @@ def shared(runtime: str) -> tuple[str, Path | None]:
     """What machines share besides their own cache, by `$KDF_CCACHE_REMOTE`.
 
     Args:
-
-    Args:
         runtime: the name of it, `docker` or `host`.
 
     Returns:

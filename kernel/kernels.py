@@ -1,7 +1,6 @@
 """Build the kernel of a cell: configure, check that the configuration survived, make, keep what came out.
 
-What comes in is a cell and a runtime; what goes out is a product with `image`, `vmlinux`, `System.map`, `config`,
-`build.log` and metadata. The build directory stays, so that the next build of the same cell only compiles what changed.
+`prepare` makes what a build needs, `build` gives the kernel of the store (`kernel.built`).
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ def prepare(cell: Cell, runtime: Runtime, *, guard: bool = True, toolchain: Tool
 
 
 def build(cell: Cell, runtime: Runtime, *, guard: bool = True) -> Kernel:
-    """The kernel of a cell; made now if the store does not have it.
+    """Find the kernel of a cell in the store, or build it now.
 
     Raises:
         UserError: the request is wrong.

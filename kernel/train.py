@@ -18,6 +18,7 @@ from core.store import Product
 from kernel import compilation, kernels
 from kernel.cell import Cell, CellNames, resolve
 from kernel.workplace import open_workplace
+from sources import catalogue
 from toolchain import training
 
 _RAW = "/kdf/raw"
@@ -25,7 +26,7 @@ _RAW = "/kdf/raw"
 
 def cell_of(toolchain: str) -> Cell:
     """What a compiler is trained with: the tiny kernel, all of it instrumented, so that our pass is trained too."""
-    return resolve(CellNames(toolchain, "kit", "all", "tiny", host_arch(), "7.1.8"))
+    return resolve(CellNames(toolchain, "kit", "all", "tiny", host_arch(), catalogue.default_linux()))
 
 
 def profile(name: str, runtime: Runtime) -> Product:

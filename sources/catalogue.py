@@ -62,6 +62,15 @@ def load() -> tuple[str, dict[str, Source]]:
     return default, found
 
 
+def default_linux() -> str:
+    """Return the version of Linux that is built if the user names none, such as `7.1.8`.
+
+    Raises:
+        UserError: sources.yaml is malformed.
+    """
+    return load()[0].removeprefix("linux-")
+
+
 def _file_name(place: str) -> str:
     return place.rpartition("/")[2]
 

@@ -19,7 +19,7 @@ from core.runtime import Runtime
 from core.store import Product
 from sources import archive, depot
 from sources.archive import SUFFIX, Index
-from toolchain import content, specs, toolchains, unpacking
+from toolchain import content, specs, surroundings, toolchains, unpacking
 
 _SHOWN_PACKAGES = 8
 
@@ -67,7 +67,7 @@ def built(name: str, runtime: Runtime) -> Product:
     here = [p for p in mine if p.metadata["inputs"].get("runtime") == runtime.name]
     current = [p for p in here if not _stale(own, p.metadata["inputs"])]
     if current:
-        return current[-1]
+        return store.mark_used(current[-1])
     make = f"./invoke toolchain.build --name {name} --runtime {runtime.name}"
     if here:
         why = _stale(own, here[-1].metadata["inputs"])
@@ -102,7 +102,7 @@ def export(product: Product, out: Path) -> Exported:
     elif not out.name.endswith(SUFFIX):
         raise UserError(f"{out} is no directory and does not end in {SUFFIX}", f"name it {out}{SUFFIX}")
     inputs = product.metadata["inputs"]
-    listing = toolchains.package_list(inputs["name"], inputs["runtime"], inputs["packages"])
+    listing = surroundings.package_list(inputs["name"], inputs["runtime"], inputs["packages"])
     index = archive.write(product, out, {"package_list": listing})
     files = [entry for entry in index.entries if entry.kind in ("file", "program")]
     return Exported(out, store.hash_file(out), out.stat().st_size, sum(entry.size for entry in files), len(files))
@@ -124,7 +124,7 @@ def load(path: Path, *, install: bool = True) -> Imported:
     there = store.find("toolchain", index.inputs)
 
     def fit(folder: Path) -> None:
-        made, packages = toolchains.place(specs.spec(name), runtime)
+        made, packages = surroundings.of_toolchain(specs.spec(name), runtime)
         if packages == index.inputs.get("packages"):
             return
         if index.inputs.get("kind") != "patched":
@@ -150,7 +150,7 @@ def _other_packages(index: Index, name: str, runtime: str, path: Path, packages:
     """What is said of a toolchain whose surroundings are not those of this machine, and that does not fit to these."""
     theirs = index.notes.get("package_list", [])
     theirs = {str(line) for line in theirs} if isinstance(theirs, list) else set()
-    different = differing(theirs, set(toolchains.package_list(name, runtime, packages)))
+    different = differing(theirs, set(surroundings.package_list(name, runtime, packages)))
     around = f"the image {specs.spec(name).image}" if runtime == "docker" else "this host"
     return InfraError(
         f"{path} was made with other packages than those of {around} here: {different}{why and f' ({why})'}",
@@ -197,7 +197,7 @@ def push(product: Product, place: str) -> bool:
     notes: dict[str, Any] = {}
     if product.kind == "toolchain":
         inputs = product.metadata["inputs"]
-        notes["package_list"] = toolchains.package_list(inputs["name"], inputs["runtime"], inputs["packages"])
+        notes["package_list"] = surroundings.package_list(inputs["name"], inputs["runtime"], inputs["packages"])
     return depot.push(product, place, name_of(product), notes)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.errors import InfraError
 from core.runtime import Mount, Runtime, Session, foreground
-from toolchain import share, specs, toolchains
+from toolchain import share, specs, surroundings, toolchains
 
 WORK = "/kdf/work"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -35,7 +35,7 @@ def enter(name: str, runtime: Runtime, command: str = "") -> int:
     here = Path.cwd()
     if not command and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InfraError("a shell needs a terminal", "give a command with -c, or after --")
-    made, _packages = toolchains.place(specs.spec(name), runtime)
+    made, _packages = surroundings.of_toolchain(specs.spec(name), runtime)
     mounts = [Mount(product.path, toolchains.INSIDE), Mount(here, WORK, writable=True)]
     with runtime.open_session(image=made, mounts=mounts) as session:
         env = environment(session, product.path, name)

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from core import process, store
 from core.errors import InfraError, UnderTest, UserError
-from core.host import ensure_packages
 from core.runtime import Image, Mount, Runtime, Session
 from core.store import Product
-from toolchain import image, specs
+from toolchain import specs, surroundings
 from toolchain.specs import ToolchainSpec
 
 if TYPE_CHECKING:
     from toolchain import llvm, recipe
+    from toolchain.rust_recipe import Compiler
 
 PASS_FOLDER = Path(__file__).parent / "pass"
 INSIDE = "/kdf/toolchain"
@@ -75,18 +75,34 @@ def default_name(runtime: Runtime, arch: str = "") -> str:
     Args:
         arch: the architecture that it must compile for; the host's if empty.
     """
+    return stored_runtimes("", arch).get(runtime.name, specs.load()[1][-1])
+
+
+def stored_runtimes(name: str, arch: str) -> dict[str, str]:
+    """Find the runtimes for which the store has a toolchain; only the store is read.
+
+    Args:
+        name: of the toolchain; if empty, the first preferred one that the store has.
+        arch: the architecture that it must compile for; the host's if empty.
+
+    Returns:
+        Runtime to the name of its toolchain.
+    """
     known, preferred = specs.load()
     there = [p.metadata["inputs"] for p in store.products() if p.kind == "toolchain"]
-    for name in preferred:
-        wanted: Mapping[str, Any] = {"name": name, "runtime": runtime.name}
-        if known[name].kind == "patched":
-            wanted = {**wanted, **current_inputs(known[name])}
+    found: dict[str, str] = {}
+    for candidate in [name] if name else preferred:
+        if candidate not in known:
+            continue  # whoever resolves the name refuses it
+        wanted: Mapping[str, Any] = {"name": candidate}
+        if known[candidate].kind == "patched":
+            wanted = {**wanted, **current_inputs(known[candidate])}
         for inputs in there:
             if all(inputs.get(key) == value for key, value in wanted.items()) and (
                 not arch or arch in inputs.get("targets", [arch])
             ):
-                return name
-    return preferred[-1]
+                found.setdefault(str(inputs.get("runtime")), candidate)
+    return found
 
 
 def current_inputs(own: ToolchainSpec) -> dict[str, Any]:
@@ -101,41 +117,6 @@ def current_inputs(own: ToolchainSpec) -> dict[str, Any]:
 def _chosen(own: ToolchainSpec) -> dict[str, str]:
     """The generation of a plugin, where it is not the usual one: those keys stay what they were."""
     return {} if own.generation == "L0" else {"generation": own.generation}
-
-
-def _host_packages(packages: Sequence[str]) -> list[str]:
-    """NAME=VERSION:ARCHITECTURE of the host packages that stand in for an image, sorted."""
-    found = process.capture(["dpkg-query", "-W", "-f", "${Package}=${Version}:${Architecture}\n", *packages])
-    return sorted(found.out.splitlines())
-
-
-def _host_identity(packages: Sequence[str]) -> str:
-    """sha256 of the versions of the host packages that stand in for an image."""
-    return hashlib.sha256("".join(f"{line}\n" for line in _host_packages(packages)).encode()).hexdigest()
-
-
-def package_list(name: str, runtime: str, packages: str) -> list[str]:
-    """The packages around a toolchain, NAME=VERSION:ARCHITECTURE, sorted; empty if nobody here knows them any more.
-
-    Args:
-        runtime: the name of it, `docker` or `host`.
-        packages: the identity of them, as `place` returned it.
-    """
-    if runtime == "docker":
-        return image.package_list(packages)
-    listed = image.host_packages(specs.spec(name).image)
-    return _host_packages(listed) if _host_identity(listed) == packages else []
-
-
-def place(own: ToolchainSpec, runtime: Runtime) -> tuple[Image | None, str]:
-    """Make ready what is around a toolchain: its image, or the host's packages.
-
-    Args:
-
-    Returns:
-        The image (None on the host) and the identity of the packages.
-    """
-    return surroundings(own.image, runtime)
 
 
 def _pass_hash() -> str:
@@ -169,7 +150,7 @@ def ensure(
         UnderTest: our pass or LLVM with it does not compile.
         InfraError: no engine, no disk, no packages.
     """
-    made, packages = place(own, runtime)
+    made, packages = surroundings.of_toolchain(own, runtime)
     if own.kind == "patched":
         from toolchain import llvm, recipe
 
@@ -214,11 +195,11 @@ def _ensure_patched(
     shared: str,
 ) -> Toolchain:
     """A compiler from source, out of the store if one there compiles for all that is wanted."""
-    from toolchain import borrowed, llvm, recipe, rust_recipe, rustc
+    from toolchain import borrowed, llvm, recipe, rust_recipe
 
     own_recipe = recipe.load(llvm.RECIPE)
     plans = [llvm.read_plan(own, choices, own_recipe, profile) for choices in recipe.at_least(own_recipe, wanted)]
-    build_packages = rust_packages = ""
+    build_packages = ""
     rust = llvm.rustc_inputs(own)
     compiled = own.rustc not in ("", borrowed.STOCK)
     if compiled:
@@ -243,11 +224,12 @@ def _ensure_patched(
         found = _fitting(will_do, runtime, made, packages)
     if found:
         return Toolchain(own.name, found, runtime, made, packages)
-    builder, build_packages = surroundings(own_recipe.image, runtime)
+    builder, build_packages = surroundings.of_image(own_recipe.image, runtime)
+    compiler: _Rust | None = None
     if compiled:
-        wanted_rustc = rust_recipe.find(own.rustc)
-        rust_image, rust_packages = surroundings(wanted_rustc.image, runtime)
-        rust["rustc_packages"] = rust_packages
+        own_rust = rust_recipe.find(own.rustc)
+        compiler = _Rust(own_rust, *surroundings.of_image(own_rust.image, runtime))
+        rust["rustc_packages"] = compiler.packages
     plan = plans[0]
     source = llvm.source_hash(own)
     if not own.rustc:
@@ -259,18 +241,48 @@ def _ensure_patched(
     below = _fitting([without], runtime, made, packages) or _make_patched(
         without, bare, runtime, made, builder, build_packages
     )
+    whole = store.make(
+        "toolchain", inputs(plan, source), lambda tmp: _add_rustc(plan, below, compiler, runtime, made, tmp)
+    )
+    return Toolchain(own.name, whole, runtime, made, packages)
 
-    def work(tmp: Path) -> dict[str, Any]:
-        _link_tree(below.path, tmp)
-        if compiled:
-            facts = rustc.build(wanted_rustc, own.llvm, below.path, below.key, runtime, rust_image, rust_packages, tmp)
-        with runtime.open_session(image=made, mounts=[Mount(tmp, INSIDE, writable=True)]) as session:
-            if not compiled:
-                facts = borrowed.install(session, tmp)
-            llvm.finish(plan, session, tmp)
-        return {"build": below.metadata["build"], "rustc": facts}
 
-    return Toolchain(own.name, store.make("toolchain", inputs(plan, source), work), runtime, made, packages)
+@dataclass(frozen=True)
+class _Rust:
+    """A rustc that is compiled.
+
+    Attributes:
+        image: what it is compiled in; None on the host.
+        packages: identity of the packages around that.
+    """
+
+    compiler: Compiler
+    image: Image | None
+    packages: str
+
+
+def _add_rustc(
+    plan: llvm.Plan, below: Product, rust: _Rust | None, runtime: Runtime, made: Image | None, tmp: Path
+) -> dict[str, Any]:
+    """Fill a directory with an LLVM of the store and a rustc.
+
+    Args:
+        below: the LLVM.
+        rust: what is compiled; None for the distribution's own rustc.
+        made: the image that both run in.
+    """
+    from toolchain import borrowed, llvm, rustc
+
+    _link_tree(below.path, tmp)
+    if rust:
+        facts = rustc.build(
+            rust.compiler, plan.spec.llvm, below.path, below.key, runtime, rust.image, rust.packages, tmp
+        )
+    with runtime.open_session(image=made, mounts=[Mount(tmp, INSIDE, writable=True)]) as session:
+        if not rust:
+            facts = borrowed.install(session, tmp)
+        llvm.finish(plan, session, tmp)
+    return {"build": below.metadata["build"], "rustc": facts}
 
 
 def _make_patched(
@@ -311,16 +323,6 @@ def _link_tree(source: Path, target: Path) -> None:
             raise InfraError(f"copying {source} failed: {(done.tail or ('',))[-1]}", "look at the disk")
 
 
-def surroundings(name: str, runtime: Runtime) -> tuple[Image | None, str]:
-    """Make ready an image, or the packages that it would have on the host; returns it and the packages' identity."""
-    if runtime.name == "docker":
-        made = image.ensure(name, install=runtime.install)
-        return made, made.packages
-    listed = image.host_packages(name)
-    ensure_packages(listed, install=runtime.install)
-    return None, _host_identity(listed)
-
-
 def _fitting(
     will_do: Sequence[Mapping[str, Any]], runtime: Runtime, made: Image | None, packages: str
 ) -> Product | None:
@@ -333,13 +335,13 @@ def _fitting(
 
     for product in content.candidates(will_do):
         if product.metadata["inputs"].get("packages") == packages:
-            return product
+            return store.mark_used(product)
         try:
             check_fit(product.path, product.key, runtime, made, packages)
         except UnderTest as error:
             runtime.say(f"{error.message}; looking for another one")
             continue
-        return product
+        return store.mark_used(product)
     return None
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from core import process, store
 from core.errors import UnderTest, UserError
 from core.runtime import Mount, Runtime, Session
-from toolchain import llvm, recipe, specs, toolchains
+from toolchain import llvm, recipe, specs, surroundings, toolchains
 from toolchain.toolchains import Toolchain
 
 FILE = "profile.profdata"
@@ -26,8 +26,6 @@ RAW = "%4m.profraw"
 
 def counting(name: str, runtime: Runtime) -> Toolchain:
     """The compiler of a toolchain, built to count; made now if the store does not have it.
-
-    Args:
 
     Raises:
         UserError: the toolchain is not compiled from source.
@@ -39,8 +37,8 @@ def counting(name: str, runtime: Runtime) -> Toolchain:
         raise UserError(f"the toolchain {name} is not compiled from source: it has no --lto and no --pgo")
     own_recipe = recipe.trained(recipe.load(llvm.RECIPE))
     plan = llvm.read_plan(replace(own, rustc=""), recipe.choose(own_recipe, llvm.host_arch()), own_recipe)
-    made, packages = toolchains.place(own, runtime)
-    builder, build_packages = toolchains.surroundings(own_recipe.image, runtime)
+    made, packages = surroundings.of_toolchain(own, runtime)
+    builder, build_packages = surroundings.of_image(own_recipe.image, runtime)
     inputs: dict[str, Any] = {
         "name": own.name,
         "packages": packages,

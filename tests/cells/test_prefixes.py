@@ -270,3 +270,11 @@ def test_a_machine_that_fails_while_records_are_checked_says_nothing_of_a_patch(
     with pytest.raises(InfraError) if stops else contextlib.nullcontext():
         row = prefixes.boot_row(CELL, kernel, Runtime("docker"), row, tmp_path / "boot")
         assert (row.status, row.boots, row.wrong) == ("passed", "yes", "no device")
+
+
+def test_a_prefix_of_a_prefix_is_one_of_the_series() -> None:
+    three = prefixes.prefix(made_up("1", "2", "3", "4"), 3)
+    two = prefixes.prefix(three, 2)
+    assert (three.names.series, two.names.series, len(two.series.patches)) == ("s@3", "s@2", 2)
+    with pytest.raises(UserError, match="s@4 is no prefix: s@3 has 3 patches"):
+        prefixes.prefix(three, 4)

@@ -13,8 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from ci import artifacts, matrices, pipeline
-from ci import job as cell
+from ci import artifacts, job, matrices, pipeline
 from core import store
 from core.errors import UnderTest, UserError
 
@@ -32,10 +31,10 @@ def test_each_matrix_is_a_valid_pipeline(system: str, name: str, tmp_path: Path)
     jobs = yaml.safe_load(file.read_text())
     jobs = jobs["jobs"] if system == "github" else jobs
     found: list[str] = []
-    for name, job in jobs.items():
+    for name, one in jobs.items():
         if name.startswith("cells-"):
-            entries = job["strategy"]["matrix"]["include"] if system == "github" else job["parallel"]["matrix"]
-            found += [one["cell"] if system == "github" else one["CELL"] for one in entries]
+            entries = one["strategy"]["matrix"]["include"] if system == "github" else one["parallel"]["matrix"]
+            found += [entry["cell"] if system == "github" else entry["CELL"] for entry in entries]
     assert sorted(found) == sorted(one.id for one in chosen.cells)
 
 
@@ -59,9 +58,9 @@ def test_what_a_fork_sends_gets_nothing() -> None:
     triggers = found[True]  # YAML 1.1 reads the word `on` so
     assert set(triggers) == {"push", "pull_request", "workflow_dispatch"}
     assert "secrets." not in text
-    for job in found["jobs"].values():
-        assert "permissions" not in job and job["timeout-minutes"] > 0
-        for step in job["steps"]:
+    for one in found["jobs"].values():
+        assert "permissions" not in one and one["timeout-minutes"] > 0
+        for step in one["steps"]:
             assert "${{" not in step.get("run", "")
             if "uses" in step:
                 assert re.fullmatch(r"[a-z/-]+@[0-9a-f]{40}", step["uses"])
@@ -100,7 +99,7 @@ def test_a_job_leaves_result_and_logs(tmp_path: Path) -> None:
     (store.home() / "logs" / "kernel-1.log").write_text("error")
     secret = tmp_path / "build.log"
     secret.write_text("of somebody else")
-    place = cell.place(one.id)
+    place = job.place(one.id)
     place.mkdir(parents=True)
     value = told(one.id, folder=str(run))
     value["facts"]["kernel"] = str(tmp_path)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,10 +188,20 @@ def test_lists_and_kinds() -> None:
         store.products("tre")
 
 
+DAY = 86400.0
+
+
+def last_used(product: store.Product, days: float) -> None:
+    """Make a product one that was made, and last used, so many days ago."""
+    then = time.time() - days * DAY
+    store.write_json(product.path / "metadata.json", {**product.metadata, "made": int(then)})
+    os.utime(product.path / "metadata.json", (then, then))
+
+
 def test_collecting_removes_the_old_and_the_half_made() -> None:
     old = store.make("thing", {"a": 1}, write("f"))
     new = store.make("thing", {"a": 2}, write("f"))
-    store.write_json(old.path / "metadata.json", {**old.metadata, "made": 0})
+    last_used(old, 2)
     (old.path / "f").chmod(0o400)
     old.path.chmod(0o500)
     half = old.path.parent / ".making-0123456789abcdef-999999999"
@@ -200,6 +210,75 @@ def test_collecting_removes_the_old_and_the_half_made() -> None:
     assert [path for path, _size in gone] == [old.path]
     assert new.path.exists()
     assert not half.exists()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda product: store.find("thing", product.metadata["inputs"]),
+        lambda product: store.make("thing", product.metadata["inputs"], lambda _tmp: pytest.fail("made twice")),
+        lambda product: store.product("thing", product.key),
+        store.mark_used,
+    ],
+    ids=["find", "make", "product", "mark_used"],
+)
+def test_what_is_used_stays_however_old_it_is(use: Callable[[store.Product], store.Product | None]) -> None:
+    made = store.make("thing", {"a": 1}, write("f"))
+    other = store.make("thing", {"a": 2}, write("f"))
+    for product in (made, other):
+        last_used(product, 90)
+    before = (made.path / "metadata.json").read_bytes()
+    now = time.time()
+    found = use(made)
+    assert found is not None and found.key == made.key
+    assert store.last_used(found) >= now - 1
+    assert [path for path, _size in store.collect(30)] == [other.path]
+    assert (made.path / "metadata.json").read_bytes() == before
+    assert store.damaged() == []
+    assert sorted(entry.name for entry in made.path.iterdir()) == ["f", "metadata.json"]
+
+
+def test_looking_at_the_whole_store_uses_nothing() -> None:
+    made = store.make("thing", {}, write("f"))
+    last_used(made, 90)
+    store.damaged()
+    (listed,) = store.products()
+    assert 89 * DAY < time.time() - store.last_used(listed) < 91 * DAY
+    assert [path for path, _size in store.collect(30)] == [made.path]
+
+
+def test_a_product_that_nobody_used_counts_from_when_it_was_made() -> None:
+    made = store.make("thing", {}, write("f"))
+    assert abs(store.last_used(made) - made.metadata["made"]) < 5
+    # Whoever copied it may have given its file an older time.
+    os.utime(made.path / "metadata.json", (0, 0))
+    assert store.last_used(made) == made.metadata["made"]
+
+
+def test_what_is_used_while_old_products_are_removed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = store.make("thing", {}, write("f"))
+    last_used(made, 90)
+    real = store.lock
+
+    @contextlib.contextmanager
+    def lock(name: str) -> Iterator[None]:
+        with real(name):
+            assert store.find("thing", {})
+            yield
+
+    monkeypatch.setattr(store, "lock", lock)
+    assert store.collect(30) == []
+    assert made.path.exists()
+
+
+def test_a_store_that_cannot_be_written_is_used_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = store.make("thing", {}, write("f"))
+
+    def refuse(*_args: object, **_more: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert store.find("thing", {}) == made
 
 
 def test_sizes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,12 @@ def test_one_that_runs_among_other_packages_is_taken_and_asked_once(monkeypatch:
     assert found is not None and found.key == made.key
     monkeypatch.setattr(content, "why_not", lambda *_words: pytest.fail("asked again"))
     assert toolchains._fitting([wanted], Runtime("host"), None, "p2") is not None
+    made.path.joinpath(store.METADATA).write_text(json.dumps({**made.metadata, "made": 0}))
+    os.utime(made.path / store.METADATA, (0, 0))
+    for packages in ("p1", "p2"):
+        assert toolchains._fitting([{**PATCHED, "packages": packages}], Runtime("host"), None, packages) is not None
+        assert store.last_used(made) > 0, "a compiler of an hour that is used must not be removed as old"
+        os.utime(made.path / store.METADATA, (0, 0))
     other = toolchains.Toolchain("llvm-23", made, Runtime("host"), None, "p2")
     same = toolchains.Toolchain("llvm-23", made, Runtime("host"), None, "p1")
     assert same.key == made.key != other.key
@@ -105,8 +112,8 @@ def test_an_archive_of_other_packages(
     shared.mkdir()
     out = share.export(made, shared).path
     assert out.name == f"{content.key(PATCHED)}.tar.zst"
-    monkeypatch.setattr(toolchains, "place", lambda *_words, **_options: (None, "p2"))
-    monkeypatch.setattr(toolchains, "package_list", lambda *_words: [])
+    monkeypatch.setattr("toolchain.surroundings.of_toolchain", lambda *_words, **_options: (None, "p2"))
+    monkeypatch.setattr("toolchain.surroundings.package_list", lambda *_words: [])
     monkeypatch.setenv("KDF_HOME", str(tmp_path / "elsewhere"))
     callbacks["generation"] = "L3"
     with pytest.raises(InfraError, match=r"made with other packages .* it calls L3"):

@@ -55,8 +55,8 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def place(_own: specs.ToolchainSpec, _runtime: Runtime) -> tuple[Image | None, str]:
         return Image("kernel", "ref", state["packages"]), state["packages"]
 
-    monkeypatch.setattr(toolchains, "place", place)
-    monkeypatch.setattr(toolchains, "package_list", lambda _name, _runtime, _packages: state["list"])
+    monkeypatch.setattr("toolchain.surroundings.of_toolchain", place)
+    monkeypatch.setattr("toolchain.surroundings.package_list", lambda _name, _runtime, _packages: state["list"])
     return state
 
 
@@ -184,7 +184,7 @@ def test_no_image_is_made_for_a_damaged_archive(tmp_path: Path, monkeypatch: pyt
     def place(*_words: Any, **_options: Any) -> None:
         raise AssertionError("an image is made")
 
-    monkeypatch.setattr(toolchains, "place", place)
+    monkeypatch.setattr("toolchain.surroundings.of_toolchain", place)
     with pytest.raises(InfraError, match="is refused"):
         share.load(out)
     assert [p for p in (store.home() / "store").rglob("*") if p.is_file()] == []

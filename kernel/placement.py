@@ -1,0 +1,83 @@
+"""Decide where a cell is built: in the runtime for which the store has its kernel, or else its toolchain.
+
+Only the store is read. What is built in one runtime is of no use in the other, because the compilers differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+from core import store
+from core.runtime import Runtime, choose
+from kernel.cell import CellNames
+from toolchain import toolchains
+
+
+def place(cell: CellNames, name: str, *, install: bool = True) -> tuple[Runtime, CellNames, str]:
+    """Choose the runtime of a cell, and its toolchain if it names none.
+
+    Args:
+        name: `docker`, `host` or `auto`; `auto` prefers what the store has.
+        install: whether missing host packages may be installed.
+
+    Returns:
+        The runtime, the names with a toolchain, and why `auto` took this runtime; empty if the store did not decide.
+
+    Raises:
+        UserError: there is no such runtime.
+        InfraError: docker was asked for and no engine answers.
+    """
+    preferred, reason = runtime_for(cell) if name == "auto" else ("", "")
+    runtime = choose(name, preferred, install=install)
+    named = cell if cell.toolchain else replace(cell, toolchain=toolchains.default_name(runtime, cell.arch))
+    return runtime, named, reason if runtime.name == preferred else ""
+
+
+def runtime_for(cell: CellNames) -> tuple[str, str]:
+    """Find the one runtime for which the store has the kernel of a cell, or else the toolchain that it needs.
+
+    Args:
+        cell: its toolchain may be empty; then each runtime has the one that it takes by itself.
+
+    Returns:
+        `docker` or `host`, and the reason in words. Both are empty if the store has both or neither.
+    """
+    names = toolchains.stored_runtimes(cell.toolchain, cell.arch)
+    if len(kernels := _kernel_runtimes(cell, names)) == 1:
+        return kernels.pop(), "the kernel is there"
+    if len(names) == 1:
+        return next(iter(names)), "the toolchain is there"
+    return "", ""
+
+
+def _kernel_runtimes(cell: CellNames, names: Mapping[str, str]) -> set[str]:
+    """Find the runtimes of the stored kernels whose cell has the same names.
+
+    Args:
+        names: of the toolchain in each runtime.
+    """
+    cells = {where: json.loads(json.dumps({**asdict(cell), "toolchain": name})) for where, name in names.items()}
+    runtimes = _toolchain_runtimes()
+    found: set[str] = set()
+    for product in store.products():
+        if product.kind == "kernel":
+            where = runtimes.get(product.metadata["inputs"].get("toolchain", ""), "")
+            if where in cells and product.metadata.get("cell") == cells[where]:
+                found.add(where)
+    return found
+
+
+def _toolchain_runtimes() -> dict[str, str]:
+    """Map the key that a kernel has of its toolchain (`Toolchain.key`) to that toolchain's runtime."""
+    found: dict[str, str] = {}
+    for product in store.products():
+        inputs = product.metadata["inputs"]
+        if product.kind == "toolchain":
+            found[product.key] = str(inputs.get("runtime"))
+        elif product.kind == "fit":
+            # A compiled toolchain that was seen to run among other packages than its own.
+            around = {"toolchain": inputs["toolchain"], "packages": inputs["packages"]}
+            found[store.key_of(around)] = str(inputs["runtime"])
+    return found
