@@ -212,7 +212,7 @@ def _prefixes(cell: Cell, good: str, bad: str) -> list[str]:
     for word in (good, bad):
         if not word.isdigit() or int(word) > count:
             raise UserError(
-                f"{word} is no prefix of {cell.series.name}: it has {count} patches", "say --good 0 --bad N"
+                f"{word} is not a prefix of {cell.series.name}: it has {count} patches", "say --good 0 --bad N"
             )
     if int(good) >= int(bad):
         raise UserError(f"--good {good} does not come before --bad {bad}")
