@@ -71,8 +71,11 @@ def archive(shell: bytes, files: Sequence[Path], name: str, term: str, size: tup
         size: columns and rows of the user's terminal.
 
     Raises:
-        UserError: a file cannot be read.
+        UserError: a file cannot be read, or two of them have the same name.
     """
+    names = [file.name for file in files]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise UserError(f"two files are named {twice}", "rename one of them: the guest has all files in one directory")
     script = _INIT.format(term=term, name=name, columns=size[0], rows=size[1])
     entries = [initramfs.directory(folder) for folder in ("bin", "dev", "proc", "root", "sys", "tmp")]
     entries += [
