@@ -3,7 +3,7 @@
 running   work goes on, or was killed
 passed    it booted, said so, and every check holds
 failed    what is under test failed
-refused   nothing was tried: the request is wrong
+refused   the request was wrong, which showed only after the run had begun
 lost      the guest never reported, or the machine failed
 """
 
@@ -13,20 +13,26 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from cells.suites import Suite
-from core import store
+from core import data, store
 from core.errors import UnderTest
 
 # So many reasons stand in the error; all of them are in the result.
 _TOLD = 3
 
+# Larger times in a file are not times.
+_MOST_SECONDS = 1e12
+
 FORMAT = 1
 FILE = "result.json"
 # What the folder of a run that only boots begins with, behind its time.
 BOOT = "boot-"
-STATUSES = ("running", "passed", "failed", "refused", "lost")
+REFUSED = "refused"
+STATUSES = ("running", "passed", "failed", REFUSED, "lost")
 
 
 @dataclass(frozen=True)
@@ -86,11 +92,13 @@ class Result:
 
     folder: Path
     cell: Mapping[str, Any]
-    runtime: str
-    status: str = "running"
+    runtime: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["docker", "host"]})]
+    status: Annotated[str, data.choice(*STATUSES)] = "running"
     reasons: Sequence[str] = ()
     checks: Sequence[Check] = ()
-    stages: Mapping[str, float] = field(default_factory=dict)
+    stages: Mapping[str, Annotated[float, msgspec.Meta(ge=-_MOST_SECONDS, le=_MOST_SECONDS)]] = field(
+        default_factory=dict
+    )
     facts: Mapping[str, Any] = field(default_factory=dict)
     started: int = field(default_factory=lambda: int(time.time()))
     suites: Sequence[Suite] = ()

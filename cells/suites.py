@@ -14,7 +14,9 @@ import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
+from core import data
 from guest import console, ktap
 from guest.channel import Ran
 from guest.ktap import FAILED, LOST, PASSED, SKIPPED, TODO, Test
@@ -44,7 +46,7 @@ class Suite:
     """
 
     name: str
-    kind: str
+    kind: Annotated[str, data.choice(*KINDS)]
     tests: tuple[Test, ...] = ()
     built: bool = True
     reason: str = ""

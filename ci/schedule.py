@@ -24,7 +24,7 @@ from ci import job
 from ci.matrices import MatrixCell
 from ci.plans import Planned
 from core import engine, process, store
-from core.errors import InfraError, KitError, UnderTest
+from core.errors import InfraError, KitError, UnderTest, UserError
 from core.runtime import Runtime, available_memory
 from kernel import pool
 from kernel.pool import Pool
@@ -45,7 +45,7 @@ class Outcome:
     """What became of a cell.
 
     Attributes:
-        status: `waiting`, `running`, `passed`, `failed`, `lost`, or `up to date` followed by what it was.
+        status: `waiting`, `running`, `passed`, `failed`, `refused`, `lost`, or `up to date` followed by what it was.
         code: exit code of its process; None while there is none.
         reason: why it is not passed, one line.
         note: the last line of its log while it runs.
@@ -118,6 +118,7 @@ class MatrixRun:
 
         Raises:
             UnderTest: one failed.
+            UserError: every cell that did not pass was refused, because its request is wrong.
             InfraError: none failed, and one was lost to the machine or never came to its end.
         """
         bad = [one for one in self.outcomes if one.cell.required and not one.good]
@@ -125,8 +126,12 @@ class MatrixRun:
             return
         names = ", ".join(one.cell.id for one in bad)
         failed = [one for one in bad if not one.left and one.code in (None, 1)]
-        kind: type[KitError] = UnderTest if failed else InfraError
-        hint = "read the logs beside it" if failed else "run the same command again: what was finished is kept"
+        kind: type[KitError] = InfraError
+        hint = "run the same command again: what was finished is kept"
+        if failed:
+            kind, hint = UnderTest, "read the logs in the same folder"
+        elif all(one.status == result.REFUSED for one in bad):
+            kind, hint = UserError, "correct these cells in the matrix: the file has the reason for each"
         raise kind(f"{len(bad)} of {len(self.outcomes)} cells did not pass: {names}", hint, self.folder / FILE)
 
 
@@ -280,7 +285,7 @@ def _reap(running: dict[str, _Job], outcomes: dict[str, Outcome]) -> bool:
 def _ended(one: Outcome, code: int, spent: float, log: Path, *, late: bool) -> Outcome:
     """What became of a cell, by its exit code and its result; both must agree that it passed."""
     told = _result(one.cell.id)
-    status = {0: "passed", 1: "failed"}.get(code, "lost")
+    status = {0: "passed", 1: "failed", 2: result.REFUSED}.get(code, "lost")
     reasons = told.get("reasons") or [last_line(log)]
     reason = "" if code == 0 else str(reasons[0]).splitlines()[0] if reasons else ""
     if late:

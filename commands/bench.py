@@ -1,4 +1,4 @@
-"""invoke bench.*: measurements, as ratios to a baseline of the same run."""
+"""Tasks bench.*: measure, each figure as a ratio to a baseline of the same run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _require(name: str, code: int) -> None:
 
 @command()
 def decode(_c: Any) -> None:
-    """Decode and symbolise a million words. Example: ./invoke bench.decode"""
+    """Time how a million words are decoded and symbolised. Example: ./invoke bench.decode"""
     from bench import decode
 
     _require("decode", decode.main([]))
@@ -30,7 +30,7 @@ def decode(_c: Any) -> None:
 
 @command()
 def survival(_c: Any) -> None:
-    """Compare a request with a configuration of 12,000 lines. Example: ./invoke bench.survival"""
+    """Time the comparison of a request with a configuration of 12,000 lines. Example: ./invoke bench.survival"""
     from bench import survival
 
     _require("survival", survival.main())
@@ -38,11 +38,11 @@ def survival(_c: Any) -> None:
 
 @command(
     help={
-        "rounds": "how many times each is measured",
+        "rounds": "number of measurements of each",
     }
 )
 def configure(_c: Any, profile: str = "kasan-all", base: str = "defconfig", arch: str = "", rounds: int = 5) -> None:
-    """What kconfig.check takes beside olddefconfig. Example: ./invoke bench.configure --arch arm64"""
+    """Measure what kconfig.check takes in addition to olddefconfig. Example: ./invoke bench.configure --arch arm64"""
     from bench import configure
 
     words = ["--profile", profile, "--base", base, "--rounds", str(rounds)]
@@ -51,7 +51,7 @@ def configure(_c: Any, profile: str = "kasan-all", base: str = "defconfig", arch
 
 @command()
 def front(_c: Any) -> None:
-    """What the front program costs per compiler call. Example: ./invoke bench.front"""
+    """Measure what the front program adds to a compiler call. Example: ./invoke bench.front"""
     from bench import front
 
     _require("front", front.main())
@@ -59,12 +59,12 @@ def front(_c: Any) -> None:
 
 @command(
     help={
-        "parts": "of same, steps, rebuild, warm, kernel, faster, cold; the first four if none is named",
-        "unpatched": "directory with bin/clang of the same LLVM without our patches, for the part kernel",
+        "parts": "parts, with commas: same, steps, rebuild, warm, kernel, faster, cold; by default the first four",
+        "unpatched": "directory with bin/clang of the same LLVM without our patches; the part kernel needs it",
     }
 )
 def toolchain(_c: Any, parts: str = "", unpatched: str = "") -> None:
-    """What a compiler from source costs. Example: ./invoke bench.toolchain --parts same,steps"""
+    """Measure what a compiler from source costs. Example: ./invoke bench.toolchain --parts same,steps"""
     from bench import toolchain
 
     words = (("--parts", parts), ("--unpatched", unpatched))
@@ -73,7 +73,7 @@ def toolchain(_c: Any, parts: str = "", unpatched: str = "") -> None:
 
 @command()
 def matrix(_c: Any) -> None:
-    """What ci.run costs over one build, in half an hour. Example: ./invoke bench.matrix"""
+    """Measure what ci.run costs compared with one build; takes half an hour. Example: ./invoke bench.matrix"""
     from bench import matrix
 
     _require("matrix", matrix.main())
@@ -83,10 +83,10 @@ def matrix(_c: Any) -> None:
     # The control is the template of the cells: `profiles` names those that are measured.
     defaults={"profile": "none", "base": "tiny"},
     without=("profile", "no_guard"),
-    profiles="profiles with commas between; none must be among them",
-    rounds="how many times wall times are taken of each; 0 for none",
-    beside="other generations in columns of their own: PROFILE:SERIES:TOOLCHAIN with commas between",
-    check="end with 1 if what stands beside (or what is asked, if nothing does) misses a target of bench/targets.yaml",
+    profiles="profiles to measure, with commas; none must be one of them",
+    rounds="number of wall-time measurements of each profile; 0 for none",
+    beside="other callback generations, each in a column of its own: PROFILE:SERIES:TOOLCHAIN, with commas",
+    check="exit with 1 if the columns of --beside miss a target of bench/targets.yaml; without --beside, the others",
 )
 def rfc(
     _c: Any,
@@ -96,7 +96,7 @@ def rfc(
     beside: str = "",
     check: bool = False,
 ) -> None:
-    """Measure what the RFC's table says. Example: ./invoke bench.rfc --base tiny --profiles none,all"""
+    """Measure the figures of the RFC's table. Example: ./invoke bench.rfc --base tiny --profiles none,all"""
     from dataclasses import replace
 
     from bench import rfc, targets
@@ -124,11 +124,11 @@ def rfc(
 
 @command(
     help={
-        "places": "of bench/targets.yaml, BASE/ARCH with commas between; all if none is named",
+        "places": "BASE/ARCH of bench/targets.yaml, with commas; all if none is named",
     }
 )
 def idle(_c: Any, places: str = "", runtime: str = "auto", no_install: bool = False, json: bool = False) -> None:
-    """What a kernel costs while nobody records, beside L0. Example: ./invoke bench.idle --places tiny/x86_64"""
+    """Measure what a kernel costs while no task records. Example: ./invoke bench.idle --places tiny/x86_64"""
     from dataclasses import replace
 
     from bench import idle, rfc, targets
@@ -152,10 +152,10 @@ def idle(_c: Any, places: str = "", runtime: str = "auto", no_install: bool = Fa
 @cell_command(
     defaults={"profile": "all", "base": "tiny"},
     without=("no_guard",),
-    update="write what is measured into bench/gate.yaml, and compare nothing",
+    update="write the counts into bench/gate.yaml and compare nothing",
 )
 def gate(_c: Any, asked: Asked, update: bool = False) -> None:
-    """Has a change made the kernel slower? By instruction counts. Example: ./invoke bench.gate"""
+    """Fail if the kernel became slower than the committed instruction counts. Example: ./invoke bench.gate"""
     from bench import gate
     from commands.tables import print_json
 

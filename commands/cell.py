@@ -1,4 +1,4 @@
-"""invoke cell.*: one cell of the matrix."""
+"""Tasks cell.*: one cell of the matrix."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from commands.task import command
 @command(
     positional=["id"],
     help={
-        "id": "a cell of ci/matrix.yaml, as ci.plan names it",
-        "until": "only as far as the tree, the config or the build; for clusters, where each is a job",
-        "again": "do it even if its result is up to date",
+        "id": "cell of ci/matrix.yaml; ci.plan prints the ids",
+        "until": "last stage to do: tree, config or build; on a cluster each stage is a job",
+        "again": "run the cell even if its result is up to date",
     },
 )
 def run(
@@ -25,7 +25,7 @@ def run(
     no_install: bool = False,
     json: bool = False,
 ) -> None:
-    """Build, boot and check a cell, if that is not done. Example: ./invoke cell.run CELL"""
+    """Build, boot and check a cell, unless its result is up to date. Example: ./invoke cell.run CELL"""
     from cells import result
     from ci import job, matrices
     from core.runtime import choose
@@ -46,10 +46,13 @@ def run(
 
 @command(
     positional=["id", "into"],
-    help={"id": "a cell of ci/matrix.yaml, as ci.plan names it", "into": "a directory, made if it is not there"},
+    help={
+        "id": "cell of ci/matrix.yaml; ci.plan prints the ids",
+        "into": "directory to copy to; it is created if needed",
+    },
 )
 def keep(_c: Any, id: str, into: str) -> None:  # noqa: A002  (the word of the option)
-    """Copy a cell's result and logs, whatever came of it. Example: ./invoke cell.keep CELL kdf-cells/CELL"""
+    """Copy the result and the logs of a cell, passed or not. Example: ./invoke cell.keep CELL kdf-cells/CELL"""
     from pathlib import Path
 
     from ci import artifacts, matrices
@@ -61,11 +64,11 @@ def keep(_c: Any, id: str, into: str) -> None:  # noqa: A002  (the word of the o
 @command(
     positional=["result"],
     help={
-        "result": "the folder of a run that built a kernel, or a file in it",
+        "result": "folder of a run that built a kernel, or a file in it",
     },
 )
 def reproduce(_c: Any, result: str, no_install: bool = False, json: bool = False) -> None:
-    """Build a result's kernel again, elsewhere and without a cache: same bytes? Example: ./invoke cell.reproduce RUN"""
+    """Build the kernel of a run again without a cache, and compare the bytes. Example: ./invoke cell.reproduce RUN"""
     from pathlib import Path
 
     from cells import reproduction

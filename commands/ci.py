@@ -1,4 +1,4 @@
-"""invoke ci.*: what a matrix would do, and doing it."""
+"""Tasks ci.*: plan, run and publish a matrix."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from ci.schedule import MatrixRun, Outcome
 
 _HELP = {
-    "matrix": "a matrix of ci/matrix.yaml",
-    "since": "a revision of this repository: only cells whose inputs it does not share",
+    "matrix": "matrix of ci/matrix.yaml",
+    "since": "revision of this repository; run only cells whose inputs differ from it",
 }
 _COLUMNS = ("id", "required", "time", "state", "seconds", "command")
 
 
 @command(help={"matrix": _HELP["matrix"]})
 def plan(_c: Any, matrix: str = "tiny", runtime: str = "auto", json: bool = False) -> None:
-    """Show the cells of a matrix, what they cost, and what is there already. Example: ./invoke ci.plan --matrix tiny"""
+    """List the cells of a matrix, their cost, and what the store has. Example: ./invoke ci.plan --matrix tiny"""
     from ci import matrices, plans
     from core.runtime import choose
 
@@ -37,7 +37,7 @@ def plan(_c: Any, matrix: str = "tiny", runtime: str = "auto", json: bool = Fals
 
 @command(help=_HELP)
 def run(_c: Any, matrix: str = "tiny", runtime: str = "auto", since: str = "", json: bool = False) -> None:
-    """Do the cells of a matrix that are not up to date. Example: ./invoke ci.run --matrix tiny"""
+    """Run the cells of a matrix that are not up to date. Example: ./invoke ci.run --matrix tiny"""
     from cells import runs
     from ci import changes, matrices, plans, schedule
     from core.runtime import choose
@@ -63,15 +63,15 @@ def run(_c: Any, matrix: str = "tiny", runtime: str = "auto", since: str = "", j
 
 
 def _of_matrix(position: str, **texts: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A task about a matrix that takes one thing by position."""
+    """Make a task about a matrix that takes one argument by position."""
     return command(short={"output": "o"}, positional=[position], help={**texts, "matrix": _HELP["matrix"]})
 
 
 @_of_matrix(
     "system",
     system="github or gitlab",
-    output="where it is written; where the system looks for it if no file is named",
-    check="write nothing, and fail if the file is another one",
+    output="file to write; if it is not given, the file that the CI system reads",
+    check="write nothing; fail if the file differs",
 )
 def generate(_c: Any, system: str, matrix: str = "tiny", output: str = "", check: bool = False) -> None:
     """Write the matrix as a pipeline of a CI system. Example: ./invoke ci.generate github"""
@@ -93,11 +93,11 @@ def generate(_c: Any, system: str, matrix: str = "tiny", output: str = "", check
 
 @_of_matrix(
     "folder",
-    folder="what cell.keep left: a directory for each cell",
-    output="a file to which the table is added, too",
+    folder="directory that cell.keep filled, with one directory per cell",
+    output="file to append the table to",
 )
 def verdict(_c: Any, folder: str, matrix: str = "tiny", output: str = "") -> None:
-    """The verdict on a matrix whose cells ran in jobs of their own. Example: ./invoke ci.verdict kdf-cells"""
+    """Give the verdict on a matrix whose cells ran as separate jobs. Example: ./invoke ci.verdict kdf-cells"""
     from pathlib import Path
 
     from ci import artifacts, matrices, warnings
@@ -120,10 +120,10 @@ def _row(one: Outcome) -> dict[str, Any]:
 
 
 def _watched(work: Callable[[Callable[[MatrixRun], None]], MatrixRun], *, json: bool) -> MatrixRun:
-    """Do the work and show how far it is: a table that is redrawn on a terminal, else a line for each change.
+    """Run `work` and show its progress: a live table on a terminal, else a line for each change.
 
     Args:
-        work: gets what to call with the state.
+        work: runs the matrix; it gets a function to call with each new state.
     """
     from core.progress import on_terminal
 
@@ -145,7 +145,7 @@ def _watched(work: Callable[[Callable[[MatrixRun], None]], MatrixRun], *, json: 
 
 
 def _table(state: MatrixRun) -> Any:
-    """The state for a terminal."""
+    """Return the state as a table for a terminal."""
     from rich.table import Table
 
     from core.errors import printable

@@ -1,4 +1,4 @@
-"""invoke dataflow.*: record a program of yours, show records."""
+"""Tasks dataflow.*: record a program, show and compare records."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from commands.task import command
 @command(
     positional=[],
     help={
-        "run": "a run's name or directory; the latest one by default",
-        "workload": "which capture of the run: getpid, open-close, fork, overflow-big, exec, ...",
-        "filter": "only the calls of this function, and what they call",
+        "run": "name or directory of a run; the latest one if it is not given",
+        "workload": "capture to show: getpid, open-close, fork, overflow-big, exec, ...",
+        "filter": "show only calls of this function and what they call",
         "json": "one JSON object per call",
     },
 )
@@ -37,9 +37,9 @@ def show(_c: Any, run: str = "", workload: str = "", filter: str = "", json: boo
 
 @command(
     help={
-        "one": "a run's name or directory",
-        "other": "another run, of another compiler, series or kernel",
-        "workload": "which capture of both: open-close, getpid, ...",
+        "one": "name or directory of a run",
+        "other": "another run: of another compiler, series or kernel",
+        "workload": "capture to compare: open-close, getpid, ...",
         "json": "print the result as JSON",
     },
     positional=["one", "other"],
@@ -66,9 +66,9 @@ def compare(_c: Any, one: str, other: str, workload: str = "open-close", json: b
 
 @cell_command(
     defaults={"profile": "all", "base": "tiny"},
-    exec="your static program, and its arguments after spaces",
-    filter="only the calls of this function, and what they call",
-    words="size of the buffer in 8-byte words, a multiple of 512",
+    exec="static program to record, with its arguments",
+    filter="show only calls of this function and what they call",
+    words="size of the buffer in 8-byte words; a multiple of 512",
 )
 def capture(_c: Any, asked: Asked, exec: str = "", filter: str = "", words: int = 1 << 20) -> None:  # noqa: A002
     """Record a static program in the guest. Example: ./invoke dataflow.capture --exec ./prog --filter do_sys_openat2"""

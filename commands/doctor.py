@@ -1,4 +1,4 @@
-"""invoke doctor: what this machine can do."""
+"""Task doctor: check this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from commands.task import command
 
 @command(default=True, help={"install": "install the missing host packages"})
 def check(_c: Any, json: bool = False, install: bool = False) -> None:
-    """Say what this machine can do and what it lacks. Example: ./invoke doctor --json"""
+    """Check what this machine can do and what it lacks. Example: ./invoke doctor --json"""
     from core import host
     from sources import doctor
     from toolchain import image

@@ -1,4 +1,4 @@
-"""invoke guest.*: boot kernels."""
+"""Tasks guest.*: boot kernels, work in them, debug them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from commands.cells import MEMORY_HELP, SMP_HELP, Asked, cell_command
 from commands.tables import print_json
 from commands.task import command
 
-_COMMAND_HELP = "commands with ; between, instead of a terminal"
+_COMMAND_HELP = "commands to run instead of a terminal, separated by ;"
 
 
 @cell_command(smp=SMP_HELP, memory=MEMORY_HELP)
 def boot(_c: Any, asked: Asked, smp: str = "", memory: str = "") -> None:
-    """Build a kernel, boot it, and say whether it came up. Example: ./invoke guest.boot --profile none --base tiny"""
+    """Build and boot a kernel; report whether it came up. Example: ./invoke guest.boot --profile none --base tiny"""
     from cells import runs
 
     result = runs.run(asked.cell, asked.runtime, guard=asked.guard, boots_only=True, smp=smp, memory=memory)
@@ -41,7 +41,7 @@ def shell(_c: Any, asked: Asked, smp: str = "", memory: str = "", files: str = "
 
 @cell_command(without=("no_guard", "json"), smp=SMP_HELP, memory=MEMORY_HELP, command=_COMMAND_HELP)
 def gdb(_c: Any, asked: Asked, smp: str = "", memory: str = "", command: str = "") -> None:
-    """Boot a kernel that waits for gdb, and gdb. Example: ./invoke guest.gdb --profile all --base tiny"""
+    """Boot a kernel that waits for gdb, and start gdb. Example: ./invoke guest.gdb --profile all --base tiny"""
     from invoke.exceptions import Exit
 
     from cells import inspection
@@ -53,10 +53,10 @@ def gdb(_c: Any, asked: Asked, smp: str = "", memory: str = "", command: str = "
 
 @command(
     positional=["run"],
-    help={"run": "the folder of a run whose guest hung", "command": _COMMAND_HELP},
+    help={"run": "folder of a run whose guest hung", "command": _COMMAND_HELP},
 )
 def crash(_c: Any, run: str, command: str = "", runtime: str = "auto") -> None:
-    """Look into the memory of a guest that hung, with crash. Example: ./invoke guest.crash RUN --command ps"""
+    """Open the memory of a guest that hung in crash. Example: ./invoke guest.crash RUN --command ps"""
     from pathlib import Path
 
     from invoke.exceptions import Exit

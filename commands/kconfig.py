@@ -1,4 +1,4 @@
-"""invoke kconfig.*: profiles and what became of them."""
+"""Tasks kconfig.*: list, compose, check and compare configurations."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def check(_c: Any, asked: Asked) -> None:
     """Configure only, and check that every symbol survives. Example: ./invoke kconfig.check all --base tiny"""
     from kernel import kernels
 
-    # No guard: which symbols a compiler without the pass loses is what is asked here.
+    # Without the guard: this task must also show which symbols a compiler without the pass loses.
     result = kernels.check_config(asked.cell, asked.runtime, guard=False)
     rows = [lost.as_row() for lost in result.lost]
     if asked.json:
@@ -75,9 +75,9 @@ def check(_c: Any, asked: Asked) -> None:
 @command(
     positional=["one", "other"],
     help={
-        "one": "a profile",
-        "other": "another one",
-        "final": "compare the final configurations, not what is asked",
+        "one": "profile",
+        "other": "profile to compare it with",
+        "final": "compare the final configurations instead of the requests",
     },
 )
 def diff(

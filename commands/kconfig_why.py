@@ -1,4 +1,4 @@
-"""invoke kconfig.why: one symbol, and why it is what it is."""
+"""Task kconfig.why: explain the value of one symbol."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from commands.cells import Asked, cell_command
 from commands.tables import print_json
 
 
-@cell_command(positional=["symbol"], defaults={"profile": "none"}, symbol="the symbol, with or without CONFIG_")
+@cell_command(positional=["symbol"], defaults={"profile": "none"}, symbol="symbol, with or without CONFIG_")
 def why(_c: Any, asked: Asked, symbol: str) -> None:
-    """Say what a symbol is in a configuration, and why. Example: ./invoke kconfig.why KASAN --base tiny"""
-    from kernel import why as reasons
+    """Show the value of a symbol in a configuration, and why. Example: ./invoke kconfig.why KASAN --base tiny"""
+    from kernel.why import why
 
-    answer = reasons.why(asked.cell, asked.runtime, symbol.removeprefix("CONFIG_"), guard=asked.guard)
+    answer = why(asked.cell, asked.runtime, symbol.removeprefix("CONFIG_"), guard=asked.guard)
     if asked.json:
         print_json(answer.as_json())
         return

@@ -1,4 +1,4 @@
-"""invoke kernel.*: build a kernel, and take it all the way to verified records."""
+"""Tasks kernel.*: build a kernel, and take it all the way to verified records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def build(_c: Any, asked: Asked) -> None:
     total = cache.hits + cache.misses
     rate = f"{100 * cache.hits / total:.0f}% of {total} compilations" if total else "nothing compiled"
     rate += f" ({cache.remote} out of what machines share)" if cache.remote else ""
-    # What make did then is told as it was, with when that was.
+    # A kernel from the store: print the figures of its build, and the day of it.
     found = made.made < begun
     since = time.strftime(" (in the store since %Y-%m-%d %H:%M)", time.localtime(made.made)) if found else ""
     print(
@@ -38,7 +38,7 @@ def build(_c: Any, asked: Asked) -> None:
     print(made.path)
 
 
-@cell_command(seed="repeat the draws of an earlier run", smp=SMP_HELP, memory=MEMORY_HELP)
+@cell_command(seed="seed of an earlier run, to repeat its draws", smp=SMP_HELP, memory=MEMORY_HELP)
 def run(_c: Any, asked: Asked, seed: str = "", smp: str = "", memory: str = "") -> None:
     """Build, boot, capture and verify, in one command. Example: ./invoke kernel.run --profile all --base tiny"""
     from cells import runs
@@ -52,8 +52,8 @@ def run(_c: Any, asked: Asked, seed: str = "", smp: str = "", memory: str = "") 
 
 
 @cell_command(
-    boot="boot each prefix, too, and check its records",
-    cold="without results of ccache, and with the whole series built from nothing, for the ratio",
+    boot="also boot each prefix and check its records",
+    cold="ignore ccache, and also build the whole series from nothing, for the ratio",
 )
 def each(_c: Any, asked: Asked, boot: bool = False, cold: bool = False) -> None:
     """Build every prefix of a series. Example: ./invoke kernel.each --series kit --profile all --base tiny --boot"""
@@ -81,9 +81,9 @@ def each(_c: Any, asked: Asked, boot: bool = False, cold: bool = False) -> None:
 
 @cell_command(
     good="number of patches, or revision, that is good",
-    bad="the same of one that is bad",
-    git="a git repository whose commits are searched, in place of the patches of the series",
-    boot="a kernel that does not boot, or records wrong values, is bad as well",
+    bad="number of patches, or revision, that is bad",
+    git="git repository whose commits are searched instead of the patches of the series",
+    boot="also count a kernel as bad if it does not boot or records wrong values",
 )
 def bisect(_c: Any, asked: Asked, good: str = "", bad: str = "", git: str = "", boot: bool = False) -> None:
     """Find the patch or commit that breaks. Example: ./invoke kernel.bisect --profile all --good 0 --bad 6 --boot"""

@@ -1,4 +1,4 @@
-"""invoke patches.*: series and trees."""
+"""Tasks patches.*: check, apply, import and export series."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def list_(_c: Any, json: bool = False) -> None:
     positional=["series"],
 )
 def check(_c: Any, series: str, linux: str = "", json: bool = False) -> None:
-    """Say patch by patch whether a series applies. Example: ./invoke patches.check kit --linux 7.2.8"""
+    """Check patch by patch whether a series applies. Example: ./invoke patches.check kit --linux 7.2.8"""
     from patches import apply
-    from patches import series as names
+    from patches.series import load
     from sources import catalogue
 
-    wanted = names.load(series)
+    patches = load(series)
     linux = linux or catalogue.default_linux()
-    reports = apply.check(catalogue.source_tree(linux), wanted)
+    reports = apply.check(catalogue.source_tree(linux), patches)
     if json:
         print_json([r.as_json() for r in reports])
     else:
@@ -53,25 +53,25 @@ def check(_c: Any, series: str, linux: str = "", json: bool = False) -> None:
 def apply_(_c: Any, series: str = "kit", linux: str = "") -> None:
     """Make the patched tree in the store and print its path. Example: ./invoke patches.apply --series kit"""
     from patches import apply
-    from patches import series as names
+    from patches.series import load
     from sources import catalogue
 
-    wanted = names.load(series)
-    print(apply.tree(catalogue.source_tree(linux or catalogue.default_linux()), wanted).path / "linux")
+    patches = load(series)
+    print(apply.tree(catalogue.source_tree(linux or catalogue.default_linux()), patches).path / "linux")
 
 
 @command(
     name="import",
     positional=["name"],
     help={
-        "name": "what to call it here; rfc-v1 and rfc-v2 are kept for those postings",
-        "from_": "FILE.mbox, a directory of mails or patches, a Message-ID, or an http address",
-        "revision": "N of [PATCH vN], where there are several",
-        "cover": "Message-ID of the cover letter or of a patch, where several postings could be meant",
-        "content": "refuse the series unless its patches change exactly this (sha256, printed by an earlier import)",
-        "sha256": "refuse what an address gives unless it has this hash",
-        "generation": "callbacks that the series takes: L0, L1, L2, L3, G1; unknown if not said",
-        "layout": "layout of its records: K1 to K5; unknown if not said",
+        "name": "name of the series here; rfc-v1 and rfc-v2 are reserved for those postings",
+        "from_": "FILE.mbox, directory of mails or patches, Message-ID, or http address",
+        "revision": "N of [PATCH vN], if there are several versions",
+        "cover": "Message-ID of the cover letter or of a patch, if several postings match",
+        "content": "sha256 of all changes, as an earlier import printed it; refuse other changes",
+        "sha256": "sha256 of the file at an http address; refuse another file",
+        "generation": "callback generation of the series: L0, L1, L2, L3 or G1; unknown if it is not given",
+        "layout": "layout of its records: K1 to K5; unknown if it is not given",
     },
 )
 def import_(
@@ -92,11 +92,11 @@ def import_(
     from patches import incoming, series
 
     if not from_:
-        raise UserError("there is nothing to import", "say --from FILE, DIRECTORY, MESSAGE-ID or ADDRESS")
+        raise UserError("there is nothing to import", "use --from FILE, DIRECTORY, MESSAGE-ID or ADDRESS")
     if revision and not revision.isdecimal():
-        raise UserError(f"--revision {revision!r} is no number", "say --revision 2")
+        raise UserError(f"--revision {revision!r} is not a number", "use --revision 2")
     incoming.check_name(name)
-    found = incoming.read(
+    posting = incoming.read(
         from_,
         revision=int(revision) if revision else None,
         cover=cover,
@@ -104,20 +104,20 @@ def import_(
         sha256=sha256,
         log=store.home() / "logs" / f"import-{name}.log",
     )
-    kept = incoming.write(name, found, generation or None, layout or None)
-    rows, left = incoming.rows(found), found.posting.left_out
+    kept = incoming.write(name, posting, generation or None, layout or None)
+    rows, left = incoming.rows(posting), posting.posting.left_out
     if json:
-        facts = {"left_out": left, "trailers": found.posting.trailers, "revision": found.posting.version}
+        facts = {"left_out": left, "trailers": posting.posting.trailers, "revision": posting.posting.version}
         print_json({**facts, "name": name, "content": kept.content, "message_id": kept.message_id, "patches": rows})
         return
-    print(printable(f"{name}: {kept.subject} (v{found.posting.version}, {kept.author}), {len(kept.patches)} patches"))
+    print(printable(f"{name}: {kept.subject} (v{posting.posting.version}, {kept.author}), {len(kept.patches)} patches"))
     print_table(rows, ("patch", "from", "attestation", "trailers"))
-    told = [f"left out: {where} {reason}" for where, reason in left]
-    if len(found.posting.senders) > 1:
-        told.append(f"sent by several: {', '.join(found.posting.senders)}")
-    told.append(f"Message-ID: {kept.message_id or 'none'}\ncontent: {kept.content}")
-    told.append(f"generation: {kept.generation or 'not given'}, layout: {kept.layout or 'not given'}")
-    print(printable("\n".join(told)))
+    lines = [f"left out: {where} {reason}" for where, reason in left]
+    if len(posting.posting.senders) > 1:
+        lines.append(f"sent by several: {', '.join(posting.posting.senders)}")
+    lines.append(f"Message-ID: {kept.message_id or 'none'}\ncontent: {kept.content}")
+    lines.append(f"generation: {kept.generation or 'not given'}, layout: {kept.layout or 'not given'}")
+    print(printable("\n".join(lines)))
     print(f"in {series.imported_place(name)}; next: ./invoke patches.check {name}")
 
 
@@ -125,33 +125,33 @@ def import_(
     short={"output": "o"},
     positional=["series"],
     help={
-        "output": "a new directory for the patches, as git am takes them",
-        "mbox": "a file for all of them, subjects numbered",
+        "output": "new directory for the patch files, as git am reads them",
+        "mbox": "one file for all patches, with numbered subjects",
     },
 )
 def export(_c: Any, series: str, output: str = "", mbox: str = "") -> None:
-    """Write a series for git am. Example: ./invoke patches.export kit -o DIR"""
+    """Write a series as files for git am. Example: ./invoke patches.export kit -o DIR"""
     from pathlib import Path
 
     from core.errors import UserError
     from patches import outgoing
-    from patches import series as names
+    from patches.series import load
 
     if not output and not mbox:
-        raise UserError("there is nowhere to write to", "say -o DIR or --mbox FILE")
-    wanted = names.load(series)
+        raise UserError("no output is named", "use -o DIR or --mbox FILE")
+    patches = load(series)
     if output:
-        for path in outgoing.export(wanted, Path(output).expanduser()):
+        for path in outgoing.export(patches, Path(output).expanduser()):
             print(path)
     if mbox:
-        outgoing.export_mbox(wanted, Path(mbox).expanduser())
+        outgoing.export_mbox(patches, Path(mbox).expanduser())
         print(mbox)
 
 
 @command(
     help={
-        "from_": "a git repository with the series on Linux; it is only read",
-        "range_": "A..B: the commits behind A up to B",
+        "from_": "git repository with the series on top of Linux; it is only read",
+        "range_": "A..B: the commits after A, up to B",
     },
 )
 def refresh(_c: Any, from_: str = "", range_: str = "") -> None:
@@ -162,6 +162,6 @@ def refresh(_c: Any, from_: str = "", range_: str = "") -> None:
     from patches import outgoing
 
     if not from_ or not range_:
-        raise UserError("there is no branch to take the series from", "say --from REPOSITORY --range A..B")
+        raise UserError("there is no branch to take the series from", "use --from REPOSITORY --range A..B")
     changed = outgoing.refresh(outgoing.from_branch(Path(from_).expanduser(), range_))
     print("\n".join(changed) if changed else "nothing changed")

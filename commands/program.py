@@ -1,7 +1,7 @@
-"""The program behind `./invoke`: Invoke's own, with this project's tasks and exit codes.
+"""Run `./invoke`: Invoke's own program with this project's tasks and exit codes.
 
-`main` adds what Invoke leaves out: a wrong task or option is the user's error (2), and the error names the nearest
-right name. Exit codes are decided in `commands.task`.
+`main` adds what Invoke lacks: a wrong task or option is the user's error (2), and the message has the nearest right
+name. Exit codes are decided in `commands.task`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _names(collection: Collection) -> list[str]:
 
 
 def _explain(error: ParseError, namespace: Collection) -> str:
-    """Invoke's sentence, with the nearest right name."""
+    """Return Invoke's sentence with the nearest right name."""
     text = str(error)
     without = re.search(r"Flag <Argument: ([\w-]+).*needed value", text)
     if without:
@@ -77,20 +77,20 @@ def _help_of(name: str | None) -> str:
 
 
 def _parse_tasks(program: Program) -> None:
-    """Invoke's own, which hands a word to `int` as it is.
+    """Let Invoke parse the tasks; it passes a word to `int` without a check.
 
     Raises:
-        ParseError: a word that has to be a number is none, or what Invoke itself finds.
+        ParseError: a word that must be a number is not one, or Invoke found another mistake.
     """
     try:
         program.parse_tasks()
     except ValueError as error:
         wrong = re.search(r"'(.*)'", str(error))
-        raise ParseError(f"{wrong[1]} is no number" if wrong else str(error)) from error
+        raise ParseError(f"{wrong[1]} is not a number" if wrong else str(error)) from error
 
 
 def asks_help(words: Sequence[str]) -> str | None:
-    """The task of which `TASK ... --help` asks an explanation; Invoke would take the option for a position's value."""
+    """Return the task of `TASK ... --help`; Invoke would read the option as a positional value."""
     own = words[: words.index("--")] if "--" in words else words
     return own[0] if own and not own[0].startswith("-") and {"--help", "-h"} & set(own[1:]) else None
 
@@ -118,7 +118,7 @@ def undeclared_letter(words: Sequence[str], namespace: Collection) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run tasks; returns the exit code."""
+    """Run tasks and return the exit code."""
     import tasks
 
     given = sys.argv[1:] if argv is None else argv
@@ -156,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
             print(ended.message, file=sys.stderr)
         return int(ended.code)
     except BrokenPipeError:
-        # The reader of our output went away; there is nobody to tell.
+        # The reader of our output has gone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0

@@ -1,4 +1,4 @@
-"""invoke report.*: runs for people: one page, and what changed between two of them."""
+"""Tasks report.*: show runs as a page or as JUnit, and compare them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 @command(
     short={"output": "o"},
     help={
-        "output": "where the page is written; report.html in $KDF_HOME if it is not named",
-        "runs": "so many of the newest runs",
+        "output": "file to write; report.html in $KDF_HOME if it is not given",
+        "runs": "number of runs to show, newest first",
     },
 )
 def html(_c: Any, output: str = "", runs: int = 60) -> None:
-    """All runs as one page that needs no network. Example: ./invoke report.html -o report.html"""
+    """Write the latest runs as one HTML page that needs no network. Example: ./invoke report.html -o report.html"""
     from core import store
     from core.errors import UserError, printable
     from report import history, html
 
     if runs < 1:
-        raise UserError("a page of no runs is none", "say --runs 60")
+        raise UserError("a page needs at least one run", "use --runs 60")
     history.home().mkdir(parents=True, exist_ok=True)
     found = history.load(history.home(), runs)
     path = Path(output) if output else store.home() / "report.html"
@@ -43,13 +43,12 @@ def html(_c: Any, output: str = "", runs: int = 60) -> None:
 
 @command(
     help={
-        "before": "a run, a run of a matrix, or a directory of runs",
-        "after": "the same, later",
-        "json": "print it as JSON",
+        "before": "run, matrix run, or directory of runs",
+        "after": "later run, matrix run, or directory of runs",
     }
 )
 def compare(_c: Any, before: str, after: str, json: bool = False) -> None:
-    """What changed between two runs, or two directories of runs. Example: ./invoke report.compare RUN-A RUN-B"""
+    """Compare two runs, or two directories of runs. Example: ./invoke report.compare RUN-A RUN-B"""
     from dataclasses import replace
 
     from core.errors import UnderTest
@@ -66,15 +65,16 @@ def compare(_c: Any, before: str, after: str, json: bool = False) -> None:
         _print(found)
     if found.broke:
         count = sum(one.broke for one in found.changes)
-        raise UnderTest(f"{count} of what was well is not any more", "read what is broken or never reported above")
+        what = "1 result does" if count == 1 else f"{count} results do"
+        raise UnderTest(f"{what} not pass any more", "read the broken and the missing ones above")
 
 
 @command(
     short={"output": "o"},
-    help={"runs": "a run, a run of a matrix, or a directory of runs", "output": "the file that is written"},
+    help={"runs": "run, matrix run, or directory of runs", "output": "file to write"},
 )
 def junit(_c: Any, runs: str, output: str = "junit.xml") -> None:
-    """Runs of any kind as JUnit's XML for a CI system. Example: ./invoke report.junit RUN -o junit.xml"""
+    """Write runs as JUnit's XML for a CI system. Example: ./invoke report.junit RUN -o junit.xml"""
     from core import store
     from report import history, junit
 
@@ -123,6 +123,6 @@ def _print(found: Comparison) -> None:
 
 
 def _range(values: Sequence[float]) -> str:
-    """The lowest and highest value, or the only one."""
+    """Return the lowest and the highest value, or the only one."""
     low, high = (f"{one:,.0f}" if one >= 1000 else f"{one:.2f}" for one in (min(values), max(values)))
     return low if low == high else f"{low}..{high}"

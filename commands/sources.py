@@ -1,4 +1,4 @@
-"""invoke sources.*: upstream archives."""
+"""Tasks sources.*: list, fetch and verify upstream archives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def list_(_c: Any, json: bool = False) -> None:
 
 
 @command(
-    positional=["name"], help={"name": "a source of sources.yaml", "sha256": "the hash to accept an unpinned origin by"}
+    positional=["name"],
+    help={"name": "source of sources.yaml", "sha256": "hash by which to accept an origin without a pinned one"},
 )
 def fetch(_c: Any, name: str, sha256: str = "") -> None:
     """Fetch and verify an archive. Example: ./invoke sources.fetch linux-7.1.8"""
@@ -32,7 +33,7 @@ def fetch(_c: Any, name: str, sha256: str = "") -> None:
 
 @command()
 def verify(_c: Any, json: bool = False) -> None:
-    """Hash every archive that is here again. Example: ./invoke sources.verify"""
+    """Hash every downloaded archive again. Example: ./invoke sources.verify"""
     from core.errors import InfraError
     from sources import catalogue
 
@@ -44,5 +45,5 @@ def verify(_c: Any, json: bool = False) -> None:
     wrong = [row["name"] for row in rows if row["status"] != "ok"]
     if wrong:
         raise InfraError(
-            f"not as they were fetched: {', '.join(wrong)}", "fetch them again: ./invoke sources.fetch NAME"
+            f"changed since they were fetched: {', '.join(wrong)}", "fetch them again: ./invoke sources.fetch NAME"
         )

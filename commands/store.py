@@ -1,4 +1,4 @@
-"""invoke store.*: what is in the store, and making room; and a store that many machines share."""
+"""Tasks store.*: list and clean the store, and share it between machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from commands.tables import human_size, print_json, print_table
 from commands.task import command
 
 
-@command(name="list", help={"kind": "only products of this kind"})
+@command(name="list", help={"kind": "kind of products to list; all if it is not given"})
 def list_(_c: Any, kind: str = "", json: bool = False) -> None:
     """List finished products. Example: ./invoke store.list"""
     import time
@@ -37,7 +37,7 @@ def list_(_c: Any, kind: str = "", json: bool = False) -> None:
         print_table(rows, ("kind", "key", "size", "made", "used", "seconds", "path"))
 
 
-@command(help={"days": "remove what was not used for this many days"})
+@command(help={"days": "number of days; what was not used for so long is removed"})
 def gc(_c: Any, days: float = 30.0) -> None:
     """Remove products, builds and runs not used for some days. Example: ./invoke store.gc --days 7"""
     from core import store
@@ -51,7 +51,7 @@ def gc(_c: Any, days: float = 30.0) -> None:
 
 @command()
 def check(_c: Any) -> None:
-    """Compare every product with what its metadata says. Example: ./invoke store.check"""
+    """Compare every product with its metadata. Example: ./invoke store.check"""
     from core import store
     from core.errors import InfraError
 
@@ -64,63 +64,63 @@ def check(_c: Any) -> None:
 
 
 def _shared(place: str, about: str, key: str, no_kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A task on a shared store: where it is, and which products by key and kind."""
-    kind = f"a kind of products (store.list); may be given several times; {no_kind} if none is named"
+    """Make a task on a shared store that takes its address by position, and products by key and kind."""
+    kind = f"kind of products, as in store.list; may be given several times; by default {no_kind}"
     return command(positional=[place], iterable=["key", "kind"], help={place: about, "key": key, "kind": kind})
 
 
 @_shared(
     "target",
-    "a directory, or the http(s) address of a server that takes PUT",
-    "only products whose key begins so; may be given several times",
+    "directory, or http(s) address of a server that accepts PUT",
+    "first digits of a key; may be given several times; all products if it is not given",
     "kernel and toolchain",
 )
 def push(_c: Any, target: str, key: list[str], kind: list[str]) -> None:
-    """Bring products to a shared store. Example: ./invoke store.push /srv/kdf --kind kernel"""
+    """Copy products to a shared store. Example: ./invoke store.push /srv/kdf --kind kernel"""
     from core import store
     from core.errors import UserError
     from toolchain import share
 
     kinds = kind or ["kernel", "toolchain"]
-    chosen = [one for name in kinds for one in store.products(name)]
+    products = [product for name in kinds for product in store.products(name)]
     for start in key:
-        if not any(one.key.startswith(start) for one in chosen):
+        if not any(product.key.startswith(start) for product in products):
             raise UserError(f"no product of kind {' or '.join(kinds)} has a key that begins with {start}")
     if key:
-        chosen = [one for one in chosen if one.key.startswith(tuple(key))]
+        products = [product for product in products if product.key.startswith(tuple(key))]
     new = 0
-    for one in chosen:
-        fresh = share.push(one, target)
+    for product in products:
+        fresh = share.push(product, target)
         new += fresh
-        print(f"{one.kind} {share.name_of(one)} {'pushed' if fresh else 'is there'}", flush=True)
-    print(f"{len(chosen)} products, {new} of them new there")
+        print(f"{product.kind} {share.name_of(product)} {'pushed' if fresh else 'is there'}", flush=True)
+    print(f"{len(products)} products, {new} of them new there")
 
 
 @_shared(
     "source",
-    "a directory, or the http(s) address of a server",
-    "keys as store.push printed them; of a directory their first digits will do, and none means all",
+    "directory, or http(s) address of a server",
+    "key as store.push printed it; the first digits are enough for a directory; all products if it is not given",
     "all",
 )
 def pull(_c: Any, source: str, key: list[str], kind: list[str]) -> None:
-    """Take products out of a shared store. Example: ./invoke store.pull /srv/kdf --kind kernel"""
+    """Copy products from a shared store. Example: ./invoke store.pull /srv/kdf --kind kernel"""
     from core.errors import UserError
     from sources import depot
     from toolchain import share
 
-    whole = key
-    if not key or not all(depot.is_key(one) for one in key):
-        there = depot.names(source)
+    keys = key
+    if not key or not all(depot.is_key(word) for word in key):
+        shared = depot.names(source)
         for start in key:
-            if not any(one.startswith(start) for one in there):
+            if not any(name.startswith(start) for name in shared):
                 raise UserError(f"{source} has nothing whose key begins with {start}")
-        whole = [one for one in there if one.startswith(tuple(key) or "")]
+        keys = [name for name in shared if name.startswith(tuple(key) or "")]
     taken = 0
-    for one in whole:
-        found = share.pull(source, one, kind)
-        if found is None and key:
-            raise UserError(f"the shared store has no {' or '.join(kind) or 'product'} {one}")
-        if found is not None:
+    for name in keys:
+        product = share.pull(source, name, kind)
+        if product is None and key:
+            raise UserError(f"the shared store has no {' or '.join(kind) or 'product'} {name}")
+        if product is not None:
             taken += 1
-            print(f"{found.kind} {found.key} {found.path}", flush=True)
+            print(f"{product.kind} {product.key} {product.path}", flush=True)
     print(f"{taken} products taken")

@@ -1,4 +1,4 @@
-"""Tasks: what makes a function a task of `./invoke`, and the one place that decides exit codes."""
+"""Make functions tasks of `./invoke`, and decide every exit code in one place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kernel import axes
 
 
 def exit_for(error: BaseException) -> Exit | None:
-    """The exit that an error leads to: the one place that decides codes; None for an error that is our bug."""
+    """Return the exit for an error; None for an error that is our bug. No other place decides an exit code."""
     if isinstance(error, KitError):
         return Exit(describe(error), error.exit_code)
     if isinstance(error, KeyboardInterrupt):

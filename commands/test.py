@@ -1,4 +1,4 @@
-"""invoke test: the project's own tests."""
+"""Task test: run the toolkit's own tests."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ROOT = Path(__file__).parent.parent
 @command(
     default=True,
     help={
-        "all": "also the long builds, marked slow",
-        "unit": "only the fast unit tests",
-        "match": "only tests whose name matches (pytest -k)",
+        "all": "also run the long builds, marked slow",
+        "unit": "run only the fast unit tests",
+        "match": "run only tests whose name matches (pytest -k)",
     },
 )
 def suite(_c: Any, all: bool = False, unit: bool = False, match: str = "") -> None:  # noqa: A002  (Invoke's flag name)
@@ -26,7 +26,7 @@ def suite(_c: Any, all: bool = False, unit: bool = False, match: str = "") -> No
 
     python = [sys.executable, "-m", "pytest"]
     chosen = ["-k", match] if match else []
-    # Unit tests side by side; end-to-end tests one after the other, because each of them uses all cores.
+    # Unit tests run in parallel. End-to-end tests run one after the other, because each of them uses all cores.
     jobs = str(min(4, len(os.sched_getaffinity(0))))
     # A worker begins with neighbouring tests, which share what they build, and takes over others' when it is done.
     spread = ["-n", jobs, "--dist", "worksteal"]
@@ -47,8 +47,8 @@ def _require(code: int, *, nothing_is_fine: bool) -> None:
     """Turn pytest's exit code into ours.
 
     Raises:
-        UnderTest: a test failed, or no test ran though some were asked for (pytest's code 5).
-        InfraError: pytest itself did not work.
+        UnderTest: a test failed, or no test ran although some were asked for (pytest's code 5).
+        InfraError: pytest itself failed.
     """
     from core.errors import InfraError, UnderTest
 

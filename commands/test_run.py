@@ -1,4 +1,4 @@
-"""invoke test.run: tests in the guest."""
+"""Task test.run: run tests in the guest."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from commands.tables import print_json, print_table
 
 
 @cell_command(
-    kselftest="targets of tools/testing/selftests: kcov_dataflow,timers",
-    kunit="with a few suites of KUnit built in",
-    exec="a static program or script with its arguments, that is a test, too",
-    require="tests that must pass and not be skipped, as patterns: timers/nanosleep*,kunit/*",
+    kselftest="targets of tools/testing/selftests, with commas: kcov_dataflow,timers",
+    kunit="build in a few suites of KUnit and report them",
+    exec="static program or script with its arguments, to run as a test",
+    require="patterns of tests that must pass and not be skipped: timers/nanosleep*,kunit/*",
     smp=SMP_HELP,
     memory=MEMORY_HELP,
 )

@@ -1,4 +1,4 @@
-"""invoke toolchain.*: build, list and verify compilers."""
+"""Tasks toolchain.*: build, list, verify and share compilers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from commands.cells import Asked, cell_command
 from commands.tables import human_size, print_json, print_table
 from commands.task import command
 
-_BUILT = {"name": "a toolchain of toolchains.yaml"}
+_BUILT = {"name": "toolchain of toolchain.list"}
 
 
 def _effort(facts: Mapping[str, Any]) -> str:
-    """What compiling from source took; a call that was killed could not be measured."""
+    """Return what compiling from source took; the time of a killed call is not known."""
     return (
         f"which took {facts['last_wall_seconds']:.0f} s; {facts['cpu_seconds']:.0f} s of CPU without killed calls, "
         f"{facts['jobs']} jobs, largest process {human_size(facts['largest_process'])}"
@@ -23,10 +23,10 @@ def _effort(facts: Mapping[str, Any]) -> str:
 @command(
     help={
         **_BUILT,
-        "targets": "architectures to compile for besides this machine's, with commas (a patched toolchain)",
-        "lto": "link-time optimization: thin (a patched toolchain)",
-        "pgo": "optimize it by a profile of compiling the tiny kernel, in three builds (a patched toolchain)",
-        "from": "a directory or http address that toolchain.export filled, to look in before building",
+        "targets": "further architectures to compile for, with commas (patched toolchains only)",
+        "lto": "link-time optimization: thin (patched toolchains only)",
+        "pgo": "optimize by a profile of compiling the tiny kernel, in three builds (patched toolchains only)",
+        "from": "directory or http address that toolchain.export filled; look there before building",
     }
 )
 def build(
@@ -112,7 +112,7 @@ def list_(_c: Any, json: bool = False) -> None:
 
 @command(help=_BUILT, positional=["name"])
 def path(_c: Any, name: str, runtime: str = "auto") -> None:
-    """Print where a built toolchain is, as make LLVM=DIR/bin/ wants it. Example: ./invoke toolchain.path llvm-23"""
+    """Print the directory of a built toolchain, for make LLVM=DIR/bin/. Example: ./invoke toolchain.path llvm-23"""
     from core.runtime import choose
     from toolchain import share
 
@@ -125,13 +125,13 @@ def path(_c: Any, name: str, runtime: str = "auto") -> None:
     positional=["name"],
 )
 def shell(c: Any, name: str, runtime: str = "auto", command: str = "") -> None:
-    """A shell with the toolchain first in PATH. Example: ./invoke toolchain.shell plugin-19 -c "clang --version" """
+    """Open a shell with a toolchain in PATH. Example: ./invoke toolchain.shell plugin-19 -c "clang --version" """
     from invoke.exceptions import Exit
 
     from core.runtime import choose
-    from toolchain import shell as shells
+    from toolchain.shell import enter
 
-    code = shells.enter(name, choose(runtime), command or c.remainder)
+    code = enter(name, choose(runtime), command or c.remainder)
     if code:
         raise Exit(code=code)
 
@@ -140,7 +140,7 @@ def shell(c: Any, name: str, runtime: str = "auto", command: str = "") -> None:
     short={"output": "o"},
     help={
         **_BUILT,
-        "output": "FILE.tar.zst, or a directory: then the file is named by key, as toolchain.build --from looks for it",
+        "output": "FILE.tar.zst, or a directory for toolchain.build --from, in which the file is named by its key",
     },
     positional=["name"],
 )
@@ -154,7 +154,7 @@ def export(_c: Any, name: str, output: str = "", runtime: str = "auto", json: bo
     from toolchain import share
 
     if not output:
-        raise UserError("there is nowhere to write to", "say -o FILE.tar.zst or -o DIR")
+        raise UserError("no output is named", "use -o FILE.tar.zst or -o DIR")
     done = share.export(share.built(name, choose(runtime)), Path(output))
     if json:
         print_json(asdict(done))
@@ -165,11 +165,11 @@ def export(_c: Any, name: str, output: str = "", runtime: str = "auto", json: bo
 
 @command(
     name="import",
-    help={"file": "what toolchain.export wrote"},
+    help={"file": "file that toolchain.export wrote"},
     positional=["file"],
 )
 def import_(_c: Any, file: str, no_install: bool = False, json: bool = False) -> None:
-    """Take a toolchain from a file into the store. Example: ./invoke toolchain.import plugin-19.tar.zst"""
+    """Read a toolchain from a file into the store. Example: ./invoke toolchain.import plugin-19.tar.zst"""
     from pathlib import Path
 
     from toolchain import share
@@ -189,8 +189,8 @@ def import_(_c: Any, file: str, no_install: bool = False, json: bool = False) ->
 
 @command(
     help={
-        "left": "a product's directory or the first digits of its key",
-        "right": "the other",
+        "left": "directory of a product, or the first digits of its key",
+        "right": "the other product",
     },
     positional=["left", "right"],
 )
@@ -213,7 +213,7 @@ def compare(_c: Any, left: str, right: str, json: bool = False) -> None:
 
 @command(help=_BUILT, positional=["name"])
 def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, json: bool = False) -> None:
-    """Compile and run a corpus, compare what the callbacks got. Example: ./invoke toolchain.verify plugin-19"""
+    """Compile and run a corpus, and compare every reported value. Example: ./invoke toolchain.verify plugin-19"""
     from dataclasses import asdict
 
     from core import store
@@ -251,7 +251,7 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
 
 @command(name="image", help=_BUILT, positional=["name"])
 def image_(_c: Any, name: str, runtime: str = "docker", no_install: bool = False, json: bool = False) -> None:
-    """Tag a Docker image in which `make LLVM=1` takes the toolchain. Example: ./invoke toolchain.image plugin-19"""
+    """Make a Docker image in which `make LLVM=1` uses the toolchain. Example: ./invoke toolchain.image plugin-19"""
     from dataclasses import asdict
 
     from core.runtime import choose
@@ -270,15 +270,15 @@ def image_(_c: Any, name: str, runtime: str = "docker", no_install: bool = False
 @cell_command(
     defaults={"profile": "all", "base": "tiny", "toolchain": "llvm-23"},
     without=("no_guard",),
-    folders="directories of the kernel, with commas; all by default",
+    folders="directories of the kernel, with commas; all if none is given",
 )
 def parity(_c: Any, asked: Asked, folders: str = "") -> None:
     """Compare the pass built in with the plugin. Example: ./invoke toolchain.parity --folders kernel,fs,mm"""
     from core.errors import UnderTest
-    from kernel import parity as comparing
+    from kernel.parity import check
 
     chosen = [word for word in folders.split(",") if word]
-    found = comparing.check(asked.cell, asked.runtime, chosen)
+    found = check(asked.cell, asked.runtime, chosen)
     if asked.json:
         print_json(found.as_json())
     else:

@@ -13,9 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from core.errors import UserError, nearest
+
+
+def choice(*words: str) -> msgspec.Meta:
+    """Restrict a text to some words: `Annotated[str, choice("a", "b")]`."""
+    return msgspec.Meta(pattern=rf"^(?:{'|'.join(words)})\Z", extra_json_schema={"enum": list(words)})
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,7 +1,7 @@
-"""Captures on disk: NAME.words, and NAME.json that says what the words are.
+"""Read captures from disk: NAME.words with the words, and NAME.json with their metadata.
 
-What comes in is what `guest.guests.write_captures` wrote; what goes out is a Capture. Nothing is taken on trust: each
-key has a type, and what does not fit together is named.
+Takes the files that `guest.guests.write_captures` wrote, and gives a Capture. Checks the type of each key, and names
+the file and the key that are wrong.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ FLAG_ARGS, FLAG_RET = 1, 2
 
 @dataclass(frozen=True)
 class Capture:
-    """One buffer, and what is known of it.
+    """One buffer and its metadata.
 
     Attributes:
         name: workload, and part if there are several.
-        layout: of the records; empty if nobody said it (`dataflow.identification`).
+        layout: of the records; empty if it is not known (`dataflow.identification` finds it).
         capacity: words of the buffer in the guest, word 0 included.
-        dropped: records that did not fit, as the device says; None if it does not say.
-        version, flags: the rest of what KCOV_DF_INFO says; None likewise.
-        plan: what was drawn for the workload; facts: what the workload saw.
+        dropped: number of records that did not fit, from KCOV_DF_INFO; None if the device does not have this call.
+        version, flags: the other fields of KCOV_DF_INFO; None likewise.
+        plan: the values that were drawn for the workload; facts: what the workload observed.
         stext: run-time address of `_stext`, or None.
         modules: module -> section -> run-time address.
         arch: a name of `core.arch`.
-        words: the buffer as far as it was used, u64.
+        words: the used part of the buffer, u64.
     """
 
     name: str
@@ -53,22 +53,22 @@ class Capture:
     flags: int | None = None
 
     def records(self, *, whole: bool = True, code: Code | None = None) -> Records:
-        """The records in it.
+        """Return the records in it.
 
         Args:
-            whole: demand that the sequence has no gap.
-            code: what the kernel's code passes, for layouts that do not say what a record is (`decoding.decode`).
+            whole: also raise if the sequence has a gap.
+            code: what the kernel's code passes; layouts that leak need it (`decoding.decode`).
 
         Raises:
             UserError: the layout is not known, or needs the code.
-            UnderTest: the words are not what the layout allows, or the device names another layout.
+            UnderTest: the layout does not allow the words, or the device names another layout.
         """
         form = layout(self.layout)
         if self.version is not None and form.info_version is not None and self.version != form.info_version:
             raise UnderTest(
-                f"capture {self.name}: the device says layout version {self.version}, "
-                f"the series says {self.layout}, which is version {form.info_version}",
-                "the kernel was not built from the series that its product names",
+                f"capture {self.name}: the device has layout version {self.version}, "
+                f"but the series has {self.layout}, which is version {form.info_version}",
+                "build the kernel again: it was not built from the series that its product names",
             )
         if len(self.words) > self.capacity:
             raise UnderTest(f"capture {self.name}: {len(self.words)} words from a buffer of {self.capacity}")
@@ -82,8 +82,8 @@ def load(path: Path) -> Capture:
     """Read a capture by the path of its NAME.json or NAME.words.
 
     Raises:
-        UserError: it is not there, or its JSON is not what we write.
-        UnderTest: its words are not whole.
+        UserError: the file does not exist, or its JSON does not describe a capture.
+        UnderTest: the size of the words file is not a multiple of 8 bytes, or 0.
     """
     import numpy as np
 
@@ -96,9 +96,9 @@ def load(path: Path) -> Capture:
     except ValueError as error:
         raise UserError(f"{described} is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise UserError(f"{described} does not describe a capture: it is no JSON object")
+        raise UserError(f"{described} does not describe a capture: it is not a JSON object")
     if len(data) % 8 or not data:
-        raise UnderTest(f"{raw} has {len(data)} bytes, which are no whole words with a word 0")
+        raise UnderTest(f"{raw} has {len(data)} bytes, which is not a positive multiple of 8")
     read = _Reader(described, value)
     info = read("info", dict, none=True)
     inside = _Reader(described, info or {}, "info.")
@@ -120,7 +120,7 @@ def load(path: Path) -> Capture:
 
 
 class _Reader:
-    """Typed access to a JSON object; what does not fit is an error that names file and key."""
+    """Typed access to a JSON object; errors name the file and the key."""
 
     def __init__(self, path: Path, value: Mapping[str, Any], prefix: str = "") -> None:
         self.path, self.value, self.prefix = path, value, prefix
@@ -131,20 +131,20 @@ class _Reader:
     def __call__(self, key: str, kind: type, *, none: bool = False) -> Any:
         if key not in self.value:
             raise self._wrong(key, "is missing")
-        found = self.value[key]
-        if found is None and none:
+        value = self.value[key]
+        if value is None and none:
             return None
-        if not isinstance(found, kind) or isinstance(found, bool):
-            raise self._wrong(key, f"is {json.dumps(found)[:40]}, not {kind.__name__}")
-        if isinstance(found, int) and found < 0:
-            raise self._wrong(key, f"is {found}")
-        return found
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self._wrong(key, f"is {json.dumps(value)[:40]}, not {kind.__name__}")
+        if isinstance(value, int) and value < 0:
+            raise self._wrong(key, f"is {value}")
+        return value
 
     def one_of(self, key: str, known: tuple[str, ...]) -> str:
-        found: str = self(key, str)
-        if found not in known:
-            raise self._wrong(key, f"is {found or 'empty'}, not one of {', '.join(known)}")
-        return found
+        value: str = self(key, str)
+        if value not in known:
+            raise self._wrong(key, f"is {value or 'empty'}, not one of {', '.join(known)}")
+        return value
 
     def checked(self, key: str, make: Callable[[], Any]) -> Any:
         try:
@@ -153,22 +153,22 @@ class _Reader:
             raise self._wrong(key, f"cannot be read: {error}") from None
 
 
-def _texts(found: Mapping[str, Any]) -> dict[str, str]:
-    return {str(key): str(value) for key, value in found.items()}
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in values.items()}
 
 
-def _modules(found: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    return {name: {s: int(a, 16) for s, a in sections.items()} for name, sections in found.items()}
+def _modules(modules: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    return {name: {s: int(a, 16) for s, a in sections.items()} for name, sections in modules.items()}
 
 
 def load_all(folder: Path) -> dict[str, Capture]:
-    """All captures of a run, by name.
+    """Return all captures of a run, by name.
 
     Raises:
-        UserError: there is none.
-        UnderTest: the words of one are not whole.
+        UserError: the folder has no capture.
+        UnderTest: the words of a capture are damaged.
     """
-    found = {path.stem: load(path) for path in sorted(folder.glob("*.json"))}
-    if not found:
+    captures = {path.stem: load(path) for path in sorted(folder.glob("*.json"))}
+    if not captures:
         raise UserError(f"there is no capture in {folder}")
-    return found
+    return captures

@@ -1,7 +1,7 @@
 """Check that the kernel recorded what the workloads did.
 
-The result is a list of named facts, each with the value that was asked and the value that was got. A fact about missing
-data does not hold: nothing is skipped.
+Gives a list of named facts, each with the expected value and the recorded value. Skips nothing: a fact about missing
+data does not hold.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from dataflow.rust_names import demangle
 from dataflow.sites import Kernel
 from kconfig import survival
 
-# Workloads of the sample modules, where a kernel comes with them.
+# Workloads of the sample modules, for kernels that have these modules.
 SAMPLES = ("call-c", "call-rust")
 WORKLOADS = ("getpid", "open-close", "fork", "overflow-big", "overflow-small", "overflow-resumed")
-# What sets a timer then (kernel/time/hrtimer.c, __hrtimer_rearm_deferred()): seen in a task's records on defconfig.
+# The functions that set a timer after an interrupt (kernel/time/hrtimer.c, __hrtimer_rearm_deferred()); seen in the
+# records of a task on defconfig. See `facts.Recorded.rearms_late`.
 _REARMING = ("ktime_get", "ktime_get_update_offsets_now", "tick_program_event", "clockevents_program_event")
 _FEW = 64  # records of several timer interrupts
 
@@ -42,13 +43,13 @@ class _Opened:
 
 
 def require_device(hello: Mapping[str, str]) -> None:
-    """A kernel without the device recorded nothing, and nothing can be checked.
+    """Raise if the kernel has no recording device, so that there is nothing to check.
 
     Args:
-        hello: what the agent said first.
+        hello: the agent's first frame.
 
     Raises:
-        UnderTest: it said that there is no device, or did not say that there is one.
+        UnderTest: the frame does not confirm that there is a device.
     """
     if hello.get("device") != "yes":
         raise UnderTest(
@@ -58,14 +59,14 @@ def require_device(hello: Mapping[str, str]) -> None:
 
 
 def examine(folder: Path, kernel_dir: Path) -> list[Fact]:
-    """All facts of a standard run.
+    """Check all facts of a standard run and return them.
 
     Args:
         folder: captures of the workloads getpid, open-close, fork and overflow.
-        kernel_dir: holds `vmlinux`, `System.map`, and `modules/` if it has any.
+        kernel_dir: contains `vmlinux`, `System.map`, and `modules/` if the kernel has any.
 
     Raises:
-        UserError: the folder has no captures, they are not what we write, or the kernel's files are not there.
+        UserError: the folder has no captures, a capture cannot be read, or a file of the kernel is missing.
         UnderTest: a file of words is damaged.
     """
     captures = capture.load_all(folder)
@@ -79,16 +80,16 @@ def examine(folder: Path, kernel_dir: Path) -> list[Fact]:
             kernels[by_value] = _kernel(captures, mapped, kernel_dir, by_value)
         return kernels[by_value]
 
-    found: dict[str, Identified] = {}
-    for name, one in captures.items():
+    identified: dict[str, Identified] = {}
+    for name, captured in captures.items():
         try:
-            found[name] = identification.read(one, mapped, opened, whole=False)
+            identified[name] = identification.read(captured, mapped, opened, whole=False)
         except UnderTest as error:
-            facts.append(Fact(f"{name}: every word is as the layout says", False, one.layout, error.message))
-    if not found:
+            facts.append(Fact(f"{name}: every word is as the layout says", False, captured.layout, error.message))
+    if not identified:
         return facts
-    run = _run(captures, found, kernel_dir)
-    facts += [fact for name in found for fact in _well_formed(run, name)]
+    run = _run(captures, identified, kernel_dir)
+    facts += [fact for name in identified for fact in _well_formed(run, name)]
     for group in (_getpid, _open_close, _fork, _overflow):
         facts += _guarded(group, run)
     for name in captures:
@@ -97,23 +98,23 @@ def examine(folder: Path, kernel_dir: Path) -> list[Fact]:
     return facts
 
 
-def _run(captures: Mapping[str, Capture], found: Mapping[str, Identified], kernel_dir: Path) -> Recorded:
-    tables = {name: one.table for name, one in found.items()}
-    addresses = {name: one.functions for name, one in found.items()}
-    kernel = next(iter(found.values())).kernel
+def _run(captures: Mapping[str, Capture], identified: Mapping[str, Identified], kernel_dir: Path) -> Recorded:
+    tables = {name: result.table for name, result in identified.items()}
+    addresses = {name: result.functions for name, result in identified.items()}
+    kernel = next(iter(identified.values())).kernel
     config = kernel_dir / "config"
     late = config.is_file() and survival.values(config.read_text()).get("HRTIMER_REARM_DEFERRED") == "y"
     if not kernel.by_value:
         return Recorded(captures, tables, addresses, kernel, rearms_late=late)
     from dataflow.types import Types
 
-    places = {name: one.places for name, one in found.items()}
+    places = {name: result.places for name, result in identified.items()}
     return Recorded(captures, tables, addresses, kernel, places, Types(kernel_dir / "vmlinux").inlined, late)
 
 
 def _kernel(captures: Mapping[str, Capture], mapped: symbols.Symbols, kernel_dir: Path, by_value: bool) -> Kernel:
-    """The kernel with the modules that a capture names: they are the same in all captures of one boot."""
-    with_modules = next((one for one in captures.values() if one.modules), None)
+    """Open the kernel with its loaded modules, which are the same in all captures of one boot."""
+    with_modules = next((captured for captured in captures.values() if captured.modules), None)
     loaded = (
         symbols.modules(kernel_dir / "modules", with_modules.modules, mapped, with_modules.stext)
         if with_modules is not None
@@ -123,12 +124,12 @@ def _kernel(captures: Mapping[str, Capture], mapped: symbols.Symbols, kernel_dir
 
 
 def to_json(facts: Sequence[Fact]) -> dict[str, object]:
-    """All facts, and whether all of them hold; no facts hold nothing."""
+    """Return all facts as JSON values, and whether all of them hold; an empty list does not count as ok."""
     return {"ok": bool(facts) and all(fact.ok for fact in facts), "checks": [asdict(fact) for fact in facts]}
 
 
 def _guarded(group: Callable[[Recorded], list[Fact]], run: Recorded) -> list[Fact]:
-    """The facts of a group; data that is missing is a fact that does not hold."""
+    """Return the facts of a group; if data is missing, return one fact that does not hold."""
     try:
         return group(run)
     except (KeyError, ValueError, IndexError) as error:
@@ -136,7 +137,7 @@ def _guarded(group: Callable[[Recorded], list[Fact]], run: Recorded) -> list[Fac
 
 
 def _well_formed(run: Recorded, name: str) -> list[Fact]:
-    """What holds for the records of any capture."""
+    """Return the facts that hold for the records of any capture."""
     import numpy as np
 
     table, pcs = run.tables[name], run.addresses[name]
@@ -168,46 +169,48 @@ def _well_formed(run: Recorded, name: str) -> list[Fact]:
 
 
 def _miscounted(run: Recorded, name: str) -> list[str]:
-    """Records whose number of values, or size, is not one that the code of their function passes."""
+    """Return a sentence for each record whose number of values or size the function's code does not pass."""
     import numpy as np
 
     table = run.tables[name]
-    places = np.zeros_like(run.addresses[name]) if run.places is None else run.places[name]
-    columns = np.stack([run.addresses[name], table.kind, table.index, table.count, table.size, places])
+    positions = np.zeros_like(run.addresses[name]) if run.places is None else run.places[name]
+    columns = np.stack([run.addresses[name], table.kind, table.index, table.count, table.size, positions])
     kinds, first = np.unique(columns.astype(np.uint64), axis=1, return_index=True)
     wrong: list[str] = []
     rows = sorted(zip(kinds.T.tolist(), first.tolist(), strict=True), key=_row)
-    for (pc, kind, index, count, size, place), row in rows:
+    for (pc, kind, index, count, size, position), row in rows:
         label = run.kernel.symbols.label(pc)
         try:
-            found = run.sites(pc, place, kind, index)
+            possible = run.sites(pc, position, kind, index)
         except UnderTest as error:
             wrong.append(f"{label}: {error.message}")
             continue
         # The code of a site names the function itself; a record's size is clamped to a byte.
-        passed = {(site.values, min(site.size, CLAMP)) for site in found if site.pc == pc and site.size is not None}
+        passed = {(site.values, min(site.size, CLAMP)) for site in possible if site.pc == pc and site.size is not None}
         if (count, size) not in passed:
             asked = ", ".join(f"{v} values of {s} bytes" for v, s in sorted(passed)) or "nothing"
             wrong.append(f"record {row} of {label} has {count} values of {size} bytes, its code passes {asked}")
     return wrong
 
 
-def _row(one: tuple[Sequence[int], int]) -> int:
-    return one[1]
+def _row(entry: tuple[Sequence[int], int]) -> int:
+    return entry[1]
 
 
 def _getpid(run: Recorded) -> list[Fact]:
-    one = run.captures["getpid"]
-    function = architecture(one.arch).syscall_prefix + "getpid"
+    captured = run.captures["getpid"]
+    function = architecture(captured.arch).syscall_prefix + "getpid"
     return [
-        equal("getpid: the workload's pid", number(one.plan["pid"]), number(one.facts["pid"])),
-        among(f"getpid: {function} returned the drawn pid", number(one.plan["pid"]), run.returned("getpid", function)),
-        equal("getpid: dropped", 0, one.dropped),
+        equal("getpid: the workload's pid", number(captured.plan["pid"]), number(captured.facts["pid"])),
+        among(
+            f"getpid: {function} returned the drawn pid", number(captured.plan["pid"]), run.returned("getpid", function)
+        ),
+        equal("getpid: dropped", 0, captured.dropped),
     ]
 
 
 def _opens(run: Recorded, name: str) -> list[_Opened]:
-    """Calls of do_sys_openat2(dfd, path, how), or, where that was inlined, of do_sys_open(dfd, path, flags, mode)."""
+    """Return the calls of do_sys_openat2(dfd, path, how); if it is inlined, of do_sys_open(dfd, path, flags, mode)."""
     table = run.tables[name]
     for function in ("do_sys_openat2", "do_sys_open"):
         rows = run.rows(name, function, ENTRY)
@@ -227,47 +230,47 @@ def _opens(run: Recorded, name: str) -> list[_Opened]:
 
 
 def _own_open(run: Recorded, name: str, opened: Sequence[_Opened], function: str) -> list[Fact]:
-    """The one open of a workload: path, flags, mode and descriptor."""
-    one = run.captures[name]
-    flags = number(one.plan["flags"]) | architecture(one.arch).o_largefile
-    descriptor = number(one.facts["fd"])
+    """Check flags, mode and descriptor of the single open of a workload."""
+    captured = run.captures[name]
+    flags = number(captured.plan["flags"]) | architecture(captured.arch).o_largefile
+    descriptor = number(captured.facts["fd"])
     return [
-        equal(f"{name}: the workload's descriptor", number(one.plan["fd"]), descriptor),
+        equal(f"{name}: the workload's descriptor", number(captured.plan["fd"]), descriptor),
         among(f"{name}: {function} got the drawn flags | O_LARGEFILE", flags, [o.flags for o in opened], hex),
-        among(f"{name}: {function} got the drawn mode", number(one.plan["mode"]), [o.mode for o in opened], oct),
+        among(f"{name}: {function} got the drawn mode", number(captured.plan["mode"]), [o.mode for o in opened], oct),
         among(f"{name}: {function} returned the descriptor", descriptor, run.returned(name, function)),
-        equal(f"{name}: dropped", 0, one.dropped),
+        equal(f"{name}: dropped", 0, captured.dropped),
     ]
 
 
 def _open_close(run: Recorded) -> list[Fact]:
     opened = _opens(run, "open-close")
     function = opened[0].function if opened else "do_sys_openat2"
-    one = run.captures["open-close"]
+    captured = run.captures["open-close"]
     return [
         *_own_open(run, "open-close", opened, function),
         among(
             f"open-close: {function} got the path's address",
-            number(one.facts["path_address"]),
+            number(captured.facts["path_address"]),
             [o.path for o in opened],
             hex,
         ),
-        equal("open-close: close returned", 0, number(one.facts["closed"])),
+        equal("open-close: close returned", 0, number(captured.facts["closed"])),
     ]
 
 
 def _fork(run: Recorded) -> list[Fact]:
     opened = _opens(run, "fork")
     function = opened[0].function if opened else "do_sys_openat2"
-    one = run.captures["fork"]
-    foreign = number(one.plan["child_mode"])
+    captured = run.captures["fork"]
+    foreign = number(captured.plan["child_mode"])
     modes = [o.mode for o in opened]
     return [
         Fact(
             "fork: the child did open with its drawn mode",
-            number(one.facts["child_mode"]) == foreign and number(one.facts["child_fd"]) >= 0,
+            number(captured.facts["child_mode"]) == foreign and number(captured.facts["child_fd"]) >= 0,
             oct(foreign),
-            f"{one.facts['child_mode']}, descriptor {one.facts['child_fd']}",
+            f"{captured.facts['child_mode']}, descriptor {captured.facts['child_fd']}",
         ),
         Fact(
             "fork: the child's mode is not in the parent's records",
@@ -285,10 +288,10 @@ def _overflow(run: Recorded) -> list[Fact]:
     function = architecture(resumed.arch).syscall_prefix + "getpid"
     again = [number(resumed.plan["pid"])] * number(resumed.plan["again"])
     got = run.returned("overflow-resumed", function)
-    # With few objects instrumented, all that the loops record may fit into the small buffer, too.
+    # If few objects are instrumented, all records of the loops may fit into the small buffer, too.
     too_small = len(big.words) > small.capacity
     asked, whole = counts["big"] - _late(run, "overflow-big"), counts["small"] + (small.dropped or 0)
-    # What was dropped has no names, so of those records only this is known: there are not many.
+    # Dropped records have no names, so only an upper limit is known for those of timers.
     more = 2 * (counts["big"] - asked) + _FEW if run.rearms_late else 0
     return [
         equal("overflow: dropped with the big buffer", 0, big.dropped),
@@ -310,34 +313,34 @@ def _overflow(run: Recorded) -> list[Fact]:
 
 
 def _late(run: Recorded, name: str) -> int:
-    """How many records of a capture are of timers that were set when an interrupt was over already."""
+    """Count the records of timers that were set after an interrupt had ended."""
     if not run.rearms_late:
         return 0
-    places = {a for one in _REARMING if (a := run.kernel.symbols.address(one)) is not None}
-    return sum(int(address) in places for address in run.addresses[name])
+    addresses = {a for function in _REARMING if (a := run.kernel.symbols.address(function)) is not None}
+    return sum(int(address) in addresses for address in run.addresses[name])
 
 
 def _called(run: Recorded, name: str) -> list[Fact]:
-    """Each call of a sample module, with all its values."""
+    """Check each call of a sample module, with all its values."""
     language = name.removeprefix("call-")
     asked = samples.calls(language, number(run.captures[name].plan["number"]))
     got = samples.recorded(run.tables[name], run.addresses[name], run.kernel.symbols, language)
     facts = [equal(f"{name}: dropped", 0, run.captures[name].dropped)]
     if language == "rust":
-        many = _instrumented_rust(run.kernel)
-        facts.append(Fact("vmlinux: instrumented functions of Rust", many > 0, "> 0", str(many)))
+        instrumented = _instrumented_rust(run.kernel)
+        facts.append(Fact("vmlinux: instrumented functions of Rust", instrumented > 0, "> 0", str(instrumented)))
     facts.append(equal(f"{name}: calls", len(asked), len(got)))
-    for one, other in itertools.zip_longest(asked, got):
-        label = samples.name(language, (one or other).function)
-        ok = one is not None and other is not None and samples.same(one, other)
-        texts = [samples.shown(call) if call else "no call" for call in (one, other)]
-        if one and other and one.function != other.function:
-            texts[1] = f"a call of {samples.name(language, other.function)}"
+    for wanted, actual in itertools.zip_longest(asked, got):
+        label = samples.name(language, (wanted or actual).function)
+        ok = wanted is not None and actual is not None and samples.same(wanted, actual)
+        texts = [samples.shown(call) if call else "no call" for call in (wanted, actual)]
+        if wanted and actual and wanted.function != actual.function:
+            texts[1] = f"a call of {samples.name(language, actual.function)}"
         facts.append(Fact(f"{name}: {label}", ok, *texts))
     return facts
 
 
 def _instrumented_rust(kernel: Kernel) -> int:
-    """How many functions of Rust in vmlinux report."""
+    """Count the instrumented functions of Rust in vmlinux."""
     addresses = [int(a) for a in kernel.instrumented() if int(a) not in kernel.symbols.modules]
     return sum(any(demangle(name) != name for name in kernel.symbols.at(address)) for address in addresses)

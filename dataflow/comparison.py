@@ -1,8 +1,8 @@
-"""Compare two captures of the same workload, function by function, from kernels that other compilers or series made.
+"""Compare two captures of the same workload, function by function, from kernels of different compilers or series.
 
-The result has one row for each function that differs, with the reason if the kernels tell it. Addresses and drawn
-values differ from run to run, so they are not compared. What is compared: how often a function was called, which
-arguments were recorded and with which size, and whether a return was recorded.
+Gives one row for each function that differs, with a reason. Compares how often a function was called, which arguments
+were recorded with which size, and whether a return was recorded. Never compares addresses and drawn values, which
+differ from run to run.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dataflow.tree import Call
 
 @dataclass(frozen=True)
 class Shape:
-    """What was recorded of one call, without its values.
+    """The records of one call, without their values.
 
     Attributes:
-        arguments: (index, size, number of values) of each; size 0 is a parameter that the compiler removed.
+        arguments: (index, size, number of values) of each; size 0 means that the compiler removed the parameter.
         returned: (size, number of values), or None.
     """
 
@@ -29,19 +29,19 @@ class Shape:
     returned: tuple[int, int] | None
 
     def __str__(self) -> str:
-        told = [f"arg{index}:{size or 'removed'}{f'/{count}' if count != 1 else ''}"
+        parts = [f"arg{index}:{size or 'removed'}{f'/{count}' if count != 1 else ''}"
                 for index, size, count in self.arguments]  # fmt: skip
-        return f"({', '.join(told)})" + (f" = {self.returned[0]}" if self.returned else "")
+        return f"({', '.join(parts)})" + (f" = {self.returned[0]}" if self.returned else "")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A function of which two captures tell different things.
+    """A function whose records differ between two captures.
 
     Attributes:
         function: its name.
-        calls: how many calls of it each capture has.
-        reason: why, as far as the kernels tell.
+        calls: number of calls of it in each capture.
+        reason: why, as far as the kernels show it.
     """
 
     function: str
@@ -51,13 +51,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came out.
+    """The result of comparing two captures.
 
     Attributes:
-        functions: how many were recorded in each capture.
-        common: how many in both.
-        equal: how many were called as often in both, and recorded alike.
-        calls: how many calls each capture has.
+        functions: number of functions recorded in each capture.
+        common: number recorded in both.
+        equal: number of those that have the same calls with the same records in both.
+        calls: number of calls in each capture.
     """
 
     functions: tuple[int, int]
@@ -67,13 +67,13 @@ class Comparison:
     differences: tuple[Difference, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """Return the whole comparison as JSON values."""
         return asdict(self)
 
 
-def compare(one: Shown, other: Shown) -> Comparison:
-    """Compare two captures function by function; functions are told apart by their names in the symbol tables."""
-    first, second = _shapes(one), _shapes(other)
+def compare(left: Shown, right: Shown) -> Comparison:
+    """Compare two captures function by function; match functions by their names in the symbol tables."""
+    first, second = _shapes(left), _shapes(right)
     common = first.keys() & second.keys()
     differences = [
         Difference(name, (first[name].total(), second[name].total()), reason)
@@ -81,22 +81,22 @@ def compare(one: Shown, other: Shown) -> Comparison:
         if (reason := _reason(first[name], second[name]))
     ]
     equal = len(common) - len(differences)
-    for there, missing, numbers in ((first, other, (0, 1)), (second, one, (1, 0))):
-        for name in sorted(there.keys() - common):
-            counts = there[name].total(), 0
+    for shapes, missing, numbers in ((first, right, (0, 1)), (second, left, (1, 0))):
+        for name in sorted(shapes.keys() - common):
+            counts = shapes[name].total(), 0
             differences.append(Difference(name, (counts[numbers[0]], counts[numbers[1]]), _absence(name, missing)))
     return Comparison(
         (len(first), len(second)),
         len(common),
         equal,
-        (len(one.calls), len(other.calls)),
+        (len(left.calls), len(right.calls)),
         tuple(differences),
     )
 
 
 def _shapes(shown: Shown) -> dict[str, Counter[Shape]]:
-    """How often each function was recorded in which way."""
-    found: dict[str, Counter[Shape]] = {}
+    """Return name -> how often a call of the function had each shape."""
+    shapes: dict[str, Counter[Shape]] = {}
     label: dict[tuple[int, tuple[str, ...]], str] = {}
     for call in shown.calls:
         if call.compared is not None:
@@ -104,23 +104,23 @@ def _shapes(shown: Shown) -> dict[str, Counter[Shape]]:
         key = (call.pc, call.inlined)
         if key not in label:
             label[key] = _stable(named(shown, call)[0])
-        found.setdefault(label[key], Counter())[_shape(call)] += 1
-    return found
+        shapes.setdefault(label[key], Counter())[_shape(call)] += 1
+    return shapes
 
 
 def _stable(known: Sequence[str]) -> str:
-    """One name of several, the same in every kernel; compilers add suffixes such as .cold or .llvm.123 of their own."""
+    """Return one of several names, without the suffixes that compilers add, such as .cold or .llvm.123."""
     return min(name.partition(".")[0] for name in known)
 
 
 def _shape(call: Call) -> Shape:
-    arguments = tuple((one.index, one.size, len(one.values)) for one in call.arguments)
+    arguments = tuple((value.index, value.size, len(value.values)) for value in call.arguments)
     returned = (call.returned.size, len(call.returned.values)) if call.returned else None
     return Shape(arguments, returned)
 
 
 def _reason(first: Counter[Shape], second: Counter[Shape]) -> str:
-    """Why two tallies of one function differ; empty if they do not."""
+    """Return why the shapes of one function differ; empty if they do not."""
     if first == second:
         return ""
     left, right = set(first), set(second)
@@ -134,7 +134,7 @@ def _list(shapes: set[Shape]) -> str:
 
 
 def _absence(name: str, shown: Shown) -> str:
-    """Why a function has no record in a capture."""
+    """Return why a function has no record in a capture."""
     address = shown.symbols.address(name)
     if address is None:
         return "that kernel has no such function: its compiler put it into its callers"

@@ -1,7 +1,7 @@
-"""Coverage: how many functions of a kernel report, and how many operands.
+"""Count the functions of a kernel that report, and their operands.
 
-What comes in is a built kernel; what goes out are three numbers beside which another kernel's of the same configuration
-can be put. An operand counts once for a function, however many returns it has.
+Takes a built kernel. Gives numbers that can be compared with those of another kernel of the same configuration. Counts
+an operand once for a function, even if the function has several returns.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Coverage:
-    """What reports.
+    """Numbers of functions and operands that report.
 
     Attributes:
-        functions: that report anything.
-        arguments, returns: operands of theirs.
-        unknown: functions whose calls could not be read; they count as reporting, without operands.
+        functions: functions that report anything.
+        arguments, returns: operands that these functions report.
+        unknown: functions whose calls could not be read; they are counted in `functions`, without operands.
     """
 
     functions: int = 0
@@ -46,22 +46,22 @@ class Coverage:
 
 
 def of(folder: Path, *, by_value: bool = False, workers: int = 1) -> Coverage:
-    """Count what the vmlinux of a kernel's folder reports.
+    """Count the functions and operands that report in the vmlinux of a folder.
 
     Args:
         by_value: see `sites.load`.
-        workers: processes that decode code at the same time.
+        workers: number of processes that decode code at the same time.
 
     Raises:
-        UserError: it is not there, or is no kernel of a known architecture.
+        UserError: it does not exist, or is not a kernel of a known architecture.
     """
     functions = _kernel(folder, by_value).instrumented().tolist()
     parts = [functions[i : i + _AT_ONCE] for i in range(0, len(functions), _AT_ONCE)]
     with ProcessPoolExecutor(workers) as pool:
-        found = (
+        counts = (
             list(pool.map(_count, *zip(*((folder, by_value, part) for part in parts), strict=True))) if parts else []
         )
-    return sum(found, Coverage())
+    return sum(counts, Coverage())
 
 
 @lru_cache(maxsize=1)
@@ -78,8 +78,8 @@ def _count(folder: Path, by_value: bool, functions: Sequence[int]) -> Coverage:
     whole = Coverage()
     for function in functions:
         try:
-            # A function's cold part reports for the function itself.
-            operands = {(one.pc, one.kind, one.index) for one in kernel.sites(function)}
+            # The cold part of a function names the function itself.
+            operands = {(site.pc, site.kind, site.index) for site in kernel.sites(function)}
         except UnderTest:
             whole += Coverage(functions=1, unknown=1)
             continue

@@ -1,8 +1,8 @@
 """Decode a buffer: cut its words into the records that the kernel wrote.
 
-The layout's name comes from the metadata of the capture; the words only check it. Nothing is guessed: words that the
-layout does not allow are an error that names the word. Records that do not state their own length need the kernel's
-code (`dataflow.counts`).
+Takes the words and the name of their layout, which comes from the metadata of the capture. Gives a table of records.
+Never guesses: if the layout does not allow a word, the error names the word. Records that do not contain their own
+length need the kernel's code (`dataflow.counts`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def decode(words: Any, layout_name: str, *, whole: bool = True, code: Code | Non
     """Cut a buffer into records.
 
     Args:
-        words: array of u64, word 0 (the number of words that follow) included; what lies behind them is not looked at.
-        layout_name: as the capture's metadata states it.
-        whole: also demand that the sequence steps by one; `gaps` tells where it does not.
-        code: what the kernel's code passes (`dataflow.counts`); layouts that leak are not read without it.
+        words: array of u64, word 0 (the number of words that follow) included; any words after those are ignored.
+        layout_name: from the capture's metadata.
+        whole: also raise if the sequence does not step by one; `gaps` lists where it does not.
+        code: what the kernel's code passes (`dataflow.counts`); layouts that leak cannot be read without it.
 
     Raises:
-        UserError: the layout is not known, or its words mean nothing without the kernel's code.
-        UnderTest: the words are not what the layout allows; the message names the word.
+        UserError: the layout is not known, or needs the kernel's code.
+        UnderTest: the layout does not allow the words; the message names the word.
     """
     table = cut(words, layout(layout_name), code)
     if whole and (jumps := gaps(table)):
@@ -48,7 +48,7 @@ def cut(words: Any, form: Layout, code: Code | None = None) -> Records:
         raise bad_word(0, "there is no word 0")
     used = int(buffer[0])
     if used > len(buffer) - 1:
-        raise bad_word(0, f"it counts {used} words, the buffer has {len(buffer) - 1}")
+        raise bad_word(0, f"it counts {used} words, but the buffer has {len(buffer) - 1}")
     if form.leaks:
         return counts.cut(buffer, used, form, code)
     starts = np.array(_starts(buffer, used, form), dtype=np.int64)
@@ -71,23 +71,28 @@ def cut(words: Any, form: Layout, code: Code | None = None) -> Records:
 
 
 def _check(table: Records, form: Layout) -> None:
-    """What no header says of itself: whether the words speak of another layout."""
+    """Raise if the table as a whole shows that the words have another layout."""
     import numpy as np
 
     compares = np.flatnonzero((table.kind == COMPARE) & (table.count != 2))
     if len(compares):
-        raise bad_word(int(table.first[compares[0]]) - HEADER_WORDS, "is a comparison without two operands")
+        raise bad_word(int(table.first[compares[0]]) - HEADER_WORDS, "it is a comparison without two operands")
     traced = table.kind != COMPARE
-    # A kernel that packs index and size into word 2 leaves these bits of the header empty, and word 2 has too many.
+    # A kernel that packs index and size into word 2 leaves their bits in the header empty.
     if not form.packed and np.any(traced) and not np.any(table.size[traced]):
         filled = np.flatnonzero(traced & (table.pointer != 0))
         if len(filled):
-            place = int(table.first[filled[0]]) - 1
-            raise bad_word(place, f"it has an address, and no record of the buffer has a size: this is not {form.name}")
+            position = int(table.first[filled[0]]) - 1
+            raise bad_word(
+                position, f"it has an address, but no record of the buffer has a size: this is not {form.name}"
+            )
 
 
 def _starts(buffer: NDArray[np.uint64], used: int, form: Layout) -> list[int]:
-    """Where the records begin: each one tells where the next one is, so this walks; everything else is vectorised."""
+    """Return the positions where records begin.
+
+    Each record's length gives the position of the next one, so this is a loop; everything else is vectorised.
+    """
     import numpy as np
 
     body = buffer[: used + 1]

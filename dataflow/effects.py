@@ -1,7 +1,7 @@
-"""Effects: what one instruction does to the registers that are followed through a function.
+"""Apply the effect of one instruction to the known values of registers.
 
-What comes in is an instruction as capstone writes it and what is known of the registers; the state is changed in place.
-What an instruction may write is never kept: a register is known only if its number is certain.
+Takes an instruction as capstone prints it, and a state: the registers whose value is known. Changes the state in place.
+Never keeps a register that the instruction may write, unless its new value is certain.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _MASK = (1 << 64) - 1
 
 
 class Stack(NamedTuple):
-    """An address in the stack: so many bytes above where the stack pointer was at the function's start."""
+    """An address in the stack: `offset` bytes above the stack pointer at the function's start."""
 
     offset: int
 
@@ -33,7 +33,7 @@ class Step(NamedTuple):
 
 
 def number(text: str) -> int | None:
-    """An immediate operand; None for what is none."""
+    """Return the value of an immediate operand; None if it is not one."""
     digits = text.removeprefix("#")
     try:
         return int(digits, 0) & _MASK
@@ -70,22 +70,22 @@ def _set(state: State, register: str | None, value: Value | None) -> None:
 
 
 def _x86_registers() -> dict[str, tuple[str, int]]:
-    """Every name of a general register: the 64-bit one that it is part of, and its bytes (Intel SDM 3.4.1.1)."""
-    found: dict[str, tuple[str, int]] = {}
+    """Return name of a general register -> its 64-bit register and its size in bytes (Intel SDM 3.4.1.1)."""
+    registers: dict[str, tuple[str, int]] = {}
     for name in ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp"):
-        found |= {f"r{name}": (f"r{name}", 8), f"e{name}": (f"r{name}", 4), name: (f"r{name}", 2)}
-        found |= {f"{name}l": (f"r{name}", 1)} if name[1] != "x" else {}
+        registers |= {f"r{name}": (f"r{name}", 8), f"e{name}": (f"r{name}", 4), name: (f"r{name}", 2)}
+        registers |= {f"{name}l": (f"r{name}", 1)} if name[1] != "x" else {}
     for letter in "abcd":
-        found |= {f"{letter}l": (f"r{letter}x", 1), f"{letter}h": (f"r{letter}x", 1)}
+        registers |= {f"{letter}l": (f"r{letter}x", 1), f"{letter}h": (f"r{letter}x", 1)}
     for number in range(8, 16):
         name = f"r{number}"
-        found |= {name: (name, 8), f"{name}d": (name, 4), f"{name}w": (name, 2), f"{name}b": (name, 1)}
-    return found
+        registers |= {name: (name, 8), f"{name}d": (name, 4), f"{name}w": (name, 2), f"{name}b": (name, 1)}
+    return registers
 
 
 _X86_REGISTERS = _x86_registers()
 _X86_MEMORY = re.compile(r"^(?:\w+ ptr )?\[(r\w+)(?: ([+-]) (0x[0-9a-f]+|\d+))?\]$")
-# These write nothing, or only their first operand.
+# These instructions write no followed register.
 # fmt: off
 _X86_QUIET = frozenset([
     "cmp", "test", "nop", "endbr64", "stac", "clac", "mfence", "lfence", "sfence", "pause", "ud0", "ud1", "ud2",
@@ -93,7 +93,7 @@ _X86_QUIET = frozenset([
     "bt", "wbinvd", "invlpg",
 ])
 # fmt: on
-# The only ones that any instruction writes without naming them (Intel SDM volume 2).
+# The registers that an instruction may write without naming them (Intel SDM volume 2).
 _X86_IMPLICIT = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r11")
 # fmt: off
 _X86_WRITERS = frozenset([
@@ -105,7 +105,7 @@ _X86_WRITERS = frozenset([
 
 
 def _x86_value(text: str, state: State) -> Value | None:
-    """What an operand of `mov` or `lea` is; None for what is in memory."""
+    """Return the value of an operand of `mov`; None if it is in memory or not known."""
     if text in _X86_REGISTERS:
         name, size = _X86_REGISTERS[text]
         value = state.get(name)
@@ -116,15 +116,15 @@ def _x86_value(text: str, state: State) -> Value | None:
 
 
 def _x86_address(text: str, state: State, after: int) -> Value | None:
-    found = _X86_MEMORY.match(text)
-    if not found:
+    match = _X86_MEMORY.match(text)
+    if not match:
         return None
-    base = after if found[1] == "rip" else state.get(found[1])
-    return _sum(base, int((found[2] or "+") + (found[3] or "0"), 0) & _MASK)
+    base = after if match[1] == "rip" else state.get(match[1])
+    return _sum(base, int((match[2] or "+") + (match[3] or "0"), 0) & _MASK)
 
 
 def x86_64(step: Step, state: State) -> None:
-    """The effect of an instruction that is no call."""
+    """Apply the effect of an x86-64 instruction that is not a call or a jump."""
     name, operands = step.name, step.operands
     first = operands[0] if operands else ""
     if name in _X86_QUIET or name.startswith("j"):
@@ -179,8 +179,8 @@ _ARM_QUIET = (
 def _arm_name(text: str) -> str | None:
     if text in ("sp", "wsp"):
         return "sp"
-    found = _ARM_REGISTER.match(text)
-    return f"x{found[2]}" if found else None
+    match = _ARM_REGISTER.match(text)
+    return f"x{match[2]}" if match else None
 
 
 def _arm_value(text: str, state: State) -> Value | None:
@@ -196,7 +196,7 @@ def _arm_value(text: str, state: State) -> Value | None:
 
 
 def arm64(step: Step, state: State) -> None:
-    """The effect of an instruction that is no call and no jump."""
+    """Apply the effect of an arm64 instruction that is not a call or a jump."""
     name, operands = step.name, step.operands
     _arm_writeback(operands, state)
     if name in ("stxr", "stlxr", "stxp", "stlxp"):
@@ -227,7 +227,7 @@ def arm64(step: Step, state: State) -> None:
 
 
 def _arm_shifted(operands: Sequence[str]) -> Value | None:
-    """`#number, lsl #bits`."""
+    """Return the value of `#number, lsl #bits`."""
     value = number(operands[1])
     if value is None or not operands[2].startswith("lsl #"):
         return None
@@ -235,12 +235,12 @@ def _arm_shifted(operands: Sequence[str]) -> Value | None:
 
 
 def _arm_writeback(operands: Sequence[str], state: State) -> None:
-    """`[sp, #-16]!` and `[sp], #16` move their base."""
+    """Update the base register of `[sp, #-16]!` and `[sp], #16`."""
     for position, text in enumerate(operands):
         if not text.startswith("["):
             continue
         after = number(operands[position + 1]) if position + 1 < len(operands) else None
-        found = _ARM_MEMORY.match(text)
-        if found and (found[3] or after is not None):
-            amount = after if after is not None else number(found[2] or "0")
-            _set(state, found[1], _sum(state.get(found[1]), amount))
+        match = _ARM_MEMORY.match(text)
+        if match and (match[3] or after is not None):
+            amount = after if after is not None else number(match[2] or "0")
+            _set(state, match[1], _sum(state.get(match[1]), amount))

@@ -1,7 +1,7 @@
 """Format recorded values for people.
 
-A value is as the kernel recorded it: its low bytes, zero-extended to 64 bits. Its type gives the Form. The result is
-text such as `-100`, `0640`, `0x8241`, `-ENOENT`, `true`.
+Takes a value as the kernel recorded it (its low bytes, zero-extended to 64 bits) and the Form of its type. Gives text
+such as `-100`, `0640`, `0x8241`, `-ENOENT`, `true`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Form:
     """How a value is written.
 
     Attributes:
-        kind: `signed`, `unsigned`, `bool`, `pointer`, `enum`, `mode`, `flags`, `float`; `bytes` for what is no scalar.
+        kind: `signed`, `unsigned`, `bool`, `pointer`, `enum`, `mode`, `flags`, `float`; `bytes` if it is not a scalar.
         size: bytes of the value; a record holds at most the first 8.
         names: of an enumeration, by value.
     """
@@ -50,7 +50,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a structure, as the pass tables it: byte offset and byte size.
+    """One field of a structure, with offset and size in bytes as in the table of the pass.
 
     Attributes:
         name: empty for an anonymous member.
@@ -65,13 +65,13 @@ class Field:
 
 
 def write(value: int, form: Form) -> str:
-    """A value as its type says."""
+    """Write a value in the form of its type."""
     if value == UNREADABLE:
         return UNREADABLE_TEXT
     size = min(form.size, 8)
     bits = value & (1 << 8 * size) - 1
     if form.kind == "bytes":
-        # Of a structure, union or array a record has the first 8 bytes only.
+        # A record has only the first 8 bytes of a structure, union or array.
         return f"{bits:#x}" + ("..." if form.size > 8 else "")
     return _scalar(bits, size, form)
 
@@ -97,17 +97,17 @@ def _scalar(bits: int, size: int, form: Form) -> str:
 
 
 def _error(number: int) -> str:
-    """`-ENOENT` for -2 and so on; empty for what is no error."""
+    """Return `-ENOENT` for -2 and so on; empty if the number is not an error."""
     if not -_MAX_ERRNO <= number < 0:
         return ""
     return f"-{_ERRORS.get(-number, -number)}"
 
 
 def write_returned(value: int, form: Form) -> str:
-    """A return value: small negative numbers are error codes in the kernel, of unsigned long, too (IS_ERR_VALUE)."""
+    """Write a return value; small negative numbers are error codes, also as unsigned long (IS_ERR_VALUE)."""
     size = min(form.size, 8)
     bits = value & (1 << 8 * size) - 1
-    # No error code is narrower than int.
+    # An error code has at least the size of int.
     whole = (form.kind == "signed" and size >= 4) or (form.kind == "unsigned" and size == 8)
     if whole and value != UNREADABLE and bits >> (8 * size - 1):
         return _error(bits - (1 << 8 * size)) or write(value, form)
@@ -115,7 +115,7 @@ def write_returned(value: int, form: Form) -> str:
 
 
 def write_field(value: int, field: Field) -> str:
-    """The value of a field, from the whole bytes that were recorded."""
+    """Write the value of a field, from the whole bytes that were recorded."""
     if field.bits is None or value == UNREADABLE:
         return write(value, field.form)
     first, count = field.bits
@@ -126,6 +126,6 @@ def write_field(value: int, field: Field) -> str:
 
 
 def write_fields(values: Sequence[int], fields: Sequence[Field]) -> str:
-    """The values of a structure with the names of its fields, as `{a=1, b=2}`."""
+    """Write the values of a structure with the names of its fields, as `{a=1, b=2}`."""
     written = (f"{f.name or '<anonymous>'}={write_field(v, f)}" for f, v in zip(fields, values, strict=True))
     return f"{{{', '.join(written)}}}"

@@ -1,7 +1,7 @@
-"""Identify the layout of a capture: check the one that its metadata states, or find it.
+"""Identify the layout of a capture: check the one in its metadata, or find it.
 
-The words of the capture and the code of the kernel that wrote it must allow exactly one layout. If they allow several,
-the capture is refused: a layout is never guessed.
+Takes a capture and the kernel that wrote it. Gives its records if the words and the kernel's code allow exactly one
+layout. Never guesses: if they allow several layouts, it refuses the capture.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from dataflow.sites import Kernel
     from dataflow.symbols import Symbols
 
-# Opens the kernel's code; whether its callbacks take values (generation L3) depends on the layout.
+# Opens the kernel's code. The argument is true if its callbacks take values (generation L3), which the layout decides.
 Open = Callable[[bool], "Kernel"]
 
 
 @dataclass(frozen=True)
 class Identified:
-    """A capture whose layout is sure.
+    """A capture whose layout is certain.
 
     Attributes:
-        capture: with its layout.
+        capture: the capture, with its layout.
         places: link-time address of each record's pc, u64.
-        functions: link-time start of the function that it is in, u64.
+        functions: link-time start of the function that each record is in, u64.
     """
 
     capture: Capture
@@ -45,58 +45,60 @@ class Identified:
     functions: NDArray[np.uint64]
 
 
-def read(one: Capture, mapped: Symbols, open_kernel: Open, *, whole: bool = True) -> Identified:
-    """The records of a capture.
+def read(capture: Capture, mapped: Symbols, open_kernel: Open, *, whole: bool = True) -> Identified:
+    """Read the records of a capture.
 
     Args:
         mapped: symbols of the kernel's System.map.
-        whole: demand that the sequence has no gap and that the addresses are where the layout has them.
+        whole: also raise if the sequence has a gap, or if the layout does not allow an address.
 
     Raises:
-        UserError: no layout is stated and several are possible; or the stated one is not known.
-        UnderTest: the words are not what the layout allows.
+        UserError: the capture states no layout and not exactly one is possible; or the stated layout is not known.
+        UnderTest: the layout does not allow the words.
     """
-    if one.layout:
-        return _read(one, mapped, open_kernel, whole)
-    found: list[Identified] = []
+    if capture.layout:
+        return _read(capture, mapped, open_kernel, whole)
+    candidates: list[Identified] = []
     for name in LAYOUTS:
         try:
-            read_so = _read(replace(one, layout=name), mapped, open_kernel, whole=True)
+            identified = _read(replace(capture, layout=name), mapped, open_kernel, whole=True)
         except (UnderTest, UserError):
             continue
-        found.append(read_so)
-    possible = ", ".join(each.form.name for each in found)
-    if len(found) != 1:
-        said = f"its words may be of any of the layouts {possible}" if found else "its words are of no known layout"
-        raise UserError(
-            f"the capture {one.name} does not state its layout, and {said}",
-            f"write it into {one.name}.json: the layout that the kernel's series writes",
+        candidates.append(identified)
+    possible = ", ".join(candidate.form.name for candidate in candidates)
+    if len(candidates) != 1:
+        reason = (
+            f"its words may be of any of the layouts {possible}" if candidates else "its words are of no known layout"
         )
-    return found[0]
+        raise UserError(
+            f"the capture {capture.name} does not state its layout, and {reason}",
+            f"write the layout of the kernel's series into {capture.name}.json",
+        )
+    return candidates[0]
 
 
-def _read(one: Capture, mapped: Symbols, open_kernel: Open, whole: bool) -> Identified:
-    form = layout(one.layout)
+def _read(capture: Capture, mapped: Symbols, open_kernel: Open, whole: bool) -> Identified:
+    form = layout(capture.layout)
     kernel = open_kernel(form.inside)
-    code = counts.of(kernel, mapped, one.stext) if form.leaks else None
-    table = one.records(whole=whole, code=code)
-    places = table.pc if form.link_time else symbols.link_time(table.pc, mapped, one.stext)
+    code = counts.of(kernel, mapped, capture.stext) if form.leaks else None
+    table = capture.records(whole=whole, code=code)
+    places = table.pc if form.link_time else symbols.link_time(table.pc, mapped, capture.stext)
     if whole:
-        _check(one, form, table, places, kernel)
+        _check(capture, form, table, places, kernel)
     functions = kernel.symbols.starts(places) if form.inside else places
     if form.inside or not (table.kind == COMPARE).any():
-        return Identified(one, form, table, kernel, places, functions)
+        return Identified(capture, form, table, kernel, places, functions)
     import numpy as np
 
     functions = np.where(table.kind == COMPARE, kernel.symbols.starts(places), places)
-    return Identified(one, form, table, kernel, places, functions)
+    return Identified(capture, form, table, kernel, places, functions)
 
 
-def _check(one: Capture, form: Layout, table: Records, places: NDArray[np.uint64], kernel: Kernel) -> None:
-    """Whether the addresses are what the layout says: starts of functions, or within them.
+def _check(capture: Capture, form: Layout, table: Records, places: NDArray[np.uint64], kernel: Kernel) -> None:
+    """Check whether the addresses are where the layout has them: at starts of functions, or within functions.
 
     Raises:
-        UnderTest: one is not.
+        UnderTest: an address is not.
     """
     import numpy as np
 
@@ -106,9 +108,9 @@ def _check(one: Capture, form: Layout, table: Records, places: NDArray[np.uint64
     wrong = np.flatnonzero(traced & known & (starts if form.inside else ~starts))
     if len(wrong):
         row = int(wrong[0])
-        what = "the start of a function" if form.inside else "no function's start"
+        what = "the start of a function" if form.inside else "not the start of a function"
         raise UnderTest(
-            f"capture {one.name}: record {row} names {int(table.pc[row]):#x}, which is {what}: "
+            f"capture {capture.name}: record {row} names {int(table.pc[row]):#x}, which is {what}: "
             f"this is not layout {form.name}, or not the kernel that wrote it",
-            "the layout comes from the series of the kernel",
+            "check the kernel and the layout in the capture's metadata: the kernel's series decides the layout",
         )

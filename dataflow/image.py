@@ -1,8 +1,7 @@
-"""Images: the code, the constants and the function symbols of a vmlinux or of a loaded module.
+"""Read the code, the constants and the function symbols of a vmlinux or of a loaded module.
 
-What comes in is an ELF file, and for a module where its sections were loaded; what goes out are its bytes at their
-addresses. All addresses are link-time addresses of the kernel: those of a module are where it was loaded, less the
-shift of the kernel (KASLR). Debug information is never read here.
+Takes an ELF file, and for a module the addresses of its sections. Gives its bytes at their link-time addresses; those
+of a module are its run-time addresses minus the shift of the kernel (KASLR). Never reads debug information.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _SECTIONS = (".text", ".data", ".rodata")
 
 @dataclass(frozen=True)
 class Section:
-    """Bytes at an address; `code` says whether they are instructions."""
+    """Bytes at an address; `code` is true if they are instructions."""
 
     name: str
     address: int
@@ -41,10 +40,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Image:
-    """What a file puts into memory.
+    """The memory contents of a file.
 
     Attributes:
-        name: `vmlinux`, or the module's.
+        name: `vmlinux`, or the module's name.
         arch: a name of `core.arch`.
         functions: (address, bytes, name) of each function symbol.
     """
@@ -55,61 +54,61 @@ class Image:
     functions: tuple[tuple[int, int, str], ...]
 
     def section(self, address: int, size: int = 1) -> Section | None:
-        """The section that holds so many bytes there."""
+        """Return the section that contains `size` bytes at an address; None if there is none."""
         return next((s for s in self.sections if s.holds(address, size)), None)
 
     def read(self, address: int, size: int) -> bytes:
-        """Bytes of the image.
+        """Return bytes of the image.
 
         Raises:
-            UnderTest: it has none there.
+            UnderTest: the image does not have all of them.
         """
-        found = self.section(address, size)
-        if found is None:
+        section = self.section(address, size)
+        if section is None:
             raise UnderTest(f"{self.name} has no {size} bytes at {address:#x}")
-        start = address - found.address
-        return found.data[start : start + size].tobytes()
+        start = address - section.address
+        return section.data[start : start + size].tobytes()
 
 
 def vmlinux(path: Path) -> Image:
-    """A linked kernel.
+    """Read a linked kernel.
 
     Raises:
-        UserError: it is not there, or is no kernel of a known architecture.
+        UserError: it does not exist, or is not a kernel of a known architecture.
     """
     return _opened(path, _linked)
 
 
 def extent(path: Path) -> tuple[int, int]:
-    """The link-time addresses that a linked kernel takes: its lowest, and the one behind its highest.
+    """Return the range of link-time addresses of a linked kernel: its lowest, and the one after its highest.
 
     Raises:
-        UserError: it is not there, or is no kernel of a known architecture.
+        UserError: it does not exist, or is not a kernel of a known architecture.
     """
 
     def of(elf: Any) -> tuple[int, int]:
         loads = [s for s in elf.iter_segments() if s["p_type"] == "PT_LOAD"]
         if not loads:
-            raise UserError(f"{path} is no linked kernel: it has nothing to load")
+            raise UserError(f"{path} is not a linked kernel: it has nothing to load")
         return min(s["p_vaddr"] for s in loads), max(s["p_vaddr"] + s["p_memsz"] for s in loads)
 
     return _opened(path, of)
 
 
 def section_sizes(path: Path) -> dict[str, int]:
-    """Bytes of each section of a file that takes memory.
+    """Return the size in bytes of each section that takes memory.
 
     Raises:
-        UserError: it is not there, or is for no known architecture.
+        UserError: the file does not exist, or is not for a known architecture.
     """
     return _opened(path, lambda elf: {s.name: int(s["sh_size"]) for s in elf.iter_sections() if s["sh_flags"] & _ALLOC})
 
 
 def executable_size(path: Path) -> int:
-    """Bytes of all sections of a file that are code, cold and init code too.
+    """Return the total size in bytes of all sections with code, cold and init code included.
 
     Raises:
-        UserError: it is not there, or is for no known architecture.
+        UserError: the file does not exist, or is not for a known architecture.
     """
     code = _ALLOC | _EXECUTE
     return _opened(
@@ -118,7 +117,7 @@ def executable_size(path: Path) -> int:
 
 
 def kernel_sizes(kernel_dir: Path) -> dict[str, int]:
-    """Bytes of a kernel: its sections by kind, all that is executable, and the boot image."""
+    """Return the sizes of a kernel in bytes: sections by kind, all executable sections, and the boot image."""
     sections = section_sizes(kernel_dir / "vmlinux")
     return {
         **{name: sections.get(name, 0) for name in _SECTIONS},
@@ -128,13 +127,13 @@ def kernel_sizes(kernel_dir: Path) -> dict[str, int]:
 
 
 def gates(path: Path) -> NDArray[np.uint64]:
-    """Where a vmlinux has gates that are opened and closed: those of init text are not. In the order of its table.
+    """Return the addresses of a vmlinux's gates, in the order of its table; gates in init text are left out.
 
     The table's entries are those of __jump_table (include/linux/jump_label.h): {s32 code, s32 target, s64 key}, each
-    from its own address.
+    relative to its own address. The kernel does not open and close gates in init text.
 
     Raises:
-        UserError: it is not there, or is for no known architecture.
+        UserError: the file does not exist, or is not for a known architecture.
     """
     return _opened(path, _gates)
 
@@ -158,15 +157,15 @@ def _gates(elf: Any) -> NDArray[np.uint64]:
 
 
 def module(path: Path, loaded: Mapping[str, int], resolve: Callable[[str], int | None]) -> Image:
-    """A module as it was loaded, relocated.
+    """Read a module and relocate it to the addresses where it was loaded.
 
     Args:
         path: its .ko file.
         loaded: section -> link-time address.
-        resolve: the address of a symbol of the kernel or of another module; None if it is not known.
+        resolve: gives the address of a symbol of the kernel or of another module; None if it is not known.
 
     Raises:
-        UserError: it is not there, or is no module of a known architecture.
+        UserError: it does not exist, or is not a module of a known architecture.
     """
     return _opened(path, lambda elf: _placed(elf, path.stem.replace("-", "_"), loaded, resolve))
 
@@ -184,7 +183,7 @@ def _opened(path: Path, build: Callable[[Any], _T]) -> _T:
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"there is no {path}") from None
     except (ELFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no ELF file of a kernel: {error}") from None
+        raise UserError(f"{path} is not an ELF file of a kernel: {error}") from None
 
 
 def _arch(elf: Any) -> str:
@@ -211,16 +210,16 @@ def _linked(elf: Any) -> Image:
 
 
 def _symbols(elf: Any) -> tuple[Any, bytes]:
-    """The symbol table as an array, and its names (Elf64_Sym, ELF-64 object file format)."""
+    """Return the symbol table as an array, and its names (Elf64_Sym, ELF-64 object file format)."""
     import numpy as np
 
     form = np.dtype(
         [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("shndx", "<u2"), ("value", "<u8"), ("size", "<u8")]
     )
-    found = elf.get_section_by_name(".symtab")
-    if found is None:
+    table = elf.get_section_by_name(".symtab")
+    if table is None:
         return np.empty(0, dtype=form), b""
-    return np.frombuffer(found.data(), dtype=form), elf.get_section(found["sh_link"]).data()
+    return np.frombuffer(table.data(), dtype=form), elf.get_section(table["sh_link"]).data()
 
 
 def _text(names: bytes, start: int) -> str:
@@ -249,11 +248,17 @@ def _placed(elf: Any, name: str, loaded: Mapping[str, int], resolve: Callable[[s
     for relocations in all_sections:
         target = relocations["sh_info"] if relocations["sh_type"] == "SHT_RELA" else None
         if target in contents:
-            for one in relocations.iter_relocations():
-                symbol = where[one["r_info_sym"]]
+            for relocation in relocations.iter_relocations():
+                symbol = where[relocation["r_info_sym"]]
                 if symbol is not None:
-                    place = bases[target] + one["r_offset"]
-                    _relocate(contents[target], one["r_offset"], one["r_info_type"], symbol + one["r_addend"], place)
+                    place = bases[target] + relocation["r_offset"]
+                    _relocate(
+                        contents[target],
+                        relocation["r_offset"],
+                        relocation["r_info_type"],
+                        symbol + relocation["r_addend"],
+                        place,
+                    )
     sections = tuple(
         Section(
             all_sections[index].name,
@@ -282,7 +287,7 @@ _PAGE, _LOW, _BRANCHES = (275, 276), 277, (282, 283)  # R_AARCH64_ADR_PREL_PG_HI
 
 
 def _relocate(data: bytearray, offset: int, kind: int, value: int, place: int) -> None:
-    """Write one relocation; a kind that is not needed is left alone."""
+    """Write one relocation; ignore a kind that is not needed. `place` is P of the ABIs: its own address."""
 
     def put(number: int, size: int) -> None:
         data[offset : offset + size] = (number & (1 << 8 * size) - 1).to_bytes(size, "little")

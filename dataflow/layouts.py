@@ -16,15 +16,15 @@ COMPARE = 0xC  # two operands of a comparison; layouts K3 to K5
 ENTRY = 0xE
 RETURN = 0xF
 HEADER_WORDS = 3  # header, pc, and index/size/pointer; the same in all known layouts
-UNREADABLE = 0xBADADD85  # what the kernel stores for a value that it could not read
-CLAMP = 255  # the largest index and size that a record can state
+UNREADABLE = 0xBADADD85  # the kernel stores this for a value that it could not read
+CLAMP = 255  # the largest index and size that a record can contain
 SEQUENCE_BITS = 24
 POINTER_BITS = 48
 
 
 @dataclass(frozen=True)
 class Bits:
-    """A run of bits in a word: its lowest one, and how many."""
+    """A run of bits in a word: the number of its lowest bit, and how many bits."""
 
     shift: int
     width: int
@@ -34,7 +34,7 @@ class Bits:
         return (1 << self.width) - 1
 
     def of(self, words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """The number in these bits, of each word."""
+        """Return the number in these bits of each word."""
         import numpy as np
 
         return (words >> np.uint64(self.shift)) & np.uint64(self.mask)
@@ -42,17 +42,18 @@ class Bits:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a kernel lays out a record.
+    """The layout of a record.
 
     Attributes:
-        count, kind, sequence: where in the header word these are; `count` is of no width if no record states it.
-        index, size: where they are, in the header if `packed` is false, else in word 2.
-        packed: word 2 holds index, size and the low 48 bits of the pointer; else it is all pointer.
-        info_version: what KCOV_DF_INFO calls this layout; None where there is no such call.
-        leaks: nothing is clamped: a size of 256 or more runs into the index, a count of 16 or more into the type.
-        kinds: the types that its headers have.
-        link_time: the kernel has taken its KASLR offset out of the pc.
-        inside: the pc is within the call of the callback, not the function's start.
+        count, kind, sequence: their bits in the header word; `count` has width 0 if records do not contain it.
+        index, size: their bits; in word 2 if `packed`, else in the header.
+        packed: word 2 holds index, size and the low 48 bits of the pointer; if not, word 2 holds only the pointer.
+        info_version: version of this layout in KCOV_DF_INFO; None if the device does not have this call.
+        leaks: values are not clamped. A size of 256 or more overflows into the index, a count of 16 or more into the
+            type.
+        kinds: the possible types of a header.
+        link_time: the kernel subtracts its KASLR offset from the pc.
+        inside: the pc is within the call of the callback, not at the function's start.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Layout:
 
     @property
     def reserved(self) -> int:
-        """The header bits that nothing uses: always zero."""
+        """Return the mask of the unused header bits, which are always zero."""
         used = [self.count, self.kind, self.sequence]
         if not self.packed:
             used += [self.index, self.size]
@@ -81,8 +82,8 @@ class Layout:
 
 
 _TRACED = (COMPARE, ENTRY, RETURN)
-# Our own series (docs/architecture.md, "The kernel ABI of series kit"), then those of the RFC: the posting of 3 June
-# 2026, that of 11 June, and the branches after it.
+# First the layouts of our own series (docs/architecture.md, "The kernel ABI of series kit"). Then those of the RFC on
+# LKML: the posting of 3 June 2026, the posting of 11 June 2026, and the branches after it.
 LAYOUTS: Mapping[str, Layout] = {
     form.name: form
     for form in (
@@ -98,14 +99,14 @@ LAYOUTS: Mapping[str, Layout] = {
 
 
 def layout(name: str) -> Layout:
-    """A layout by name.
+    """Return a layout by its name.
 
     Raises:
-        UserError: it is not known, so nothing can be said of the words.
+        UserError: it is not known.
     """
     if name not in LAYOUTS:
         raise UserError(
             f"the record layout {name or '(none)'} is not known{nearest(name, LAYOUTS)}",
-            "a capture's layout comes from the series that its kernel was built with",
+            "use the layout of the series that the capture's kernel was built with",
         )
     return LAYOUTS[name]

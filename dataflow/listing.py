@@ -1,7 +1,7 @@
 """List a capture: a call tree for people, or one JSON object per call for programs.
 
-It takes a capture and the kernel that wrote it. Where the records do not tell something, the line says so; nothing is
-made up (docs/records.md).
+Takes a capture and the kernel that wrote it. Marks what the records do not contain, and never makes anything up
+(docs/records.md).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataflow.symbols import Symbols
 from dataflow.tree import Call, Inside, Seen, Value
 from dataflow.types import Function, Parameter, Types
 
-MODULES = "modules"  # directory of a kernel product that holds its modules
+MODULES = "modules"  # directory of a kernel product that contains its modules
 _MASK = (1 << 64) - 1
 
 
@@ -35,31 +35,31 @@ class Shown:
 
 
 def prepare(path: Path, kernel_dir: Path) -> Shown:
-    """Decode a capture and open the kernel that made it.
+    """Decode a capture and open the kernel that wrote it.
 
     Args:
         path: of NAME.words or NAME.json.
-        kernel_dir: holds `vmlinux` with debug information, `System.map`, and `modules/` if it has any.
+        kernel_dir: contains `vmlinux` with debug information, `System.map`, and `modules/` if the kernel has any.
 
     Raises:
-        UserError: a file is not there or not what it should be.
-        UnderTest: the words are not what the layout allows.
+        UserError: a file is missing or cannot be read.
+        UnderTest: the layout does not allow the words.
     """
-    one = capture.load(path)
+    captured = capture.load(path)
     mapped = symbols.read(kernel_dir / "System.map")
-    loaded = symbols.modules(kernel_dir / MODULES, one.modules, mapped, one.stext)
-    found = identification.read(
-        one, mapped, lambda by_value: sites.load(kernel_dir / "vmlinux", mapped, loaded, by_value=by_value)
+    loaded = symbols.modules(kernel_dir / MODULES, captured.modules, mapped, captured.stext)
+    identified = identification.read(
+        captured, mapped, lambda by_value: sites.load(kernel_dir / "vmlinux", mapped, loaded, by_value=by_value)
     )
-    placed = symbols.module_files(kernel_dir / MODULES, one.modules, mapped, one.stext)
+    placed = symbols.module_files(kernel_dir / MODULES, captured.modules, mapped, captured.stext)
     types = Types(kernel_dir / "vmlinux", placed)
-    inside = Inside(found.places.tolist(), types.inlined, types.size) if found.form.inside else None
-    made = tree.calls(found.table, found.functions.tolist(), found.kernel, inside)
-    return Shown(found.capture, tuple(made), found.kernel.symbols, types)
+    inside = Inside(identified.places.tolist(), types.inlined, types.size) if identified.form.inside else None
+    calls = tree.calls(identified.table, identified.functions.tolist(), identified.kernel, inside)
+    return Shown(identified.capture, tuple(calls), identified.kernel.symbols, types)
 
 
 def _chosen(shown: Shown, only: str) -> Iterable[Call]:
-    """The calls of one function with all that they call; all calls if `only` is empty.
+    """Return the calls of one function with everything they call; return all calls if `only` is empty.
 
     Raises:
         UserError: no recorded function has that name.
@@ -84,18 +84,18 @@ def _subtrees(shown: Shown, only: str) -> Iterator[Call]:
 
 
 def names(shown: Shown, pc: int) -> tuple[str, ...]:
-    """All names of a function, Rust's demangled: the debug information's first, then the symbol table's."""
+    """Return all names of a function, demangled; the debug information's name first, then the symbol table's."""
     known = shown.types.function(pc)
     table = shown.symbols.at(pc)
-    found = (*((known.name,) if known else ()), *table)
-    return tuple(dict.fromkeys(map(demangle, found))) or (f"{pc:#x}",)
+    all_names = (*((known.name,) if known else ()), *table)
+    return tuple(dict.fromkeys(map(demangle, all_names))) or (f"{pc:#x}",)
 
 
 def text(shown: Shown, only: str = "") -> Iterator[str]:
-    """The call tree, one line per call.
+    """Return the call tree, one line per call.
 
     Args:
-        only: name of a function: its calls and what they call.
+        only: name of a function; return only its calls and what they call.
 
     Raises:
         UserError: no recorded function has that name.
@@ -111,7 +111,7 @@ def text(shown: Shown, only: str = "") -> Iterator[str]:
 
 
 def line(shown: Shown, call: Call) -> str:
-    """One call: `name(parameter=value, ...) = value`."""
+    """Write one call as `name(parameter=value, ...) = value`."""
     (name, *aliases), known = named(shown, call)
     if call.compared is not None:
         return _comparison(call.compared)
@@ -134,7 +134,7 @@ def line(shown: Shown, call: Call) -> str:
 
 
 def named(shown: Shown, call: Call) -> tuple[tuple[str, ...], Function | None]:
-    """The names of what was called, inlined or not, and what the debug information knows of it."""
+    """Return the names of the called function, inlined or not, and its debug information."""
     if call.inlined and call.place is not None:
         return call.inlined[-1:], shown.types.inlined_function(call.place)
     if call.compared is not None:
@@ -142,80 +142,80 @@ def named(shown: Shown, call: Call) -> tuple[tuple[str, ...], Function | None]:
     return names(shown, call.pc), shown.types.function(call.pc)
 
 
-def _comparison(one: Value) -> str:
-    """The kind is KCOV's: bit 0 says that the first operand is a constant, the next two the size (linux/kcov.h)."""
-    size = 1 << (one.pointer >> 1 & 3)
-    constant = " (a constant)" if one.pointer & 1 else ""
-    return f"(comparison of {size} bytes: {one.values[0]:#x}{constant}, {one.values[1]:#x})"
+def _comparison(record: Value) -> str:
+    """Write a comparison. Bit 0 of its kind marks a constant first operand, bits 1 and 2 its size (linux/kcov.h)."""
+    size = 1 << (record.pointer >> 1 & 3)
+    constant = " (a constant)" if record.pointer & 1 else ""
+    return f"(comparison of {size} bytes: {record.values[0]:#x}{constant}, {record.values[1]:#x})"
 
 
 def _parameter(known: Function | None, index: int) -> Parameter | None:
     return known.parameters[index] if known and index < len(known.parameters) else None
 
 
-def _argument(known: Function | None, one: Value) -> str:
-    parameter = _parameter(known, one.index)
-    name = (parameter.name if parameter else "") or f"arg{one.index}"
-    if one.size == 0 and one.pointer == 0:
+def _argument(known: Function | None, record: Value) -> str:
+    parameter = _parameter(known, record.index)
+    name = (parameter.name if parameter else "") or f"arg{record.index}"
+    if record.size == 0 and record.pointer == 0:
         return f"{name}=<removed>"
-    if parameter is None or not _is_object(one, parameter):
-        return f"{name}={_scalar(one, parameter)}"
-    if parameter.form.kind == "pointer" and (wrong := _no_object(one)):
+    if parameter is None or not _is_object(record, parameter):
+        return f"{name}={_scalar(record, parameter)}"
+    if parameter.form.kind == "pointer" and (wrong := _no_object(record)):
         return f"{name}={wrong}"
-    return f"{name}={_fields(one, parameter)}"
+    return f"{name}={_fields(record, parameter)}"
 
 
-def _is_void(known: Function | None, one: Value) -> bool:
-    """Generation L3 reports a return of nothing, too."""
-    return known is not None and known.returned is None and one.size == 0
+def _is_void(known: Function | None, record: Value) -> bool:
+    """Check whether a return record is of a void function, which generation L3 reports as well."""
+    return known is not None and known.returned is None and record.size == 0
 
 
-def _returned(known: Function | None, one: Value) -> str:
+def _returned(known: Function | None, record: Value) -> str:
     parameter = known.returned if known else None
-    if one.size == 0 and one.pointer == 0:
+    if record.size == 0 and record.pointer == 0:
         return "<removed>"
-    if parameter is None or not _is_object(one, parameter):
-        if parameter is not None and len(one.values) == 1:
-            return formatting.write_returned(one.values[0], parameter.form)
-        return _scalar(one, parameter)
+    if parameter is None or not _is_object(record, parameter):
+        if parameter is not None and len(record.values) == 1:
+            return formatting.write_returned(record.values[0], parameter.form)
+        return _scalar(record, parameter)
     if parameter.form.kind != "pointer":
-        return _fields(one, parameter)
-    return _no_object(one) or f"{one.pointer:#x} {_fields(one, parameter)}"
+        return _fields(record, parameter)
+    return _no_object(record) or f"{record.pointer:#x} {_fields(record, parameter)}"
 
 
-def _is_object(one: Value, parameter: Parameter) -> bool:
-    """Whether the values are those of fields: the code says so; failing that, their number must be that of the type."""
-    if one.certain:
-        return one.fields is not None
-    return parameter.fields is not None and len(parameter.fields) == len(one.values)
+def _is_object(record: Value, parameter: Parameter) -> bool:
+    """Check whether the values are those of fields: by the code, or if it does not decide, by their number."""
+    if record.certain:
+        return record.fields is not None
+    return parameter.fields is not None and len(parameter.fields) == len(record.values)
 
 
-def _no_object(one: Value) -> str:
-    """What a pointer is that points at no object: NULL or an error; empty if it may point at one."""
-    if one.pointer == 0:
+def _no_object(record: Value) -> str:
+    """Return `NULL` or the error that a pointer encodes; empty if it may point at an object."""
+    if record.pointer == 0:
         return "NULL"
-    error = formatting.write(one.pointer & _MASK, formatting.Form("pointer", 8))
+    error = formatting.write(record.pointer & _MASK, formatting.Form("pointer", 8))
     return error if error.startswith("-") else ""
 
 
-def _fields(one: Value, parameter: Parameter) -> str:
+def _fields(record: Value, parameter: Parameter) -> str:
     known = parameter.fields
-    if all(value == UNREADABLE for value in one.values):
+    if all(value == UNREADABLE for value in record.values):
         return f"{{{formatting.UNREADABLE_TEXT}}}"
-    if known is not None and len(known) == len(one.values):
-        places = tuple((f.offset, f.size) for f in known)
-        if not one.certain or places == one.fields:
-            return formatting.write_fields(one.values, known)
-    if one.fields is None:
-        return _raw(one.values)
-    # The type in the debug information is another one than the compiler saw: say where in the object a value is.
-    return "{" + ", ".join(f"+{at}={v:#x}" for (at, _size), v in zip(one.fields, one.values, strict=True)) + "}"
+    if known is not None and len(known) == len(record.values):
+        positions = tuple((f.offset, f.size) for f in known)
+        if not record.certain or positions == record.fields:
+            return formatting.write_fields(record.values, known)
+    if record.fields is None:
+        return _raw(record.values)
+    # The debug information has another type than the compiler saw, so print the offset of each value in the object.
+    return "{" + ", ".join(f"+{at}={v:#x}" for (at, _size), v in zip(record.fields, record.values, strict=True)) + "}"
 
 
-def _scalar(one: Value, parameter: Parameter | None) -> str:
-    if parameter is None or len(one.values) != 1:
-        return _raw(one.values)
-    return formatting.write(one.values[0], parameter.form)
+def _scalar(record: Value, parameter: Parameter | None) -> str:
+    if parameter is None or len(record.values) != 1:
+        return _raw(record.values)
+    return formatting.write(record.values[0], parameter.form)
 
 
 def _raw(values: Sequence[int]) -> str:
@@ -224,7 +224,7 @@ def _raw(values: Sequence[int]) -> str:
 
 
 def objects(shown: Shown, only: str = "") -> Iterator[dict[str, Any]]:
-    """One object per call, in the order in which they began (docs/records.md says what its keys are).
+    """Return one object per call, in the order in which the calls began (docs/records.md explains the keys).
 
     Raises:
         UserError: no recorded function has that name.
@@ -242,8 +242,8 @@ def objects(shown: Shown, only: str = "") -> Iterator[dict[str, Any]]:
             "entry": call.entry.value,
             "exit": call.exit.value,
             "arguments": [
-                _object(one, _parameter(known, one.index)) | {"text": _argument(known, one).partition("=")[2]}
-                for one in call.arguments
+                _object(record, _parameter(known, record.index)) | {"text": _argument(known, record).partition("=")[2]}
+                for record in call.arguments
             ],
             "returned": None
             if call.returned is None
@@ -252,23 +252,23 @@ def objects(shown: Shown, only: str = "") -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def _object(one: Value, parameter: Parameter | None) -> dict[str, Any]:
-    """A record: raw numbers as hexadecimal text, since JSON readers cut integers above 53 bits."""
-    places = one.fields
-    named = parameter.fields if parameter and parameter.fields and _is_object(one, parameter) else None
-    same = named is not None and places == tuple((f.offset, f.size) for f in named)
+def _object(record: Value, parameter: Parameter | None) -> dict[str, Any]:
+    """Return a record as JSON values; numbers are hexadecimal text, since JSON readers cut integers above 53 bits."""
+    positions = record.fields
+    named = parameter.fields if parameter and parameter.fields and _is_object(record, parameter) else None
+    same = named is not None and positions == tuple((f.offset, f.size) for f in named)
     return {
-        "record": one.row,
-        "index": one.index,
+        "record": record.row,
+        "index": record.index,
         "name": parameter.name if parameter else "",
         "type": parameter.type_name if parameter else "",
-        "size": one.size,
-        "pointer": f"{one.pointer:#x}",
-        "values": [f"{value:#x}" for value in one.values],
+        "size": record.size,
+        "pointer": f"{record.pointer:#x}",
+        "values": [f"{value:#x}" for value in record.values],
         "fields": None
-        if places is None
+        if positions is None
         else [
             {"offset": at, "size": size, "name": named[i].name if same and named else ""}
-            for i, (at, size) in enumerate(places)
+            for i, (at, size) in enumerate(positions)
         ],
     }

@@ -1,8 +1,8 @@
-"""Machine: constants in registers, followed through the code of one function.
+"""Follow constants in registers through the code of one function.
 
-What comes in is the code of a function; what goes out are its calls, each with the registers that hold a known number
-at that point. A number is known if it is the same on every way that leads there: ways are followed along the jumps, and
-where they meet only what agrees is kept. Numbers are plain, or relative to the stack pointer at the function's start.
+Takes the code of a function. Gives its calls, each with the registers whose number is known at that point: a plain
+number, or one relative to the stack pointer at the function's start. Keeps a number only if it is the same on every
+path that leads there.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Call:
 
     Attributes:
         place: its address.
-        target: where it goes; None if that is in a register.
-        jump: the function is left for good.
-        state: what is known of the registers.
+        target: the address that it calls; None if that is in a register.
+        jump: it is a jump: control does not come back to the function.
+        state: the known registers.
     """
 
     place: int
@@ -39,19 +39,19 @@ class Call:
 
 @dataclass(frozen=True)
 class Rules:
-    """What the followed registers and instructions of an architecture are.
+    """The registers and instructions of an architecture that are followed.
 
     Attributes:
         open: makes capstone's disassembler.
         operands: registers with the first six arguments of a call (System V AMD64 3.2.3, AAPCS64 6.8.2).
-        descriptor: register with the address of a descriptor where the gates of generation G1 lead (docs/pass.md).
-        direct: finds the direct calls and jumps in code: where each is, and where it goes, both in bytes from the start
-            of the code.
+        descriptor: register with the address of the descriptor in calls behind gates of generation G1 (docs/pass.md).
+        direct: finds the direct calls and jumps in code: position and target of each, in bytes from the start of the
+            code.
         call_size: bytes of a direct call.
-        thunks: begins of the names of functions that make an indirect call.
+        thunks: name prefixes of functions that make an indirect call.
         kept: registers that a call preserves (System V AMD64 3.2.1, AAPCS64 6.1.1), the stack pointer among them.
-        pushed: bytes that a call itself puts on the stack.
-        apply: the effect of an instruction that is no jump and no call.
+        pushed: bytes that a call itself pushes onto the stack.
+        apply: applies the effect of an instruction that is not a jump or a call.
     """
 
     open: Callable[[], Any]
@@ -71,26 +71,26 @@ class Rules:
 
 
 def calls(arch: str, code: bytes, address: int) -> list[Call]:
-    """The calls in a function, in the order of its code.
+    """Return the calls in a function, in the order of its code.
 
     Args:
         arch: a name of `core.arch`.
-        code: its bytes.
-        address: where they are.
+        code: the bytes of the function.
+        address: the address of the first byte.
     """
     rules = RULES[arch]
     steps = _steps(rules, code, address)
     blocks = _blocks(rules, steps, address + len(code))
     before: dict[int, State] = {}
     _flow(rules, blocks, before, {address: {rules.stack: Stack(0)}} if blocks else {})
-    # The rest is reached through tables of addresses, or in ways that no jump shows (static keys, exception tables).
+    # The other blocks are reached through tables of addresses, static keys or exception tables, which no jump shows.
     while hidden := [start for start in sorted(blocks) if start not in before]:
         _flow(rules, blocks, before, {hidden[0]: _seed(rules, blocks, before)})
     return list(_collected(rules, blocks, before))
 
 
 def _flow(rules: Rules, blocks: Mapping[int, list[Step]], before: dict[int, State], seeds: Mapping[int, State]) -> None:
-    """Follow all ways from some blocks until nothing that is known changes any more."""
+    """Follow all paths from the seed blocks until the known state of each block no longer changes."""
     before.update(seeds)
     todo = list(seeds)
     while todo:
@@ -109,7 +109,7 @@ def _flow(rules: Rules, blocks: Mapping[int, list[Step]], before: dict[int, Stat
 
 
 def _seed(rules: Rules, blocks: Mapping[int, list[Step]], before: Mapping[int, State]) -> State:
-    """What is known where a hidden way begins: what agrees at all jumps through registers; else at all calls."""
+    """Return the state where a hidden path begins: what all jumps through registers share, or if none, all calls."""
     jumps: list[State] = []
     calls_: list[State] = []
     for start, known in before.items():
@@ -154,7 +154,7 @@ def _followers(rules: Rules, last: Step) -> list[int]:
 
 
 def _blocks(rules: Rules, steps: Sequence[Step], end: int) -> dict[int, list[Step]]:
-    """The instructions, cut wherever a way may begin or end."""
+    """Cut the instructions into blocks, wherever a path may begin or end."""
     heads = {steps[0].place} if steps else set()
     for step in steps:
         leaves = step.name in rules.jumps or step.name in rules.ends
@@ -197,9 +197,9 @@ def _open_arm() -> Any:
 
 
 def _direct_x86(data: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find call rel32, which is E8, and jmp rel32, which is E9 (Intel SDM volume 2).
+    """Find call rel32 (E8) and jmp rel32 (E9) (Intel SDM volume 2).
 
-    Bytes that look so by chance are found too; that they reach exactly a callback is all but impossible.
+    This also finds bytes that look like such a call by chance, but those almost never reach exactly a callback.
     """
     import numpy as np
 
@@ -210,7 +210,7 @@ def _direct_x86(data: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 def _direct_arm(data: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find BL, which is 100101, and B, 000101, then 26 bits of offset in words (Arm ARM C6.2)."""
+    """Find BL (100101) and B (000101), each followed by 26 bits of offset in words (Arm ARM C6.2)."""
     import numpy as np
 
     code = data[: len(data) & ~3].view("<u4")
@@ -219,7 +219,7 @@ def _direct_arm(data: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.
     return words * 4, words * 4 + offsets
 
 
-# A row for each of core.arch.
+# One row for each architecture of core.arch.
 RULES: Mapping[str, Rules] = {
     "x86_64": Rules(
         open=_open_x86,

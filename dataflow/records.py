@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Passed:
-    """What the code of a function passes to a callback, as records of a layout that leaks need to be told.
+    """The operands of one callback call in a function's code; needed to read records of a layout that leaks.
 
     Attributes:
         kind: ENTRY or RETURN.
         index, size: as passed, not clamped.
-        count: how many values its record has.
-        leaf: the function calls nothing but callbacks.
+        count: number of values of its record.
+        leaf: the function calls only callbacks.
     """
 
     kind: int
@@ -32,7 +32,7 @@ class Passed:
     leaf: bool = False
 
 
-# From the run-time address of a function to what its code passes.
+# Maps the run-time address of a function to what its code passes.
 Code = Callable[[int], Iterable[Passed]]
 
 
@@ -43,15 +43,15 @@ class Records:
     Attributes:
         words: the buffer, word 0 included, u64.
         kind: ENTRY, RETURN or COMPARE.
-        sequence: 24-bit number that the kernel counts up by one per record.
-        pc: address of the function, or within its call of the callback (`Layout.inside`): at run time, or as linked
-            (`Layout.link_time`); u64.
+        sequence: 24-bit number that the kernel increases by one per record.
+        pc: start of the function, or an address within its call of the callback (`Layout.inside`); a run-time address,
+            or a link-time address (`Layout.link_time`); u64.
         index: number of the argument, 0 for returns, at most 255.
         size: bytes of the value or object, at most 255.
-        pointer: address that was read; sign-extended from bit 47 where the layout keeps 48 bits; the kind of the
-            comparison for COMPARE; u64.
-        count: how many values the record has.
-        first: where in `words` its first value is.
+        pointer: address that was read, sign-extended from bit 47 if the layout keeps 48 bits; for COMPARE, the kind of
+            the comparison; u64.
+        count: number of values of the record.
+        first: position in `words` of its first value.
     """
 
     words: NDArray[np.uint64]
@@ -68,40 +68,40 @@ class Records:
         return len(self.pc)
 
     def values(self, row: int) -> list[int]:
-        """The values of one record."""
+        """Return the values of one record."""
         start = int(self.first[row])
-        found: list[int] = self.words[start : start + int(self.count[row])].tolist()
-        return found
+        values: list[int] = self.words[start : start + int(self.count[row])].tolist()
+        return values
 
     def rows(self, pc: int, kind: int) -> list[int]:
-        """The rows of one function and kind, in order."""
+        """Return the rows of one function and kind, in order."""
         import numpy as np
 
-        found: list[int] = np.flatnonzero((self.pc == np.uint64(pc)) & (self.kind == kind)).tolist()
-        return found
+        rows: list[int] = np.flatnonzero((self.pc == np.uint64(pc)) & (self.kind == kind)).tolist()
+        return rows
 
     def flat(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """All values one after another, and where those of each record begin (one element more than records)."""
+        """Return all values one after another, and where each record's begin (one element more than records)."""
         import numpy as np
 
         counts = self.count.astype(np.int64)
         begins = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(counts)))
-        places = np.arange(int(begins[-1]), dtype=np.int64) + np.repeat(self.first - begins[:-1], counts)
-        return self.words[places], begins
+        positions = np.arange(int(begins[-1]), dtype=np.int64) + np.repeat(self.first - begins[:-1], counts)
+        return self.words[positions], begins
 
 
 def gaps(records: Records) -> list[int]:
-    """The rows whose sequence number does not follow that of the row before."""
+    """Return the rows whose sequence number does not follow that of the row before."""
     import numpy as np
 
     numbers = records.sequence.astype(np.int64)
     steps = (numbers[1:] - numbers[:-1]) & np.int64((1 << SEQUENCE_BITS) - 1)
-    found: list[int] = (np.flatnonzero(steps != 1) + 1).tolist()
-    return found
+    rows: list[int] = (np.flatnonzero(steps != 1) + 1).tolist()
+    return rows
 
 
 def addresses(meta: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The pointers in packed words: their low 48 bits, sign-extended."""
+    """Return the pointers in packed words: their low 48 bits, sign-extended."""
     import numpy as np
 
     shift = np.int64(64 - POINTER_BITS)
@@ -109,25 +109,28 @@ def addresses(meta: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def bad_word(position: int, what: str) -> UnderTest:
-    """Make the error of a word that the layout does not allow."""
-    return UnderTest(f"word {position} of the buffer: {what}", "the kernel wrote what its layout does not allow")
+    """Make the error for a word that the layout does not allow."""
+    return UnderTest(
+        f"word {position} of the buffer: {what}",
+        "check that the capture has the layout of the kernel's series; if it has, the kernel or the capture is damaged",
+    )
 
 
 def too_long(position: int, after: int, used: int) -> UnderTest:
-    """A record that ends where no counted word is any more."""
+    """Make the error for a record that ends after the last counted word."""
     return bad_word(position, f"its record ends before word {after}, but only {used} words are counted")
 
 
 def bad_header(buffer: NDArray[np.uint64], position: int, form: Layout) -> UnderTest:
-    """A word that should be a header."""
+    """Make the error for a word that should be a header."""
     return bad_word(position, f"{int(buffer[position]):#x} {_why(int(buffer[position]), form)}")
 
 
 def _why(word: int, form: Layout) -> str:
-    """What keeps a word from being a header."""
+    """Return why a word is not a header."""
     if word & form.reserved:
-        return f"is no record header: it has reserved bits {word & form.reserved:#x}"
+        return f"is not a record header: it has reserved bits {word & form.reserved:#x}"
     kind = word >> form.kind.shift & form.kind.mask
     if kind not in form.kinds:
-        return f"is no record header: {kind:#x} is no type"
+        return f"is not a record header: {kind:#x} is not a type"
     return "is a record header without values"

@@ -1,8 +1,8 @@
-"""Demangle the symbols of Rust functions: give them the names that the source has.
+"""Demangle the symbols of Rust functions into the names of the source.
 
-Both schemes are read: RFC 2603 (v0, `_R...`) and rustc_symbol_mangling/src/legacy.rs (`_ZN...17h<hash>E`). The result
-is a path as Rust writes it, without the hashes of crates and instances. Any other symbol is returned unchanged: a name
-is never lost, and no symbol, however odd, raises an error or takes long.
+Takes symbols of both schemes: RFC 2603 (v0, `_R...`) and rustc_symbol_mangling/src/legacy.rs (`_ZN...17h<hash>E`).
+Gives a path in Rust's notation, without the hashes of crates and instances, and any other symbol unchanged. Never
+raises and never takes long, whatever the symbol is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# A backreference makes text out of nothing: what is longer or deeper than this was made to be.
+# Backreferences can make a short symbol expand to a very long text. A symbol beyond these limits is not a real name.
 _MAX_TEXT = 1 << 14
 _MAX_DEPTH = 128
 _LEGACY_HASH = re.compile(r"h[0-9a-f]{16}")
@@ -35,7 +35,7 @@ class _Malformed(Exception):  # noqa: N818  (it never leaves this module)
 
 @functools.lru_cache(maxsize=1 << 16)
 def demangle(symbol: str) -> str:
-    """The name of a Rust symbol; any other name as it is."""
+    """Return the name of a Rust symbol, and any other symbol unchanged."""
     try:
         if symbol.startswith("_R"):
             return _v0(symbol[2:])
@@ -54,14 +54,14 @@ def _legacy(text: str) -> str:
             raise _Malformed
         parts.append(text[digits.end() : digits.end() + int(digits[0])])
         text = text[digits.end() + int(digits[0]) :]
-    # Without a hash it is a name of C++.
+    # A name without a hash is a C++ name.
     if len(parts) < 2 or not _LEGACY_HASH.fullmatch(parts.pop()):
         raise _Malformed
     return "::".join(_unescaped(part) for part in parts)
 
 
 def _unescaped(part: str) -> str:
-    def one(match: re.Match[str]) -> str:
+    def character(match: re.Match[str]) -> str:
         code = match[1]
         if code in _ESCAPES:
             return _ESCAPES[code]
@@ -74,7 +74,7 @@ def _unescaped(part: str) -> str:
         raise _Malformed
 
     part = part.removeprefix("_") if part.startswith("_$") else part
-    return re.sub(r"\$([^$]*)\$", one, part).replace("..", "::")
+    return re.sub(r"\$([^$]*)\$", character, part).replace("..", "::")
 
 
 def _v0(text: str) -> str:
@@ -87,13 +87,13 @@ def _v0(text: str) -> str:
         reader.path(in_value=False)  # the crate that asked for this instance
     if reader.at < len(body):
         raise _Malformed
-    # What LLVM put behind it (.llvm.123, .cold) tells functions apart.
+    # The suffix that LLVM adds (.llvm.123, .cold) distinguishes functions.
     return name + dot + suffix
 
 
 @dataclass
 class _Reader:
-    """A symbol that is being read, from where it is read next."""
+    """A symbol that is being read; `at` is the next position."""
 
     text: str
     at: int = 0
@@ -111,14 +111,14 @@ class _Reader:
         return True
 
     def next(self) -> str:
-        found = self.peek()
-        if not found:
+        letter = self.peek()
+        if not letter:
             raise _Malformed
         self.at += 1
-        return found
+        return letter
 
     def number(self) -> int:
-        """base-62-number: `_` is 0, `0_` is 1."""
+        """Read a base-62-number: `_` is 0, `0_` is 1."""
         if self.take("_"):
             return 0
         value = 0
@@ -130,35 +130,35 @@ class _Reader:
         return value + 1
 
     def tagged(self, tag: str) -> int:
-        """An optional number behind a letter; 0 without it."""
+        """Read an optional number after a letter; return 0 if the letter is missing."""
         return self.number() + 1 if self.take(tag) else 0
 
     def nested(self, read: Callable[[], str]) -> str:
-        """What is inside of something else, within bounds."""
+        """Read a nested part, within the limits of depth and length."""
         self.depth += 1
         if self.depth > _MAX_DEPTH:
             raise _Malformed
-        found = read()
+        text = read()
         self.depth -= 1
-        self.written += len(found)
-        if self.written > _MAX_TEXT * _MAX_DEPTH or len(found) > _MAX_TEXT:
+        self.written += len(text)
+        if self.written > _MAX_TEXT * _MAX_DEPTH or len(text) > _MAX_TEXT:
             raise _Malformed
-        return found
+        return text
 
     def back(self, read: Callable[[], str]) -> str:
-        """A backreference: what was at an earlier place."""
+        """Read a backreference: the text at an earlier position."""
         here = self.at - 1
-        place = self.number()
-        if place >= here:
+        earlier = self.number()
+        if earlier >= here:
             raise _Malformed
-        later, self.at = self.at, place
+        later, self.at = self.at, earlier
         self.written += 1
-        found = self.nested(read)
+        text = self.nested(read)
         self.at = later
-        return found
+        return text
 
     def bare(self) -> str:
-        """undisambiguated-identifier"""
+        """Read an undisambiguated-identifier."""
         puny = self.take("u")
         digits = re.compile(r"0|[1-9][0-9]{0,4}").match(self.text, self.at)
         if not digits:
@@ -223,15 +223,15 @@ class _Reader:
         return f"'{chr(ord('a') + min(self.lifetimes - number, 25))}" if number else "'_"
 
     def bound(self, read: Callable[[], str]) -> str:
-        """What has lifetimes of its own."""
+        """Read a part that may introduce lifetimes of its own."""
         more = self.tagged("G")
         if more > _MAX_DEPTH:
             raise _Malformed
         self.lifetimes += more
         names = ", ".join(f"'{chr(ord('a') + min(self.lifetimes - more + i, 25))}" for i in range(more))
-        found = read()
+        text = read()
         self.lifetimes -= more
-        return f"for<{names}> {found}" if more else found
+        return f"for<{names}> {text}" if more else text
 
     def type(self) -> str:
         return self.nested(self._type)
@@ -264,10 +264,10 @@ class _Reader:
         return self._path(in_value=False)
 
     def _types(self) -> list[str]:
-        found = []
+        types = []
         while not self.take("E"):
-            found.append(self.type())
-        return found
+            types.append(self.type())
+        return types
 
     def _signature(self) -> str:
         unsafe = "unsafe " if self.take("U") else ""
@@ -278,7 +278,7 @@ class _Reader:
         return f"{unsafe}{abi}fn({inside})" + ("" if result == "()" else f" -> {result}")
 
     def _traits(self) -> str:
-        found = []
+        traits = []
         while not self.take("E"):
             base, bindings = self.path(in_value=False), []
             while self.take("p"):
@@ -287,8 +287,8 @@ class _Reader:
                 base = f"{base[:-1]}, {', '.join(bindings)}>"
             elif bindings:
                 base = f"{base}<{', '.join(bindings)}>"
-            found.append(base)
-        return " + ".join(found)
+            traits.append(base)
+        return " + ".join(traits)
 
     def constant(self) -> str:
         return self.nested(self._constant)
@@ -300,7 +300,7 @@ class _Reader:
         if kind == "B":
             return self.back(self._constant)
         if kind not in "abchijlmnostxy":
-            raise _Malformed  # strings, references and structs: of compilers that are told to
+            raise _Malformed  # strings, references and structs need an unstable feature
         negative = kind in _SIGNED and self.take("n")
         end = self.text.find("_", self.at)
         digits = self.text[self.at : end] if end >= 0 else "?"

@@ -1,7 +1,7 @@
-"""Samples: what must have been recorded when the sample modules were called (kernel/samples).
+"""List the calls that a run of the sample modules must record (kernel/samples).
 
-What comes in is the drawn number; what goes out is each call with its arguments and its result, as the values of the
-records. Rust and C have the same calls; where the two languages pass a thing differently, that is said here once.
+Takes the drawn number. Gives each call with its arguments and its result, as the values of the records. C and Rust have
+the same calls; only this module knows where the two languages pass values differently.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# What a test of presence, not of a value, asks of a recorded pointer.
+# Stands for any recorded pointer that is not null.
 POINTER = -1
 
 Values = tuple[int, ...]
@@ -29,8 +29,9 @@ class Call:
     """One call of a sample function.
 
     Attributes:
-        function: its name in C without the prefix; in Rust the last part of its path.
-        arguments: the values of each, as unsigned numbers of its own width; POINTER for an address that is not null.
+        function: its name in C without the prefix, or in Rust the last part of its path.
+        arguments: the values of each argument, as unsigned numbers of its width; POINTER for an address that is not
+            null.
         result: the values that it returned.
     """
 
@@ -40,7 +41,7 @@ class Call:
 
 
 def name(language: str, function: str) -> str:
-    """The full name of a sample function, as records are labelled with it."""
+    """Return the full name of a sample function, which is the label of its records."""
     if language == "c":
         return f"kdf_{function}"
     crate = "kcov_dataflow_rust"
@@ -52,7 +53,7 @@ def name(language: str, function: str) -> str:
 
 
 def calls(language: str, n: int) -> list[Call]:
-    """What a module calls, in order.
+    """Return the calls that a module makes, in order.
 
     Args:
         language: `rust` or `c`.
@@ -71,18 +72,18 @@ def calls(language: str, n: int) -> list[Call]:
         Call("truth", ((n & 1,),), (1 - (n & 1),)),
         Call("reference", ((first, second),), (first,)),
         Call("exclusive", ((first, second),), (after,)),
-        # A reference that may be absent is an enum in Rust's debug information: its address is recorded. C's points
-        # to a structure, which is recorded, and zeroes where there is none.
+        # An optional reference is an enum in Rust's debug information, so its address is recorded. In C it points to a
+        # structure, so the fields are recorded, or zeroes for a null pointer.
         Call("optional", ((POINTER,) if language == "rust" else (first, after),), (after,)),
         Call("optional", ((0,) if language == "rust" else (0, 0),), (0,)),
     ]
     if language == "rust":
-        # A tag and a number, side by side in one word: 0 is Ok.
+        # One word contains a tag and a number; tag 0 is Ok.
         made += [
             Call("fallible", ((c << 32,),), (c << 32 | 1,)),
             Call("fallible", ((c << 32 | 1,),), (c << 32,)),
         ]
-    # A slice is an address and a length: one argument in Rust, two in C.
+    # A slice has an address and a length: one argument in Rust, two in C.
     slice_of = ((POINTER, 3),) if language == "rust" else ((POINTER,), (3,))
     made += [
         Call("slice", slice_of, (_cut(first + second + third, 64),)),
@@ -96,41 +97,41 @@ def calls(language: str, n: int) -> list[Call]:
 
 
 def recorded(table: Records, addresses: NDArray[np.uint64], symbols: Symbols, language: str) -> list[Call]:
-    """The calls of sample functions in a capture, in order. A call that has no return recorded has no result.
+    """Return the calls of sample functions in a capture, in order; the result is empty if no return was recorded.
 
     Args:
-        addresses: of the functions of the records.
+        addresses: link-time address of each record's function.
     """
     ours = _named(symbols, language)
-    found: list[Call] = []
+    got: list[Call] = []
     for row, address in enumerate(addresses.tolist()):
         if address not in ours:
             continue
         values = tuple(table.values(row))
         if int(table.kind[row]) == RETURN:
-            if found and found[-1].function == ours[address] and not found[-1].result:
-                found[-1] = replace(found[-1], result=values)
+            if got and got[-1].function == ours[address] and not got[-1].result:
+                got[-1] = replace(got[-1], result=values)
         elif int(table.kind[row]) == ENTRY:
             if int(table.index[row]) == 0:
-                found.append(Call(ours[address], (), ()))
-            if found:
-                found[-1] = replace(found[-1], arguments=(*found[-1].arguments, values))
-    return found
+                got.append(Call(ours[address], (), ()))
+            if got:
+                got[-1] = replace(got[-1], arguments=(*got[-1].arguments, values))
+    return got
 
 
 def _named(symbols: Symbols, language: str) -> dict[int, str]:
-    """Address -> sample function. Functions with one body may have one address: then both names are there."""
+    """Return address -> sample function. Functions with equal bodies may share one address with both names."""
     wanted = {name(language, call.function): call.function for call in calls(language, 0)}
-    found: dict[int, str] = {}
+    functions: dict[int, str] = {}
     for address in symbols.modules:
-        for one in symbols.at(address):
-            if demangle(one) in wanted:
-                found[address] = wanted[demangle(one)]
-    return found
+        for symbol in symbols.at(address):
+            if demangle(symbol) in wanted:
+                functions[address] = wanted[demangle(symbol)]
+    return functions
 
 
 def same(asked: Call, got: Call) -> bool:
-    """Whether a recorded call is the one that was asked."""
+    """Check whether a recorded call is the expected one."""
     return (
         asked.function == got.function
         and len(asked.arguments) == len(got.arguments)
@@ -144,7 +145,7 @@ def _same(asked: Values, got: Values) -> bool:
 
 
 def shown(call: Call) -> str:
-    """A call for a table."""
+    """Format a call for a table."""
     return f"({', '.join(map(_shown, call.arguments))}) = {_shown(call.result)}"
 
 

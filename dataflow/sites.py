@@ -1,8 +1,8 @@
-"""Sites: what the machine code of an instrumented function passes to the callbacks.
+"""Read from machine code what an instrumented function passes to the callbacks.
 
-A record says how many values it has; the code that made it says how many it should have. This reads the second from the
-kernel image itself: the calls of the callbacks, the constants in the operand registers before each call, and the tables
-that they point at. It never asks the debug information, so that the two can be compared.
+Takes the images of a kernel and of its modules. Gives the calls of the callbacks, the constants in the operand
+registers before each call, and the tables that they point at: from these follows how many values a record should have.
+Never reads debug information, so that the two can be compared.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CALLBACKS = {"__sanitizer_cov_trace_args": ENTRY, "__sanitizer_cov_trace_ret": RETURN}
-# Where the gates of generation G1 lead. It gets the address of a descriptor: addresses of the function and of a shape.
-# A shape: number of operands, kind, and per operand table, fields, size and where the value is (docs/pass.md, "Behind
-# gates").
+# The callback behind the gates of generation G1. It gets the address of a descriptor: addresses of the function and of
+# a shape. A shape has the number of operands, the kind, and for each operand table, number of fields, size and the
+# place of the value (docs/pass.md, "Behind gates").
 GATED = "__sanitizer_cov_trace_gated"
 _OPERAND = 24  # bytes
-_MAX_FIELDS = 65535  # no structure has more: a number above is no number of fields
+_MAX_FIELDS = 65535  # no structure has more fields: a larger number is not a number of fields
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Site:
         index: number of the argument; 0 for returns.
         size: bytes, as the code passes it (records clamp it to 255); None if it is not a constant.
         fields: (offset, size) pairs of the table in bytes; None if there is no table.
-        slot: where the passed address is, in bytes above the stack pointer at the function's start; None if it is not
-            in the function's own frame.
-        place: address of the call; after: where it returns to.
+        slot: the passed address, in bytes above the stack pointer at the function's start; None if it is not in the
+            function's own frame.
+        place: address of the call; after: address that it returns to.
     """
 
     kind: int
@@ -59,25 +59,25 @@ class Site:
 
     @property
     def values(self) -> int:
-        """How many values its record has."""
+        """Return the number of values that its record has."""
         return len(self.fields) if self.fields else 1
 
     @property
     def recorded_index(self) -> int:
-        """The index as a record states it."""
+        """Return the index as a record contains it."""
         return min(self.index, CLAMP)
 
 
 @dataclass(frozen=True)
 class Code:
-    """What the code of a function does that records tell of.
+    """The calls in the code of a function.
 
     Attributes:
         sites: its calls of the callbacks, in the order of its code.
-        callees: (function, stack pointer at its start) of each direct call and tail call, relative to the stack pointer
-            at this function's start; None if it is not constant.
-        open_calls: stack pointers at the start of what it calls through pointers.
-        opaque: it calls through pointers, so it may call anything.
+        callees: (function, stack pointer at its start) of each direct call and tail call. The stack pointer is relative
+            to that at this function's start; None if it is not constant.
+        open_calls: stack pointers at the start of functions that it calls through pointers.
+        opaque: it calls through pointers, so it may call any function.
     """
 
     sites: tuple[Site, ...]
@@ -94,19 +94,19 @@ class Code:
         return any(site.kind == RETURN for site in self.sites)
 
     def of(self, kind: int, index: int) -> tuple[Site, ...]:
-        """The sites that a record of this kind and recorded index may come from."""
+        """Return the sites that a record of this kind and recorded index may come from."""
         return tuple(s for s in self.sites if s.kind == kind and s.recorded_index == index)
 
     def inside(self, pc: int) -> tuple[Site, ...]:
-        """The site whose call an address is in the last byte of; none if there is none."""
+        """Return the sites whose call has its last byte at an address: one, or none."""
         return tuple(s for s in self.sites if s.after - 1 == pc)
 
 
 class Kernel:
-    """The code of a kernel and of its loaded modules, read as far as it is asked for."""
+    """The code of a kernel and of its loaded modules; each function is read when it is first needed."""
 
     def __init__(self, images: Sequence[Image], symbols: Symbols, *, by_value: bool = False) -> None:
-        """See `load`; `symbols` are those of the images, too."""
+        """See `load`; `symbols` include those of the images."""
         self.symbols = symbols
         self.by_value = by_value
         self.images = tuple(images)
@@ -119,32 +119,32 @@ class Kernel:
         self._codes: dict[int, Code] = {}
 
     def instrumented(self) -> NDArray[np.uint64]:
-        """Starts of all functions whose code calls a callback, sorted, u64, by their calls alone."""
+        """Return the starts of all functions with a direct call of a callback, sorted, u64."""
         import numpy as np
 
         called = sorted([*self.callbacks, *([] if self.gated is None else [self.gated])])
-        found = [_calls(self._rules, s, called) for one in self.images for s in one.sections if s.code]
-        return np.unique(self.symbols.starts(np.concatenate([np.empty(0, dtype=np.uint64), *found])))
+        addresses = [_calls(self._rules, s, called) for loaded in self.images for s in loaded.sections if s.code]
+        return np.unique(self.symbols.starts(np.concatenate([np.empty(0, dtype=np.uint64), *addresses])))
 
     def sites(self, function: int) -> tuple[Site, ...]:
-        """The callback calls of the function that starts at a link-time address; see `code`."""
+        """Return the callback calls of the function that starts at a link-time address; see `code`."""
         return self.code(function).sites
 
     def code(self, function: int) -> Code:
-        """What the function that starts at a link-time address does.
+        """Return the calls in the function that starts at a link-time address.
 
         Raises:
-            UnderTest: there is no such code, or what it passes to a callback is not constant.
+            UnderTest: there is no code at the address, or an operand of a callback is not constant.
         """
         if function not in self._codes:
             self._codes[function] = self._read(function)
         return self._codes[function]
 
     def _image(self, address: int) -> Image:
-        found = next((one for one in self.images if one.section(address)), None)
-        if found is None:
+        holder = next((candidate for candidate in self.images if candidate.section(address)), None)
+        if holder is None:
             raise UnderTest(f"neither the kernel nor a module has code at {address:#x}")
-        return found
+        return holder
 
     def _read(self, function: int) -> Code:
         size = self.symbols.end(function) - function
@@ -170,8 +170,8 @@ class Kernel:
         return Code(tuple(sites), frozenset(callees), frozenset(open_calls), opaque)
 
     def _site(self, kind: int, call: Call, function: int) -> Site:
-        # Of pc, index, size, pointer, table and number of fields (docs/architecture.md, generation L0). A return has no
-        # index; generation L3 has no pc, and the value in place of the pointer.
+        # Registers of pc, index, size, pointer, table and number of fields (docs/architecture.md, generation L0). A
+        # return has no index. Generation L3 has no pc, and passes the value instead of the pointer.
         registers = list(self._rules.operands)
         if self.by_value:
             registers = ["", *registers[:-1]]
@@ -182,7 +182,7 @@ class Kernel:
             pc = function
         if not isinstance(pc, int) or not isinstance(index, int) or not isinstance(count, int):
             raise UnderTest(f"the operands of the callback at {call.place:#x} are not constants before its call")
-        # Numbers are 32 bits wide: what is above them in the register does not count.
+        # Numbers are 32 bits wide: the upper half of the register does not count.
         index, count = index & 0xFFFFFFFF, count & 0xFFFFFFFF
         if count and (not isinstance(table, int) or count > _MAX_FIELDS):
             raise UnderTest(f"the callback at {call.place:#x} gets {count} fields without a table")
@@ -199,7 +199,7 @@ class Kernel:
         )
 
     def _gate(self, call: Call) -> list[Site]:
-        """What one call behind a gate reports: all parameters of a function, or its return value."""
+        """Return the sites of one call behind a gate: all parameters of a function, or its return value."""
         descriptor = call.state.get(self._rules.descriptor)
         if not isinstance(descriptor, int):
             raise UnderTest(f"the call behind a gate at {call.place:#x} has no constant descriptor")
@@ -207,19 +207,19 @@ class Kernel:
         head = self._numbers(shape, 1)[0]
         count, kind = head & 0xFFFFFFFF, head >> 32
         if kind not in (ENTRY, RETURN) or count > _MAX_FIELDS:
-            raise UnderTest(f"the descriptor at {descriptor:#x} is none: it says {count} operands of kind {kind:#x}")
-        found: list[Site] = []
+            raise UnderTest(f"{descriptor:#x} is not a descriptor: it has {count} operands of kind {kind:#x}")
+        sites: list[Site] = []
         for index in range(count):
             table, sizes, _where = self._numbers(shape + 8 + _OPERAND * index, 3)
             fields, size = sizes & 0xFFFFFFFF, sizes >> 32
             if fields and (not table or fields > _MAX_FIELDS):
-                raise UnderTest(f"the descriptor at {descriptor:#x} says {fields} fields without a table")
+                raise UnderTest(f"the descriptor at {descriptor:#x} has {fields} fields without a table")
             pairs = self._table(table, fields) if fields else None
-            found.append(Site(kind, pc, index, size, pairs, None, call.place, call.place + self._rules.call_size))
-        return found
+            sites.append(Site(kind, pc, index, size, pairs, None, call.place, call.place + self._rules.call_size))
+        return sites
 
     def _numbers(self, address: int, count: int) -> list[int]:
-        """So many 64-bit words at an address."""
+        """Return `count` 64-bit words at an address."""
         raw = self._image(address).read(address, 8 * count)
         return [int.from_bytes(raw[i : i + 8], "little") for i in range(0, len(raw), 8)]
 
@@ -234,11 +234,11 @@ def load(vmlinux: Path, symbols: Symbols, modules: Sequence[Image] = (), *, by_v
     Args:
         vmlinux: with its symbol table; debug information is not needed.
         symbols: of its System.map.
-        modules: as `symbols.modules` gives them.
+        modules: from `symbols.modules`.
         by_value: its callbacks take values and no pc (generation L3), not addresses of values (L0, L1).
 
     Raises:
-        UserError: it is not there, is no kernel of a known architecture, or is not the one of these symbols.
+        UserError: it does not exist, is not a kernel of a known architecture, or does not match the symbols.
     """
     kernel = image.vmlinux(vmlinux)
     own = {name: address for address, _size, name in kernel.functions}
@@ -250,18 +250,18 @@ def load(vmlinux: Path, symbols: Symbols, modules: Sequence[Image] = (), *, by_v
 
 
 def _calls(rules: Rules, section: Section, callbacks: Sequence[int]) -> NDArray[np.uint64]:
-    """Addresses of the direct calls and jumps to the callbacks in a section, u64."""
+    """Return the addresses of the direct calls and jumps to the callbacks in a section, u64."""
     import numpy as np
 
-    # Addresses of the upper half are negative as int64; sums stay exact.
+    # Addresses in the upper half are negative as int64; sums stay exact.
     targets = np.array(callbacks, dtype=np.uint64).view(np.int64)
     base = np.array([section.address], dtype=np.uint64).view(np.int64)
-    places, reached = rules.direct(section.data)
-    hits: NDArray[np.uint64] = (places[np.isin(reached + base, targets)] + base).view(np.uint64)
+    positions, reached = rules.direct(section.data)
+    hits: NDArray[np.uint64] = (positions[np.isin(reached + base, targets)] + base).view(np.uint64)
     return hits
 
 
 def all_codes(kernel: Kernel) -> Iterator[tuple[int, Code]]:
-    """The code of every instrumented function: for tests and audits, many thousands."""
+    """Yield the code of every instrumented function, many thousands; for tests and audits."""
     for function in kernel.instrumented().tolist():
         yield function, kernel.code(function)

@@ -1,11 +1,13 @@
-"""Tree: records grouped into calls, and calls into a tree.
+"""Group records into calls, and calls into a tree.
 
-What comes in is a table of records and the code that made them; what goes out is one Call per call, in the order in
-which they began, with its depth. The kernel records arguments at an entry and values at a return, nothing else: a
-function without parameters has no entry, one that returns nothing has no return. So where a call is, and when it is
-over, is read from what there is: return records; the stack, whose addresses the records of scalars hold; and the code
-of the functions, which says who calls whom, and at which height of the stack. docs/records.md says what this can know.
+Takes a table of records and the kernel that wrote it. Gives one Call per call, in the order in which the calls began,
+with its depth. docs/records.md explains how certain the result is.
 """
+
+# The kernel records arguments at an entry and values at a return, and nothing else. A function without parameters has
+# no entry record, and a void function has no return record. So the position and the end of a call come from three
+# things: return records; stack addresses, which are in the records of scalars; and the code of the functions, which
+# shows who calls whom, and at which height of the stack.
 
 from __future__ import annotations
 
@@ -21,12 +23,12 @@ from dataflow.sites import Code, Kernel, Site
 
 @dataclass(frozen=True)
 class Inside:
-    """What a layout needs whose records name the calls of the callbacks.
+    """What is needed to read records whose pc is in the call of the callback.
 
     Attributes:
         places: link-time address of each record, within such a call.
-        inlined: the functions that are inlined at a place, outermost first.
-        size: declared bytes of what a record at (function, place, kind, index) is of; 0 if that is not known.
+        inlined: returns the functions that are inlined at a place, outermost first.
+        size: returns the declared bytes of the value at (function, place, kind, index); 0 if that is not known.
     """
 
     places: Sequence[int]
@@ -38,8 +40,8 @@ class Seen(Enum):
     """Whether an entry or a return was recorded."""
 
     RECORDED = "recorded"
-    NONE = "none"  # there is nothing to record: no parameters, or no value
-    MISSING = "missing"  # there is, but no record of it
+    NONE = "none"  # the function has nothing to record: no parameters, or no return value
+    MISSING = "missing"  # the function has something to record, but there is no record
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ class Value:
         row: its number in the table.
         index: of the argument, 0 for a return.
         size: bytes, at most 255; 0 for a parameter that the compiler removed.
-        pointer: where it was read.
+        pointer: address that it was read from.
         fields: the table that the code passes for it; None for a scalar.
-        certain: the code says what it is; if not, `fields` is a guess from the number of values alone: None.
+        certain: the code decides whether it is an object or a scalar; if not, `fields` is None.
     """
 
     row: int
@@ -66,17 +68,17 @@ class Value:
 
 @dataclass
 class Call:
-    """One call of a function, as far as the records tell.
+    """One call of a function, as far as the records show it.
 
     Attributes:
         pc: link-time address of the function.
-        depth: how many recorded calls it is in.
+        depth: number of recorded calls that it is in.
         arguments: as recorded, by index.
         returned: its return record.
         entry, exit: whether these were recorded.
         inlined: names of the functions that are inlined into `pc` here, outermost first; the last one was entered.
-        place: address of the first record, where a layout tells it.
-        compared: this is no call but a comparison in the function.
+        place: address of the first record, if the layout has it.
+        compared: the comparison, if this is a comparison in the function and not a call.
     """
 
     pc: int
@@ -92,7 +94,7 @@ class Call:
 
 @dataclass
 class _Open:
-    """A call that may not be over: its stack pointer at the start, if known, and its code, if there is any."""
+    """A call that may not be over, with its code and its stack pointer at the start, if they are known."""
 
     call: Call
     code: Code | None
@@ -100,11 +102,11 @@ class _Open:
 
 
 class _Fit(Enum):
-    """Can a call have made another one?"""
+    """Whether a call can have made another call."""
 
-    CALLS = 1  # its code does, and nothing speaks against it
-    MAY = 2  # through a pointer, or something that is not recorded
-    OVER = 3  # no: it has ended
+    CALLS = 1  # its code calls the function, and nothing contradicts it
+    MAY = 2  # possibly through a pointer, or through a function that is not recorded
+    OVER = 3  # no: the call has ended
 
 
 def calls(table: Records, pcs: Sequence[int], kernel: Kernel, inside: Inside | None = None) -> list[Call]:
@@ -112,7 +114,7 @@ def calls(table: Records, pcs: Sequence[int], kernel: Kernel, inside: Inside | N
 
     Args:
         pcs: the link-time address of each record's function.
-        inside: if the layout is such a one.
+        inside: only for layouts whose pc is in the call of the callback.
     """
     builder = _Builder(table, pcs, kernel, inside)
     steps = {ENTRY: builder.enter, COMPARE: builder.compare}
@@ -123,7 +125,7 @@ def calls(table: Records, pcs: Sequence[int], kernel: Kernel, inside: Inside | N
 
 
 class _Builder:
-    """Reads rows in order; `open` are the calls that may not be over, outermost first."""
+    """Reads rows in order; `open` contains the calls that may not be over, outermost first."""
 
     def __init__(self, table: Records, pcs: Sequence[int], kernel: Kernel, inside: Inside | None) -> None:
         self.table, self.pcs, self.kernel, self.inside = table, pcs, kernel, inside
@@ -133,7 +135,7 @@ class _Builder:
         self.pointers: list[int] = table.pointer.tolist()
         self.counts: list[int] = table.count.tolist()
         self.made: list[Call] = []
-        # Beside `made`: the stack pointer at the start, and whether the code speaks for the call it is in.
+        # For each call in `made`: the stack pointer at the start, and whether the code confirms its caller.
         self.known: list[tuple[int | None, bool]] = []
         self.open: list[_Open] = []
         self._codes: dict[int, Code | None] = {}
@@ -147,7 +149,7 @@ class _Builder:
         return self._codes[pc]
 
     def value(self, row: int) -> tuple[Value, int | None]:
-        """A record, and the stack pointer at the start of its function, if it tells."""
+        """Return a record, and the stack pointer at the start of its function if the record shows it."""
         code, index, size = self.code(self.pcs[row]), self.indexes[row], self.sizes[row]
         pointer, count = self.pointers[row], self.counts[row]
         sites = self.sites(row, code)
@@ -157,11 +159,11 @@ class _Builder:
         slot = slots.pop() if len(slots) == 1 and None in tables else None
         values = tuple(self.table.values(row))
         fields = tables.pop() if len(tables) == 1 else None
-        one = Value(row, index, size, pointer, values, fields, certain=bool(sites) and not tables)
-        return one, None if slot is None else pointer - slot
+        value = Value(row, index, size, pointer, values, fields, certain=bool(sites) and not tables)
+        return value, None if slot is None else pointer - slot
 
     def sites(self, row: int, code: Code | None) -> tuple[Site, ...]:
-        """The calls of a callback that a record may come from."""
+        """Return the calls of a callback that a record may come from."""
         if code is None:
             return ()
         if self.inside is None:
@@ -172,10 +174,10 @@ class _Builder:
         return self.inside.inlined(self.inside.places[row]) if self.inside is not None else ()
 
     def taken(self, row: int) -> tuple[Value, int | None, int]:
-        """A value, the stack pointer if it tells, and the row behind it.
+        """Return a value, the stack pointer if the record shows it, and the next row.
 
-        What came in several registers has as many records, one behind the other and from as many places; no more than
-        its type has bytes.
+        A value that was passed in several registers has one record for each register. They follow one another, come
+        from different places, and together are not larger than the type.
         """
         first, sp = self.value(row)
         after = row + 1
@@ -185,7 +187,7 @@ class _Builder:
         size = self.inside.size(self.pcs[row], self.inside.places[row], self.kinds[row], first.index)
         pieces = [first]
         while after < len(self.pcs) and (self.kinds[after], self.pcs[after], self.indexes[after]) == key:
-            if sum(one.size for one in pieces) + self.sizes[after] > size or not self.sizes[after]:
+            if sum(piece.size for piece in pieces) + self.sizes[after] > size or not self.sizes[after]:
                 break
             if self.inside.places[after] <= self.inside.places[after - 1] or self.inlined(after) != self.inlined(row):
                 break
@@ -193,13 +195,13 @@ class _Builder:
             after += 1
         if len(pieces) == 1:
             return first, sp, after
-        offsets = [sum(one.size for one in pieces[:i]) for i in range(len(pieces))]
-        fields = tuple((at, one.size) for at, one in zip(offsets, pieces, strict=True))
-        values = tuple(one.values[0] for one in pieces)
+        offsets = [sum(piece.size for piece in pieces[:i]) for i in range(len(pieces))]
+        fields = tuple((at, piece.size) for at, piece in zip(offsets, pieces, strict=True))
+        values = tuple(piece.values[0] for piece in pieces)
         return Value(row, first.index, size, 0, values, fields, certain=True), sp, after
 
     def enter(self, row: int) -> int:
-        """The entry records of one call: those of one function whose index grows. Returns the row behind them."""
+        """Read the entry records of one call, which have one function and growing indexes; return the next row."""
         pc, first = self.pcs[row], row
         inlined = self.inlined(row)
         call, sp = Call(pc, 0, inlined=inlined, place=self.inside.places[row] if self.inside else None), None
@@ -220,8 +222,8 @@ class _Builder:
             return row
         code = self.code(pc)
         call.exit = Seen.NONE if code is not None and not code.returns_value else Seen.MISSING
-        place, sp, sure = self.parent(pc, sp)
-        del self.open[place + 1 :]
+        position, sp, sure = self.parent(pc, sp)
+        del self.open[position + 1 :]
         call.depth = len(self.open)
         self.made.append(call)
         self.known.append((sp, sure))
@@ -229,7 +231,7 @@ class _Builder:
         return row
 
     def put(self, call: Call) -> None:
-        """What happens inside of a function: it is in the innermost open call of that, and nothing is in it."""
+        """Add an event inside a function to its innermost open call; nothing is inside the event."""
         owner = next((i for i in range(len(self.open) - 1, -1, -1) if self.open[i].call.pc == call.pc), None)
         if owner is not None:
             del self.open[owner + 1 :]
@@ -238,26 +240,26 @@ class _Builder:
         self.known.append((None, True))
 
     def compare(self, row: int) -> int:
-        """A comparison. Returns the row behind it."""
+        """Read a comparison; return the next row."""
         values = tuple(self.table.values(row))
-        one = Value(row, 0, self.sizes[row], self.pointers[row], values, None, certain=True)
-        self.put(Call(self.pcs[row], 0, entry=Seen.NONE, exit=Seen.NONE, compared=one))
+        value = Value(row, 0, self.sizes[row], self.pointers[row], values, None, certain=True)
+        self.put(Call(self.pcs[row], 0, entry=Seen.NONE, exit=Seen.NONE, compared=value))
         return row + 1
 
     def leave(self, row: int) -> int:
-        """A return record. Returns the row behind it."""
+        """Read a return record; return the next row."""
         pc = self.pcs[row]
         value, sp, after = self.taken(row)
-        for place in range(len(self.open) - 1, -1, -1):
-            one = self.open[place]
-            if one.call.pc == pc and (sp is None or one.sp is None or one.sp == sp):
-                one.call.returned, one.call.exit = value, Seen.RECORDED
-                del self.open[place:]
+        for position in range(len(self.open) - 1, -1, -1):
+            candidate = self.open[position]
+            if candidate.call.pc == pc and (sp is None or candidate.sp is None or candidate.sp == sp):
+                candidate.call.returned, candidate.call.exit = value, Seen.RECORDED
+                del self.open[position:]
                 return after
         code = self.code(pc)
         entry = Seen.NONE if code is not None and not self.has_entry(code) else Seen.MISSING
-        place, sp, sure = self.parent(pc, sp)
-        del self.open[place + 1 :]
+        position, sp, sure = self.parent(pc, sp)
+        del self.open[position + 1 :]
         call = Call(pc, len(self.open), returned=value, entry=entry, exit=Seen.RECORDED)
         first = self.callees(_Open(call, code, sp))
         for callee in self.made[first:]:
@@ -267,45 +269,47 @@ class _Builder:
         return after
 
     def has_entry(self, code: Code) -> bool:
-        """Whether a function reports parameters of its own, not only those of what is inlined into it."""
+        """Check whether a function reports its own parameters, not only those of functions inlined into it."""
         if self.inside is None:
             return code.has_parameters
         inlined = self.inside.inlined
         return any(site.kind == ENTRY and not inlined(site.after - 1) for site in code.sites)
 
-    def callees(self, one: _Open) -> int:
-        """Where in `made` the callees of a call begin that left no entry, so that they stand beside it so far.
+    def callees(self, caller: _Open) -> int:
+        """Return where in `made` the callees of a call begin, if the call has no entry record.
 
-        They are the last calls at its depth; nothing but their height speaks for a caller, and this one is it.
+        Until its return record comes, its callees have the same depth as the call. They are the last calls at that
+        depth that no caller's code confirms, and whose height on the stack fits this call.
         """
         first = len(self.made)
-        for place in range(len(self.made) - 1, -1, -1):
-            call, (sp, sure) = self.made[place], self.known[place]
-            if call.depth > one.call.depth:
+        for position in range(len(self.made) - 1, -1, -1):
+            call, (sp, sure) = self.made[position], self.known[position]
+            if call.depth > caller.call.depth:
                 continue
-            if call.depth < one.call.depth or sure or sp is None or one.sp is None:
+            if call.depth < caller.call.depth or sure or sp is None or caller.sp is None:
                 break
-            if _fit(one, call.pc, sp) is not _Fit.CALLS:
+            if _fit(caller, call.pc, sp) is not _Fit.CALLS:
                 break
-            first = place
+            first = position
         return first
 
     def parent(self, pc: int, sp: int | None) -> tuple[int, int | None, bool]:
-        """Which open call made a call, -1 for none of them.
+        """Return the position of the open call that made a call; -1 if none did.
 
-        Also the stack pointer at its start as far as that tells, and whether the caller's code says so.
+        Also return the stack pointer at the start of the call, if it is known now, and whether the caller's code
+        confirms the call.
         """
         chosen, fit = -1, _Fit.MAY
-        for place in range(len(self.open) - 1, -1, -1):
-            one = self.open[place]
-            fit = _fit(one, pc, sp)
+        for position in range(len(self.open) - 1, -1, -1):
+            caller = self.open[position]
+            fit = _fit(caller, pc, sp)
             if fit is _Fit.CALLS:
-                chosen = place
+                chosen = position
                 break
             if fit is _Fit.MAY:
-                chosen = max(chosen, place)
-                # What will return has not returned: nothing outside of it can have made the call.
-                if one.code is None or one.code.returns_value:
+                chosen = max(chosen, position)
+                # A call whose return is still due is not over, so no call outside it can have made this one.
+                if caller.code is None or caller.code.returns_value:
                     break
         if fit is _Fit.CALLS:
             sp = _tied(self.open[chosen], pc, sp)
@@ -316,42 +320,42 @@ def _starts(code: Code, pc: int) -> set[int]:
     return {start for target, start in code.callees if target == pc and start is not None}
 
 
-def _fit(one: _Open, pc: int, sp: int | None) -> _Fit:
-    if one.code is None:
+def _fit(caller: _Open, pc: int, sp: int | None) -> _Fit:
+    if caller.code is None:
         return _Fit.MAY
-    direct = any(target == pc for target, _start in one.code.callees)
-    if sp is None or one.sp is None:
+    direct = any(target == pc for target, _start in caller.code.callees)
+    if sp is None or caller.sp is None:
         if direct:
             return _Fit.CALLS
-        return _Fit.MAY if one.code.callees or one.code.opaque else _Fit.OVER
-    height = sp - one.sp
-    if direct and (height in _starts(one.code, pc) or (height < 0 and not _starts(one.code, pc))):
+        return _Fit.MAY if caller.code.callees or caller.code.opaque else _Fit.OVER
+    height = sp - caller.sp
+    if direct and (height in _starts(caller.code, pc) or (height < 0 and not _starts(caller.code, pc))):
         return _Fit.CALLS
-    if height in one.code.open_calls:
+    if height in caller.code.open_calls:
         return _Fit.CALLS
-    # The stack grows down: what it calls, and what that calls, begins at or below the height of one of its calls.
-    known = [start for _target, start in one.code.callees if start is not None] + list(one.code.open_calls)
+    # The stack grows down: all direct and indirect callees begin at or below the height of one of its calls.
+    known = [start for _target, start in caller.code.callees if start is not None] + list(caller.code.open_calls)
     highest = max(known, default=0)
-    certain = len(known) == len(one.code.callees) + len(one.code.open_calls)
-    if height > highest and certain and (one.code.callees or one.code.opaque):
+    certain = len(known) == len(caller.code.callees) + len(caller.code.open_calls)
+    if height > highest and certain and (caller.code.callees or caller.code.opaque):
         return _Fit.OVER
     return _Fit.OVER if height >= 0 else _Fit.MAY
 
 
-def _tied(one: _Open, pc: int, sp: int | None) -> int | None:
-    """A caller and what it calls directly know each other's stack pointer."""
-    starts = _starts(one.code, pc) if one.code is not None else set()
+def _tied(caller: _Open, pc: int, sp: int | None) -> int | None:
+    """Compute the stack pointer of a caller or of its direct callee from that of the other; return the callee's."""
+    starts = _starts(caller.code, pc) if caller.code is not None else set()
     if len(starts) == 1:
         (start,) = starts
-        if sp is None and one.sp is not None:
-            return one.sp + start
-        if one.sp is None and sp is not None:
-            one.sp = sp - start
+        if sp is None and caller.sp is not None:
+            return caller.sp + start
+        if caller.sp is None and sp is not None:
+            caller.sp = sp - start
     return sp
 
 
 def consistent(made: Sequence[Call]) -> bool:
-    """Whether depths grow by one at most: what a tree must have."""
+    """Check whether depths grow by at most one from call to call, as in any tree."""
     before = -1
     for call in made:
         if call.depth > before + 1:

@@ -1,8 +1,8 @@
-"""Types: names of parameters and fields, from the debug information of a kernel, by the address of a function.
+"""Look up the types of a function's parameters and fields in the debug information of a kernel, by address.
 
-drgn reads the files; no kernel runs. The field rules are those of the compiler pass, so that the values of a record and
-the fields of its type go together one by one: direct members that are not static and have a size; a bit field widens to
-whole bytes; one pointer is followed (docs/pass.md). How values are written is in dataflow.formatting.
+Takes a vmlinux and modules with debug information, which drgn reads. Gives names, types and fields, by the rules of the
+compiler pass, so that each value of a record has one field: direct members that are not static and have a size; a bit
+field widens to whole bytes; one pointer is followed (docs/pass.md). Never runs a kernel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataflow import image
 from dataflow.formatting import Field, Form
 from dataflow.layouts import RETURN
 
-# Typedefs and names that say more than their integer type (include/linux/types.h, gfp_types.h, fs.h).
+# Typedefs and names with a special form of their integer type (include/linux/types.h, gfp_types.h, fs.h).
 _MODE_TYPES = frozenset({"umode_t", "mode_t"})
 _MODE_NAMES = frozenset({"mode", "umask", "i_mode"})
 _FLAG_TYPES = frozenset({"gfp_t", "fmode_t", "slab_flags_t", "vm_flags_t", "blk_opf_t", "kernel_cap_t", "rwf_t"})
@@ -28,9 +28,9 @@ class Parameter:
     """One parameter, or a return value.
 
     Attributes:
-        type_name: as C writes it.
+        type_name: in C notation.
         form: how a value of it is written.
-        fields: those of the structure that it is or points to; None for others.
+        fields: fields of the structure that it is or points to; None for other types.
     """
 
     name: str
@@ -41,10 +41,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Function:
-    """A function as the debug information knows it.
+    """A function in the debug information.
 
     Attributes:
-        returned: what it returns; None if it returns nothing.
+        returned: its return value; None for a void function.
     """
 
     name: str
@@ -62,33 +62,33 @@ class Types:
             modules: .ko file -> section -> link-time address.
 
         Raises:
-            UserError: a file is not there, or has no debug information.
+            UserError: a file does not exist, or has no debug information.
         """
         import drgn
 
         self._program: Any = drgn.Program(drgn.host_platform)
         kernel = self._program.extra_module("vmlinux", create=True)
-        # drgn takes the lowest address for that of the first segment: another one would shift all of them.
+        # drgn maps the lowest address to the first segment; any other address would shift all of them.
         kernel.address_ranges = [image.extent(vmlinux)]
         _load(kernel, vmlinux)
         for path, sections in (modules or {}).items():
             name = path.stem.replace("-", "_")
-            one = self._program.relocatable_module(name, sections.get(".text", 0), create=True)
-            one.section_addresses.update(sections)
+            module = self._program.relocatable_module(name, sections.get(".text", 0), create=True)
+            module.section_addresses.update(sections)
             sizes = image.section_sizes(path)
-            one.address_ranges = sorted({(start, start + sizes[s]) for s, start in sections.items() if sizes.get(s)})
-            _load(one, path)
+            module.address_ranges = sorted({(start, start + sizes[s]) for s, start in sections.items() if sizes.get(s)})
+            _load(module, path)
         self._functions: dict[int, Function | None] = {}
         self._inlined: dict[int, tuple[str, ...]] = {}
 
     def inlined(self, place: int) -> tuple[str, ...]:
-        """The functions that are inlined at a link-time address within a function, outermost first."""
+        """Return the functions that are inlined at a link-time address within a function, outermost first."""
         if place not in self._inlined:
-            self._inlined[place] = tuple(str(one.name()) for one in reversed(self._frames(place)[:-1]))
+            self._inlined[place] = tuple(str(frame.name()) for frame in reversed(self._frames(place)[:-1]))
         return self._inlined[place]
 
     def size(self, function: int, place: int, kind: int, index: int) -> int:
-        """Bytes of what a callback that is called at a place in a function reports; 0 if that is not known."""
+        """Return the bytes of the value that a callback at a place in a function reports; 0 if that is not known."""
         known = self.inlined_function(place) if self.inlined(place) else self.function(function)
         if known is None:
             return 0
@@ -103,7 +103,7 @@ class Types:
             return []
 
     def inlined_function(self, place: int) -> Function | None:
-        """The innermost function that is inlined at a link-time address; None if the debug information is silent."""
+        """Return the innermost function that is inlined at a link-time address; None if it is not known."""
         frames = self._frames(place)
         try:
             return _function(str(frames[0].name()), self._program.function(str(frames[0].name()), frames[0].filename))
@@ -111,27 +111,27 @@ class Types:
             return None
 
     def function(self, address: int) -> Function | None:
-        """The function that starts at a link-time address; None if the debug information does not know it."""
+        """Return the function that starts at a link-time address; None if it is not in the debug information."""
         if address not in self._functions:
             self._functions[address] = self._find(address)
         return self._functions[address]
 
     def _find(self, address: int) -> Function | None:
-        """By address in two steps: its source location names function and file, and those name the type.
+        """Find a function in two steps: its address gives name and file, and these give the type.
 
-        A function of a header has one copy per file that includes it: if the type's copy is another one, the variables
-        that are in scope at this address must be of its parameters' names and types.
+        A function of a header has one copy for each file that includes it. If the type belongs to another copy, the
+        variables in scope at this address must have the names and types of its parameters.
         """
         try:
-            # The last entry is the function itself, those before it are what was inlined at its start.
-            place = self._program.source_location(address)[-1]
-            name = str(place.name())
-            found = self._program.function(name, place.filename)
+            # The last entry is the function itself; the entries before it are inlined at its start.
+            location = self._program.source_location(address)[-1]
+            name = str(location.name())
+            function = self._program.function(name, location.filename)
         except LookupError:
             return None
-        if found.address_ != address and not self._same_parameters(address, name, found.type_):
+        if function.address_ != address and not self._same_parameters(address, name, function.type_):
             return None
-        return _function(name, found)
+        return _function(name, function)
 
     def _same_parameters(self, address: int, name: str, kind: Any) -> bool:
         frames = self._program.stack_trace_from_pcs([address + 1])  # drgn looks up the instruction before
@@ -142,10 +142,10 @@ class Types:
         )
 
 
-def _function(name: str, found: Any) -> Function:
+def _function(name: str, function: Any) -> Function:
     import drgn
 
-    kind = found.type_
+    kind = function.type_
     parameters = tuple(_parameter(p.name or "", p.type) for p in kind.parameters)
     returned = None if kind.type.kind == drgn.TypeKind.VOID else _parameter("", kind.type)
     return Function(name, parameters, returned)
@@ -156,12 +156,12 @@ def _load(module: Any, path: Path) -> None:
         raise UserError(f"there is no {path}")
     try:
         module.try_file(path, force=True)
-    except Exception as error:  # drgn has no common class for what it finds wrong with a file
+    except Exception as error:  # drgn has no common class for its errors about a file
         raise UserError(f"{path} cannot be read: {error}") from error
     if module.debug_file_bias:
         raise UserError(f"drgn moves the addresses of {path} by {module.debug_file_bias:#x}")
     if module.wants_debug_file():
-        raise UserError(f"{path} has no debug information", "its config needs DEBUG_INFO_DWARF5")
+        raise UserError(f"{path} has no debug information", "build it with DEBUG_INFO_DWARF5")
 
 
 def _stripped(kind: Any) -> Any:
@@ -192,8 +192,8 @@ def _parameter(name: str, kind: Any) -> Parameter:
 
 
 def _fields(kind: Any) -> tuple[Field, ...]:
-    """The direct members of a structure, as the pass tables them."""
-    found: list[Field] = []
+    """Return the direct members of a structure, as in the table of the pass."""
+    fields: list[Field] = []
     for member in kind.members:
         bits = member.bit_field_size
         size_bits = 8 * _size(member.type) if bits is None else bits
@@ -203,12 +203,12 @@ def _fields(kind: Any) -> tuple[Field, ...]:
         end = (member.bit_offset + size_bits + 7) // 8
         within = None if bits is None else (member.bit_offset % 8, size_bits)
         name = member.name or ""
-        found.append(Field(name, offset, end - offset, _form(name, member.type), within))
-    return tuple(found)
+        fields.append(Field(name, offset, end - offset, _form(name, member.type), within))
+    return tuple(fields)
 
 
 def _size(kind: Any) -> int:
-    """Bytes of a type; 0 for a flexible array and for what has none."""
+    """Return the bytes of a type; 0 for a flexible array and for a type without a size."""
     import drgn
 
     bare = _stripped(kind)
@@ -218,7 +218,7 @@ def _size(kind: Any) -> int:
 
 
 def _form(name: str, kind: Any) -> Form:
-    """How a value of a type, and of a name where that says more, is written."""
+    """Return how a value is written, by its type, or by its name if that is more specific."""
     import drgn
 
     bare = _stripped(kind)

@@ -1,6 +1,7 @@
-"""The agent as a program: C sources in, one static program for one architecture out.
+"""Compile the agent.
 
-It is freestanding, so any clang makes it for both architectures and a gcc for its own; no C library, no sysroot.
+Takes its C sources. Gives one static program for one architecture. The agent is freestanding, so it needs no C library
+and no sysroot: any clang compiles it for both architectures, and gcc for the host's own.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ NAME = "agent"
 
 _FLAGS = (
     *("-std=gnu11", "-O2", "-g0", "-Wall", "-Wextra", "-Werror"),
-    # No libc: nothing may call into one, and no start code but ours.
+    # Without a C library and its start code: agent.c has its own.
     *("-ffreestanding", "-nostdlib", "-static", "-fno-pic", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"),
 )
-# Compilers in the order in which they are tried. A bare name is looked up where the session runs.
+# Compilers, in the order in which they are tried. The session's runtime looks them up.
 _COMPILERS = ("clang-19", "clang-23", "clang", "gcc")
 _SECONDS = 120.0
 
 
 def source_files() -> list[Path]:
-    """The agent's sources and headers, sorted."""
+    """Return the agent's sources and headers, sorted."""
     return sorted([*SOURCES.glob("*.c"), *SOURCES.glob("*.h")])
 
 
 def compile_command(compiler: str, arch: str, sources: Sequence[str], out: str) -> list[str]:
-    """The argument list that makes the agent.
+    """Return the argument list that compiles the agent.
 
     Raises:
         UserError: there is no such architecture.
@@ -47,12 +48,12 @@ def compile_command(compiler: str, arch: str, sources: Sequence[str], out: str) 
 
 
 def _version(session: Session, compiler: str) -> str:
-    """The first line of `--version`; empty if there is no such compiler."""
+    """Return the first line of `--version`; empty if the compiler does not exist."""
     try:
-        said = session.run([compiler, "--version"], timeout=_SECONDS)
+        result = session.run([compiler, "--version"], timeout=_SECONDS)
     except InfraError:
         return ""
-    return said.tail[0] if said.ok and said.tail else ""
+    return result.tail[0] if result.ok and result.tail else ""
 
 
 def _choose(session: Session, arch: str) -> tuple[str, str]:
@@ -62,13 +63,13 @@ def _choose(session: Session, arch: str) -> tuple[str, str]:
         if version := _version(session, compiler):
             return compiler, version
     raise InfraError(
-        f"no compiler for the agent of an {arch} guest: looked for {', '.join(_COMPILERS)}",
+        f"there is no compiler for the agent of an {arch} guest: looked for {', '.join(_COMPILERS)}",
         "install clang-19 and lld-19",
     )
 
 
 def identity() -> str:
-    """sha256 over the names and bytes of the agent's sources."""
+    """Return the sha256 over the names and bytes of the agent's sources."""
     text = hashlib.sha256()
     for source in source_files():
         text.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
@@ -76,7 +77,7 @@ def identity() -> str:
 
 
 def ensure(session: Session, arch: str, workdir: Path) -> Path:
-    """The agent for an architecture, compiled now if the store does not have it.
+    """Return the agent for an architecture; compile it if the store does not have it.
 
     Args:
         session: where the compiler runs; it sees `workdir` and may write there.
@@ -93,20 +94,20 @@ def ensure(session: Session, arch: str, workdir: Path) -> Path:
     inputs = {"sources": identity(), "arch": arch, "compiler": version, "flags": list(_FLAGS)}
 
     def work(tmp: Path) -> dict[str, str]:
-        place = workdir / "agent-build"
-        store.remove_tree(place)
-        place.mkdir(parents=True)
-        copies = [Path(shutil.copy(source, place / source.name)) for source in sources]
-        out, log = place / NAME, place / "build.log"
+        folder = workdir / "agent-build"
+        store.remove_tree(folder)
+        folder.mkdir(parents=True)
+        copies = [Path(shutil.copy(source, folder / source.name)) for source in sources]
+        out, log = folder / NAME, folder / "build.log"
         inside = [session.path(copy) for copy in copies if copy.suffix == ".c"]
         argv = compile_command(compiler, arch, inside, session.path(out))
-        made = session.run(argv, log=log, timeout=_SECONDS)
-        if not made.ok:
+        result = session.run(argv, log=log, timeout=_SECONDS)
+        if not result.ok:
             raise UnderTest(
-                f"the agent does not compile for {arch}: {made.tail[-1] if made.tail else made.code}", log=log
+                f"the agent does not compile for {arch}: {result.tail[-1] if result.tail else result.code}", log=log
             )
         shutil.copy(out, tmp / NAME)
-        store.remove_tree(place)
+        store.remove_tree(folder)
         return {"compiler_version": version}
 
     return store.make("agent", inputs, work).path / NAME

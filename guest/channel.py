@@ -1,8 +1,7 @@
-"""The channel's file: frames from a guest that nobody trusts.
+"""Read the file of the agent's channel: frames from a guest that is not trusted.
 
-The kernel under test may write anything into it, stop in the middle, or write things twice. What comes in is a file of
-any bytes; what goes out is what can be read of it as plain data, and a sentence for each thing that is wrong with it.
-This module never raises for the content of a file.
+Takes a file of any bytes: the kernel under test may write anything, stop in the middle, or write data twice. Gives all
+data that can be read, and a sentence for each defect. Never raises because of the content of a file.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from enum import IntEnum
 from pathlib import Path
 
 MAGIC = b"KDFFRAME"
-# Little endian: magic, type, workload, length of the payload.
+# The head of a frame, little endian: magic, type, workload, length of the payload.
 _HEAD = struct.Struct("<8sIIQ")
 _INFO = struct.Struct("<IIQ")
 _END = struct.Struct("<i")
@@ -23,7 +22,7 @@ _WORD = struct.Struct("<Q")
 
 NO_WORKLOAD = 0xFFFFFFFF
 MAX_WORKLOADS = 4096
-# The largest buffer of the device (16777216 words), and what the agent sends of text at most.
+# The largest buffer of the device (16777216 words), and the largest text and output that the agent sends.
 MAX_PAYLOAD = (1 << 24) * 8
 MAX_TEXT = 1 << 20
 MAX_OUTPUT = 1 << 24
@@ -31,7 +30,7 @@ MAX_PROBLEMS = 50
 
 
 class Type(IntEnum):
-    """What a frame is; `enum frame` of agent/agent.h has the same table."""
+    """The type of a frame; `enum frame` of agent/agent.h has the same table."""
 
     HELLO = 1
     BEGIN = 2
@@ -51,7 +50,7 @@ _LIMITS = {Type.WORDS: MAX_PAYLOAD, Type.INFO: _INFO.size, Type.END: _END.size}
 
 @dataclass(frozen=True)
 class Info:
-    """What the device says of a recording: KCOV_DF_INFO."""
+    """The device's answer to KCOV_DF_INFO about a recording."""
 
     version: int
     flags: int
@@ -60,10 +59,10 @@ class Info:
 
 @dataclass(frozen=True)
 class Part:
-    """One buffer of a workload, as it stood at one moment.
+    """One buffer of a workload, as it was at one moment.
 
     Attributes:
-        name: `main`, or what the workload calls it.
+        name: `main`, or the workload's name for it.
         capacity: words of the buffer, word 0 included.
         words: raw little-endian u64, word 0 included, cut after the last counted word.
         info: None if the device has no KCOV_DF_INFO.
@@ -76,17 +75,17 @@ class Part:
 
     @property
     def counted(self) -> int:
-        """Word 0: how many record words follow; 0 if the frame held no word at all."""
+        """Return word 0, the number of record words that follow; 0 if the frame has no words."""
         return int(_WORD.unpack_from(self.words)[0]) if len(self.words) >= _WORD.size else 0
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of one workload.
+    """The result of one workload.
 
     Attributes:
-        end: 0 if it ran to its end, a positive errno of the agent's if not, None if the guest died on it.
-        output: what the user's program printed.
+        end: 0 if it ran to its end, a positive errno of the agent if not, None if the guest died during it.
+        output: the output of the user's program.
     """
 
     index: int
@@ -99,15 +98,15 @@ class Ran:
 
 @dataclass(frozen=True)
 class Channel:
-    """All that a guest said.
+    """Everything that a guest sent.
 
     Attributes:
-        hello: what the agent knows of its kernel; empty if it never spoke.
+        hello: the agent's facts about its kernel; empty if it never sent them.
         modules: (module, section) -> address.
-        ran: workloads in the order in which they began.
+        ran: workloads, in the order in which they began.
         token: None if it never came.
-        trouble: the agent's own sentences.
-        problems: what is wrong with the file, at most 50 sentences.
+        trouble: the agent's own sentences about failures.
+        problems: defects of the file, at most 50 sentences.
     """
 
     hello: Mapping[str, str]
@@ -119,7 +118,7 @@ class Channel:
 
     @property
     def device(self) -> bool | None:
-        """Whether the kernel has the recording device; None if the agent never said."""
+        """Return whether the kernel has the recording device; None if the agent did not report it."""
         return {"yes": True, "no": False}.get(self.hello.get("device", ""))
 
 
@@ -134,7 +133,7 @@ class Frame:
 
 
 def read(path: Path) -> Channel:
-    """What a guest left in its channel's file; a missing or empty file is a guest that said nothing."""
+    """Read a guest's channel file; a missing or empty file means that the guest sent nothing."""
     try:
         with path.open("rb") as source, mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return parse(data)
@@ -143,12 +142,12 @@ def read(path: Path) -> Channel:
 
 
 def frames(data: bytes | mmap.mmap, problems: list[str]) -> Iterator[Frame]:
-    """The frames of some bytes; garbage between them is skipped and named."""
+    """Yield the frames in some bytes; skip garbage between them and add a sentence about it to `problems`."""
     at, size = 0, len(data)
     while at < size:
         if data[at : at + len(MAGIC)] != MAGIC:
-            found = data.find(MAGIC, at + 1)
-            end = found if found >= 0 else size
+            next_magic = data.find(MAGIC, at + 1)
+            end = next_magic if next_magic >= 0 else size
             _note(problems, f"{end - at} bytes at offset {at} are no frame")
             at = end
             continue
@@ -165,7 +164,7 @@ def frames(data: bytes | mmap.mmap, problems: list[str]) -> Iterator[Frame]:
             continue
         if start + length > size:
             _note(problems, f"the file ends within a frame at offset {at}: {size - start} of {length} bytes")
-            # A damaged length hides what follows, so look for frames behind this head.
+            # A damaged length hides the frames that follow, so look for frames after this head.
             at = start
             continue
         if kind is None:
@@ -177,14 +176,14 @@ def frames(data: bytes | mmap.mmap, problems: list[str]) -> Iterator[Frame]:
 class Stream:
     """Frames of a channel that is still being written.
 
-    Garbage is skipped without a word: who judges reads the whole file again, with `read`.
+    Skips garbage without reporting it: the verdict reads the whole file again at the end, with `read`.
     """
 
     def __init__(self) -> None:
         self._held = bytearray()
 
     def add(self, data: bytes) -> Iterator[Frame]:
-        """The frames that are complete with these bytes."""
+        """Add bytes and yield the frames that are complete now."""
         self._held += data
         while True:
             at = self._held.find(MAGIC)
@@ -209,18 +208,18 @@ def _note(problems: list[str], sentence: str) -> None:
 
 
 def key_values(payload: bytes) -> dict[str, str]:
-    """`key=value` lines; lines without `=` are left out, the first of two equal keys counts."""
-    found: dict[str, str] = {}
+    """Return the keys and values of `key=value` lines; skip other lines; the first of two equal keys counts."""
+    values: dict[str, str] = {}
     for line in payload.decode("utf-8", "replace").split("\n"):
         key, equals, value = line.partition("=")
         if equals:
-            found.setdefault(key, value)
-    return found
+            values.setdefault(key, value)
+    return values
 
 
 @dataclass
 class _Open:
-    """A workload while its frames come in."""
+    """A workload whose frames are still being read."""
 
     index: int
     name: str
@@ -235,7 +234,7 @@ class _Open:
 
 
 class _Reader:
-    """Puts frames together; one method for each type."""
+    """Combines frames; has one method for each type."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -325,15 +324,17 @@ class _Reader:
         if len(payload) % _WORD.size or not payload:
             self.note(f"the words of workload {work.index} are {len(payload)} bytes, no whole number of words")
             payload = payload[: len(payload) // _WORD.size * _WORD.size]
-        made = Part(part.get("name", ""), capacity, payload)
-        if len(payload) // _WORD.size > capacity or made.counted >= max(capacity, 1):
-            self.note(f"workload {work.index} counts {made.counted} words in a buffer of {capacity}")
-        elif made.counted + 1 != len(payload) // _WORD.size:
-            self.note(f"workload {work.index} counts {made.counted} words and sends {len(payload) // _WORD.size - 1}")
-        if any(p.name == made.name for p in work.parts):
-            self.note(f"workload {work.index} sends its part {made.name} twice")
+        complete = Part(part.get("name", ""), capacity, payload)
+        if len(payload) // _WORD.size > capacity or complete.counted >= max(capacity, 1):
+            self.note(f"workload {work.index} counts {complete.counted} words in a buffer of {capacity}")
+        elif complete.counted + 1 != len(payload) // _WORD.size:
+            self.note(
+                f"workload {work.index} counts {complete.counted} words and sends {len(payload) // _WORD.size - 1}"
+            )
+        if any(p.name == complete.name for p in work.parts):
+            self.note(f"workload {work.index} sends its part {complete.name} twice")
             return
-        work.parts.append(made)
+        work.parts.append(complete)
 
     def info(self, work: _Open, payload: bytes) -> None:
         if len(payload) != _INFO.size or not work.parts or work.parts[-1].info is not None:
@@ -344,7 +345,7 @@ class _Reader:
 
 
 def parse(data: bytes | mmap.mmap) -> Channel:
-    """What can be read of some bytes; never raises."""
+    """Read everything that can be read from some bytes; never raise."""
     problems: list[str] = []
     reader = _Reader(problems)
     for frame in frames(data, problems):

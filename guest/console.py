@@ -1,7 +1,7 @@
-"""The console's text: what a kernel said, and the splats in it.
+"""Read the text of a console, and find the splats in it.
 
-What comes in is a file of any bytes, written by several CPUs and by a serial port that may stop in the middle; what
-goes out is lines of plain text and the splats found in them. Nothing here decides what a splat means for a run.
+Takes a file of any bytes: several CPUs write to it at once, and the serial port may stop in the middle. Gives lines of
+plain text, and the splats in them. Never decides what a splat means for a run.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 
 from core.errors import UnderTest
 
-# The last lines that a verdict shows, and the lines kept of one splat.
+# The number of last lines that a verdict shows, and of lines kept of one splat.
 TAIL_LINES = 15
 SPLAT_LINES = 40
 MAX_SPLATS = 50
-# A kernel that prints for ever: what is scanned of the beginning and of the end of its console, bytes.
+# Bytes that are scanned at the beginning and at the end of a console, since a kernel may print for ever.
 _SCANNED = 16 << 20
 
 # Terminal escapes: CSI, OSC up to its end, and the two-character ones (ECMA-48).
@@ -26,13 +26,13 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # printk's prefix: [    1.234567] and, with CONFIG_PRINTK_CALLER, [    T1]; <3> before it on some consoles.
 _STAMP = re.compile(r"(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
-# The RFC's figure: the kernel's own time stamp of this line, from free_reserved_area() (mm/memblock.c). The words are
-# those of the architecture's free_initmem(): x86's, or arm64's.
+# The boot time in the RFC of June 2026 on LKML is the time stamp of this line, which free_reserved_area()
+# (mm/memblock.c) prints. Its words come from the free_initmem() of x86 or of arm64.
 _INITMEM = re.compile(r"^\[ *(\d+)\.(\d{6})\] Freeing unused kernel (?:image \(initmem\) )?memory: ")
 
 
 class Kind(StrEnum):
-    """What went wrong in the kernel."""
+    """The kinds of splats."""
 
     PANIC = "panic"
     KASAN = "kasan"
@@ -48,9 +48,9 @@ class Kind(StrEnum):
     TRACE = "trace"
 
 
-# In the order in which they are tried. Each pattern is searched in the whole line, since another CPU's or the
-# firmware's text may stand before it; so none may match what a healthy kernel prints. The texts are those of
-# Linux 6.12 to 7.2.
+# Patterns, in the order in which they are tried. Each one is searched in the whole line, since text of another CPU or
+# of the firmware may come before it. So a pattern must not match anything that a healthy kernel prints. The texts are
+# those of Linux 6.12 to 7.2.
 _PATTERNS: tuple[tuple[Kind, str], ...] = (
     (Kind.PANIC, r"Kernel panic - not syncing: ?.*"),
     (Kind.KASAN, r"BUG: K(?:A|C|M)SAN: .*"),
@@ -90,29 +90,29 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
     (Kind.WARNING, r"unchecked MSR access error: .*"),
 )
 _SEARCHES = tuple((kind, re.compile(pattern)) for kind, pattern in _PATTERNS)
-# Healthy kernels say "Spectre V2 : WARNING: ..."; a splat begins its message with the word.
+# Healthy kernels print "Spectre V2 : WARNING: ..."; only in a splat does the message begin with the word.
 _WARNING = re.compile(r"^WARNING: .*")
 _TRACE = re.compile(r"^Call [Tt]race:")
-# The line by which an oops is entered, and how far below its title it comes.
+# The line that the kernel prints when it enters an oops, and how many lines below the title it may be.
 _ENTERED = re.compile(r"(?:Oops|Internal error|invalid opcode)\b")
 _ENTERED_LINES = 12
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
-# What says which test runs: the agent (agent/agent.c, mark) and KUnit (lib/kunit/test.c).
+# Lines that name the test that runs: the agent's (agent/agent.c, mark) and KUnit's (lib/kunit/test.c).
 _BEGINS = re.compile(r"kdf-agent: begin (.+)|^ +# Subtest: (.+)")
 _ENDS = re.compile(r"kdf-agent: end |^(?:not )?ok \d+ ")
-# A trace that somebody asked for is no splat of its own.
+# A trace that somebody requested is not a splat.
 _ASKED = re.compile(r"sysrq: Show |sysrq: Changing|SysRq : Show ")
 
 
 @dataclass(frozen=True)
 class Splat:
-    """One thing that went wrong.
+    """One report that the kernel printed about itself.
 
     Attributes:
-        title: the line's own words, without the prefix.
-        line: its number on the console, from 1.
+        title: the text of its first line, without the prefix.
+        line: the number of that line on the console, from 1.
         lines: the lines from the title on, at most 40.
-        during: the test that ran then, as the agent or KUnit names it; empty if none did.
+        during: the test that ran at that time, as the agent or KUnit names it; empty if no test ran.
     """
 
     kind: Kind
@@ -123,7 +123,7 @@ class Splat:
 
 
 def clean(data: bytes) -> list[str]:
-    """Lines of plain text: no escapes, no controls, lines that a carriage return overwrote kept apart."""
+    """Return lines of plain text without escapes and controls; a carriage return begins a new line."""
     if len(data) > 2 * _SCANNED:
         data = data[:_SCANNED] + b"\n(...)\n" + data[-_SCANNED:]
     text = data.decode("utf-8", "replace").replace("\0", "")
@@ -133,35 +133,35 @@ def clean(data: bytes) -> list[str]:
 
 
 def messages(line: str) -> list[str]:
-    """What a line says, without printk's prefixes: several messages if writers came into each other's way."""
-    return [said for said in _STAMP.split(line) if said]
+    """Return the messages of a line without printk's prefixes; there may be several if writers interleave."""
+    return [message for message in _STAMP.split(line) if message]
 
 
 def tail(lines: Iterable[str], count: int = TAIL_LINES) -> tuple[str, ...]:
-    """The last lines that are not empty."""
+    """Return the last lines that are not empty."""
     return tuple([line for line in lines if line.strip()][-count:])
 
 
 def started(lines: Iterable[str]) -> bool:
-    """Whether a kernel said its first line: its banner (init/version.c)."""
+    """Check whether the kernel printed its first line, the banner (init/version.c)."""
     return any("Linux version " in line for line in lines)
 
 
 def reached_init(lines: Iterable[str]) -> bool:
-    """Whether the kernel handed over to init (init/main.c, run_init_process)."""
+    """Check whether the kernel started init (init/main.c, run_init_process)."""
     return any(re.search(r"Run \S+ as init process", line) for line in lines)
 
 
 def restarted(lines: Iterable[str]) -> bool:
-    """Whether the kernel itself said that it restarts (kernel/reboot.c)."""
+    """Check whether the kernel printed that it restarts (kernel/reboot.c)."""
     return any("reboot: " in line for line in lines)
 
 
 def running(message: str, before: str = "") -> str:
-    """The test that runs after a message.
+    """Return the test that runs after a message; empty if none does.
 
     Args:
-        before: the one that ran before it.
+        before: the test that ran before the message.
     """
     if begins := _BEGINS.search(message):
         return (begins[1] or begins[2]).strip()
@@ -173,14 +173,14 @@ def _match(message: str) -> tuple[Kind, str] | None:
         lockdep = (kind for kind, pattern in _SEARCHES if kind is Kind.LOCKDEP and pattern.search(message))
         return next(lockdep, Kind.WARNING), message
     for kind, pattern in _SEARCHES:
-        if found := pattern.search(message):
-            return kind, found.group().strip()
+        if match := pattern.search(message):
+            return kind, match.group().strip()
     return None
 
 
 def splats(lines: list[str]) -> tuple[Splat, ...]:
-    """The splats on a console, in order, at most 50; the lines that belong to one are not searched for traces."""
-    found: list[Splat] = []
+    """Return the splats on a console, in order, at most 50; a call trace within a splat is not a splat of its own."""
+    splats_found: list[Splat] = []
     inside_until = -1
     test = ""
     for number, line in enumerate(lines):
@@ -191,18 +191,18 @@ def splats(lines: list[str]) -> tuple[Splat, ...]:
             matched = _match(message)
             if matched is None and _TRACE.match(message) and number > inside_until:
                 matched = (Kind.TRACE, _before(lines, number))
-            if matched is None or (found and _same_event(found[-1], matched[0], message, number)):
+            if matched is None or (splats_found and _same_event(splats_found[-1], matched[0], message, number)):
                 continue
             kept = _extent(lines, number)
             inside_until = max(inside_until, number + len(kept))
-            found.append(Splat(matched[0], matched[1], number + 1, kept, test))
-            if len(found) == MAX_SPLATS:
-                return tuple(found)
-    return tuple(found)
+            splats_found.append(Splat(matched[0], matched[1], number + 1, kept, test))
+            if len(splats_found) == MAX_SPLATS:
+                return tuple(splats_found)
+    return tuple(splats_found)
 
 
 def _same_event(last: Splat, kind: Kind, message: str, number: int) -> bool:
-    """Whether a line is how the kernel goes on about the splat a few lines above: "BUG: ..." and then "Oops: ..."."""
+    """Check whether a line continues the splat a few lines above, as "Oops: ..." after "BUG: ..." does."""
     return (
         kind is Kind.OOPS
         and last.kind in (Kind.OOPS, Kind.BUG)
@@ -212,11 +212,11 @@ def _same_event(last: Splat, kind: Kind, message: str, number: int) -> bool:
 
 
 def _before(lines: list[str], number: int) -> str:
-    """A title for a trace that has none: the nearest line above it that says something."""
+    """Return a title for a trace without one: the nearest message above it that is not about registers or the CPU."""
     for line in reversed(lines[max(0, number - 6) : number]):
-        for said in reversed(messages(line)):
-            if not said.startswith(("CPU:", "Hardware name:", "RIP:", "RSP:", "Tainted:")):
-                return said
+        for message in reversed(messages(line)):
+            if not message.startswith(("CPU:", "Hardware name:", "RIP:", "RSP:", "Tainted:")):
+                return message
     return "Call trace without a title"
 
 
@@ -230,12 +230,16 @@ def _extent(lines: list[str], number: int) -> tuple[str, ...]:
 
 
 def initmem_us(path: Path) -> int:
-    """Microseconds at the initmem line of a console.
+    """Return the time stamp of the initmem line of a console, in microseconds.
 
     Raises:
-        UnderTest: it has no such line.
+        UnderTest: the console has no such line.
     """
     for line in clean(path.read_bytes()):
-        if found := _INITMEM.match(line):
-            return int(found[1]) * 1_000_000 + int(found[2])
-    raise UnderTest("the console has no line of the kernel's free init memory", "does it log with time stamps?", path)
+        if match := _INITMEM.match(line):
+            return int(match[1]) * 1_000_000 + int(match[2])
+    raise UnderTest(
+        "the console has no line about freed init memory with a time stamp",
+        "build the kernel with PRINTK, and boot it with printk.time=1",
+        path,
+    )

@@ -1,7 +1,7 @@
-"""Debug: a debugger on a guest that waits for it, and a look into the memory of one that hung.
+"""Attach gdb to a guest that waits for it, or open the memory of a guest that hung with crash.
 
-What comes in is a directory with a kernel, and a run's folder; what goes out is what gdb or crash said, to the user's
-terminal or line by line. Nothing is judged. The programs are those of the image `debug`, or the host's.
+Takes a directory with a kernel, and a run's folder. Gives the output of gdb or crash, on the user's terminal or line by
+line. Never judges the guest. The programs come from the image `debug`, or from the host.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from guest.qemu import Size
 
 SOCKET = "gdb.sock"
 _VMLINUX = "vmlinux"
-# Where a kernel's debug information says that its sources are (kernel.build).
+# The folders of the sources in a kernel's debug information (kernel.build).
 TREE, BUILD = "/kdf/tree", "/kdf/build"
 _SCRIPTS = "vmlinux-gdb.py"
 _SOCKET_SECONDS = 30.0
@@ -33,7 +33,7 @@ _SESSION_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Kernel:
-    """What a debugger looks at.
+    """The kernel that a debugger works on.
 
     Attributes:
         path: directory with `image` and `vmlinux`.
@@ -47,17 +47,17 @@ class Kernel:
     build: Path | None = None
 
     def mounts(self, folder: Path) -> list[Mount]:
-        """What the debugger's session sees."""
-        found = guests.mounts(self.path, folder)
-        found += [Mount(self.tree, TREE)] if self.tree else []
-        return found + ([Mount(self.build, BUILD)] if self.build else [])
+        """Return the mounts of the debugger's session."""
+        mounts = guests.mounts(self.path, folder)
+        mounts += [Mount(self.tree, TREE)] if self.tree else []
+        return mounts + ([Mount(self.build, BUILD)] if self.build else [])
 
 
 def gdb_words(kernel: Kernel, session: Session, folder: Path, commands: Sequence[str]) -> list[str]:
-    """gdb's command line for a guest that waits.
+    """Return gdb's command line for a guest that waits.
 
     Args:
-        commands: of gdb; after the last it ends. None for a person at a terminal.
+        commands: of gdb, which exits after the last one; empty for a person at a terminal.
     """
     scripts = f"{session.path(kernel.build)}/{_SCRIPTS}" if kernel.build else ""
     first = [f"target remote {session.path(folder / SOCKET)}"] + ([f"source {scripts}"] if scripts else [])
@@ -67,17 +67,17 @@ def gdb_words(kernel: Kernel, session: Session, folder: Path, commands: Sequence
         "-nx",
         *(["-batch"] if commands else []),
         session.path(kernel.path / _VMLINUX),
-        *(word for one in [*first, *commands] for word in ("-ex", one)),
+        *(word for command in [*first, *commands] for word in ("-ex", command)),
     ]
 
 
 def crash_words(kernel: Path, session: Session, folder: Path, script: Path | None) -> list[str]:
-    """crash's command line for the memory of a guest that hung.
+    """Return crash's command line for the memory of a guest that hung.
 
     Args:
         script: file with its commands, or None for a person at a terminal.
     """
-    # Its knowledge of the slab allocator ends with older kernels, and without it the rest works (seen with 7.1.8).
+    # crash does not know the slab allocator of new kernels. Without it, everything else works (seen with 7.1.8).
     words = ["crash", "-s", "--no_kmem_cache", *(["-i", session.path(script)] if script else [])]
     return [*words, session.path(kernel / _VMLINUX), session.path(folder / qmp.DUMP)]
 
@@ -90,15 +90,15 @@ def gdb(
     folder: Path,
     commands: Sequence[str],
     size: Size,
-    told: Callable[[str], None],
+    show_line: Callable[[str], None],
 ) -> int:
     """Start a guest that waits before its first instruction, and a debugger on it; both end together.
 
     Args:
-        todo: what the guest does once it goes on.
+        todo: the plan of the guest, once it continues.
         guest, debugger: sessions for QEMU and for gdb; both see the folder.
-        commands: of gdb; none for a person at a terminal.
-        told: gets each line of gdb's if there are commands.
+        commands: of gdb; empty for a person at a terminal.
+        show_line: is called with each line of gdb if there are commands.
 
     Returns:
         gdb's exit status.
@@ -113,7 +113,7 @@ def gdb(
     def boot() -> None:
         try:
             guests.boot(start, guest, folder)
-        except BaseException as error:  # it is raised where somebody hears it
+        except BaseException as error:  # the main thread raises it (_wait_for)
             failed.append(error)
 
     machine = threading.Thread(target=boot, daemon=True)
@@ -123,7 +123,7 @@ def gdb(
         words = gdb_words(kernel, debugger, folder, commands)
         if not commands:
             return foreground(debugger, words)
-        return debugger.run(words, log=folder / "gdb.log", on_line=told).code
+        return debugger.run(words, log=folder / "gdb.log", on_line=show_line).code
     finally:
         qmp.end(folder)
         machine.join(_END_SECONDS)
@@ -133,37 +133,41 @@ def _wait_for(socket: Path, machine: threading.Thread, failed: list[BaseExceptio
     """Wait until QEMU has made its socket.
 
     Raises:
-        InfraError: it ended before.
+        InfraError: QEMU ended before, or took too long.
     """
     until = time.monotonic() + _SOCKET_SECONDS
     while not socket.exists():
         if failed:
             raise failed[0]
         if not machine.is_alive() or time.monotonic() > until:
-            raise InfraError("QEMU made no socket for the debugger", "read its log", socket.parent / "qemu.log")
+            raise InfraError("QEMU did not make a socket for the debugger", "read its log", socket.parent / "qemu.log")
         time.sleep(0.1)
 
 
-def crash(kernel: Path, session: Session, folder: Path, commands: Sequence[str], told: Callable[[str], None]) -> int:
-    """Look into the memory of a guest that hung.
+def crash(
+    kernel: Path, session: Session, folder: Path, commands: Sequence[str], show_line: Callable[[str], None]
+) -> int:
+    """Open the memory of a guest that hung.
 
     Args:
         kernel: directory with its `vmlinux`.
         folder: of the run.
-        commands: of crash; none for a person at a terminal.
-        told: gets each line of crash's if there are commands.
+        commands: of crash; empty for a person at a terminal.
+        show_line: is called with each line of crash if there are commands.
 
     Returns:
         crash's exit status.
 
     Raises:
-        UserError: the run kept no memory.
-        InfraError: there is no crash, or no terminal.
+        UserError: the run did not save the memory of a guest.
+        InfraError: crash is not installed, or there is no terminal.
     """
     if not (folder / qmp.DUMP).is_file():
-        raise UserError(f"{folder} has no {qmp.DUMP}", "only a guest whose time was over leaves one")
+        raise UserError(
+            f"{folder} has no {qmp.DUMP}", "choose a run whose guest ran out of time: only such a run has one"
+        )
     if not commands:
         return foreground(session, crash_words(kernel, session, folder, None))
     script = folder / "crash.txt"
     store.write_text(script, "\n".join([*commands, "quit"]) + "\n")
-    return session.run(crash_words(kernel, session, folder, script), log=folder / "crash.log", on_line=told).code
+    return session.run(crash_words(kernel, session, folder, script), log=folder / "crash.log", on_line=show_line).code

@@ -1,7 +1,7 @@
-"""Frames: where in the source a splat happened.
+"""Find the place in the source where a splat happened.
 
-What comes in is a splat and the kernel that made it; what goes out are its first frames with file and line. The
-reporter's own functions are left out: they stand above every splat and say nothing of it.
+Takes a splat and the kernel that printed it. Gives the first frames with file and line. Leaves out the functions that
+report splats, since they are at the top of every trace.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from guest.console import Splat
 FRAMES = 6
 _SECONDS = 120.0
 
-# lib/dump_stack.c, arch/*/kernel/dumpstack.c: a frame is "name+0xoffset/0xsize"; "? " marks what was only found on the
-# stack and may be old. x86-64 names the place of a trap as RIP, arm64 as pc.
+# lib/dump_stack.c, arch/*/kernel/dumpstack.c: a frame is "name+0xoffset/0xsize"; "? " marks an address that was only
+# found on the stack and may be old. x86-64 prints the address of a trap as RIP, arm64 as pc.
 _WHERE = re.compile(r"(?:RIP: [0-9a-f]{4}:|pc : )(?P<name>[\w.$]+)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)")
 _FRAME = re.compile(
     r"^ +(?P<guess>\? )?(?P<name>[\w.$]+)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)(?: \[\w+.*\])?(?: .*)?$"
 )
 _TRACE = re.compile(r"^ *Call [Tt]race:")
-# What a splat says of another task or of earlier times is not where it happened.
+# After such a line, a splat is about another task or an earlier time, not about the place where it happened.
 _OTHERS = re.compile(r"^(?:Allocated|Freed|Last potentially related|the existing dependency|Showing all locks)")
 _REPORTERS = re.compile(
     r"(?:__|___)?(?:dump_stack|show_stack|show_trace|print_report|print_address|print_\w+_bug|print_circular|print_usage|"
@@ -43,9 +43,9 @@ class Frame:
     """One frame of a splat.
 
     Attributes:
-        function: as the kernel names it; an inlined one has no offset of its own.
-        offset: bytes behind its begin.
-        place: `fs/open.c:123`, or empty if debug information does not say.
+        function: as the kernel prints it; `place` may be in a function that is inlined into it.
+        offset: bytes from the function's start.
+        place: `fs/open.c:123`, or empty if the debug information does not have it.
     """
 
     function: str
@@ -61,28 +61,28 @@ class _Raw:
     name: str
     offset: int
     size: int
-    returns: bool  # the address is behind a call, not at a fault
+    returns: bool  # the address is a return address, not the address of a fault
 
 
 def raw(splat: Splat) -> list[_Raw]:
-    """The frames of a splat's own trace, innermost first, reporters left out; at most FRAMES."""
-    place: list[_Raw] = []
+    """Return the frames of a splat's own trace without reporters, innermost first, at most FRAMES."""
+    trap: list[_Raw] = []
     sure: list[_Raw] = []
     guessed: list[_Raw] = []
     inside = False
     for message in _own(splat):
         inside = inside or bool(_TRACE.match(message))
         if where := _WHERE.search(message):
-            place = place or [_raw(where, returns=False)]
+            trap = trap or [_raw(where, returns=False)]
         elif inside and (frame := _FRAME.match(message)):
             (guessed if frame["guess"] else sure).append(_raw(frame, returns=True))
-    # A kernel without an unwinder (tiny) only has guesses.
-    kept = [one for one in (*place, *(sure or guessed)) if not _REPORTERS.fullmatch(one.name)]
+    # A kernel without an unwinder, such as tiny, prints only guesses.
+    kept = [candidate for candidate in (*trap, *(sure or guessed)) if not _REPORTERS.fullmatch(candidate.name)]
     return _without_repeats(kept)[:FRAMES]
 
 
 def _own(splat: Splat) -> Iterator[str]:
-    """The messages of a splat up to where it speaks of something else."""
+    """Yield the messages of a splat up to the first one about another task or an earlier time."""
     for line in splat.lines:
         for message in console.messages(line):
             if _OTHERS.match(message):
@@ -95,16 +95,16 @@ def _raw(match: re.Match[str], *, returns: bool) -> _Raw:
 
 
 def _without_repeats(frames: Sequence[_Raw]) -> list[_Raw]:
-    """A trap's RIP comes again as the first frame of the trace."""
+    """Remove repeated frames: the RIP of a trap comes again as the first frame of the trace."""
     kept: list[_Raw] = []
-    for one in frames:
-        if not any((one.name, one.offset) == (other.name, other.offset) for other in kept):
-            kept.append(one)
+    for frame in frames:
+        if not any((frame.name, frame.offset) == (other.name, other.offset) for other in kept):
+            kept.append(frame)
     return kept
 
 
 def addresses(system_map: Iterable[str]) -> Mapping[str, list[tuple[int, int]]]:
-    """Name -> (address, size) of each symbol of that name; a size is the way to the next symbol.
+    """Return name -> (address, size) of each symbol of that name; the size is the distance to the next symbol.
 
     Args:
         system_map: lines of System.map, in the order of their addresses.
@@ -112,27 +112,27 @@ def addresses(system_map: Iterable[str]) -> Mapping[str, list[tuple[int, int]]]:
     entries = [(int(words[0], 16), words[2]) for line in system_map if len(words := line.split()) == 3]
     starts = sorted({address for address, _ in entries})
     following = dict(itertools.pairwise(starts))
-    found: dict[str, list[tuple[int, int]]] = {}
+    symbols: dict[str, list[tuple[int, int]]] = {}
     for address, name in entries:
-        found.setdefault(name, []).append((address, following.get(address, address) - address))
-    return found
+        symbols.setdefault(name, []).append((address, following.get(address, address) - address))
+    return symbols
 
 
 def locate(splat: Splat, known: Mapping[str, list[tuple[int, int]]]) -> Iterator[tuple[_Raw, int | None]]:
-    """The frames of a splat with their link-time addresses; None where the name alone does not tell."""
-    for one in raw(splat):
-        there = known.get(one.name, [])
-        if len(there) > 1:
-            # kallsyms' size may be rounded up to the alignment, as System.map's distance is.
-            there = [(address, size) for address, size in there if size == one.size]
-        yield one, there[0][0] + one.offset - one.returns if len(there) == 1 else None
+    """Yield the frames of a splat with their link-time addresses; None if name and size do not identify one symbol."""
+    for frame in raw(splat):
+        matches = known.get(frame.name, [])
+        if len(matches) > 1:
+            # The size in kallsyms may be rounded up to the alignment, like the distance in System.map.
+            matches = [(address, size) for address, size in matches if size == frame.size]
+        yield frame, matches[0][0] + frame.offset - frame.returns if len(matches) == 1 else None
 
 
 def resolve(splats: Sequence[Splat], kernel_dir: Path, session: Session, symbolizer: str) -> list[tuple[Frame, ...]]:
-    """The first frames of each splat, with file and line where the kernel's debug information has them.
+    """Return the first frames of each splat, with file and line if the debug information has them.
 
     Args:
-        kernel_dir: holds `vmlinux` and `System.map`; the session sees it.
+        kernel_dir: contains `vmlinux` and `System.map`; the session sees it.
         symbolizer: llvm-symbolizer, by its inside path.
     """
     if not splats:
@@ -143,22 +143,22 @@ def resolve(splats: Sequence[Splat], kernel_dir: Path, session: Session, symboli
     wanted = sorted({address for frames in located for _, address in frames if address is not None})
     places = _ask(wanted, kernel_dir, session, symbolizer) if wanted else {}
     return [
-        tuple(Frame(one.name, one.offset, places.get(address, "") if address else "") for one, address in frames)
+        tuple(Frame(frame.name, frame.offset, places.get(address, "") if address else "") for frame, address in frames)
         for frames in located
     ]
 
 
 def _ask(wanted: Sequence[int], kernel_dir: Path, session: Session, symbolizer: str) -> dict[int, str]:
-    said: list[str] = []
+    lines: list[str] = []
     command = [symbolizer, f"--obj={session.path(kernel_dir / 'vmlinux')}", "--output-style=JSON", "--inlines"]
-    session.run([*command, *(f"{address:#x}" for address in wanted)], timeout=_SECONDS, on_line=said.append)
-    return read("\n".join(said))
+    session.run([*command, *(f"{address:#x}" for address in wanted)], timeout=_SECONDS, on_line=lines.append)
+    return read("\n".join(lines))
 
 
-def read(said: str) -> dict[int, str]:
-    """Address -> innermost place, of llvm-symbolizer's JSON; what is no answer is left out."""
+def read(output: str) -> dict[int, str]:
+    """Read llvm-symbolizer's JSON and return address -> innermost place; return {} if it is not valid."""
     try:
-        answers = json.loads(said)
+        answers = json.loads(output)
         return {
             int(answer["Address"], 16): f"{_file(innermost['FileName'])}:{innermost['Line']}"
             for answer in answers
@@ -169,8 +169,10 @@ def read(said: str) -> dict[int, str]:
 
 
 def _file(name: str) -> str:
-    """A source file as people name it: from the root of the tree, which is /kdf/tree in a container and the directory
-    `linux` of a product on the host."""
+    """Return a source file relative to the root of its tree.
+
+    The root is /kdf/tree in a container, and the directory `linux` of a product on the host.
+    """
     if name.startswith("/") and not name.startswith("/kdf/tree/"):
         return name.partition("/linux/")[2] or name
     return name.removeprefix("/kdf/tree/").removeprefix("./")

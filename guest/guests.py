@@ -1,8 +1,7 @@
-"""Runs: boot a kernel with a plan, and keep what came of it.
+"""Boot a kernel with a plan, and keep the results.
 
-What comes in is a directory with a kernel, a plan and a session; what goes out is an Outcome, and files in the run's
-directory: `initrd.cpio`, `plan.json`, `qemu.log`, `console.log`, `channel.bin`, and one pair per capture. Nothing here
-judges: see guest.verdict.
+Takes a directory with a kernel, a plan and a session. Gives an Outcome, and files in the run's directory: `plan.json`,
+`qemu.log`, `console.log`, `channel.bin`, and two files for each capture. Never judges the guest (see guest.verdict).
 """
 
 from __future__ import annotations
@@ -31,23 +30,24 @@ _INITRD, _LOG = "initrd.cpio", "qemu.log"
 
 _KERNEL_INSIDE = "/kdf/kernel"
 _RUN_INSIDE = "/kdf/run"
-# Seconds that the agent waits for a test that it killed, and some for its words.
+# Seconds that the agent waits for a test that it killed, and a few more to send its output.
 _KILLING = 8.0
-# The device file that KVM needs; give it to a container's session.
+# The device file of KVM; a container's session needs it.
 DEVICES = ("/dev/kvm",)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """The outcome of a run.
 
     Attributes:
-        argv: QEMU's command line, by inside paths.
+        argv: QEMU's command line, with paths that QEMU sees.
         accelerator: `tcg` or `kvm`.
         ended: how QEMU ended.
-        said: what the agent said.
+        said: everything that the agent sent.
         folder: the run's directory.
-        dump: the memory of a guest whose time was over, or None; `note` says why.
+        dump: file with the memory of a guest that ran out of time, or None.
+        note: why there is no such file; empty if the guest ended in time.
     """
 
     plan: Plan
@@ -64,13 +64,13 @@ class Outcome:
         return self.folder / CONSOLE
 
     def judge(self) -> Verdict:
-        """The verdict, from the three facts of this run."""
+        """Return the verdict, from the three facts of this run."""
         screen = self.console.read_bytes() if self.console.exists() else b""
-        found = verdict.judge(self.ended, self.said, screen, self.plan.token)
-        if found.passed or not (self.dump or self.note):
-            return found
+        judgement = verdict.judge(self.ended, self.said, screen, self.plan.token)
+        if judgement.passed or not (self.dump or self.note):
+            return judgement
         kept = f"its memory is in {self.dump.name}" if self.dump else self.note
-        return replace(found, reasons=(*found.reasons, kept))
+        return replace(judgement, reasons=(*judgement.reasons, kept))
 
 
 @dataclass(frozen=True)
@@ -83,28 +83,28 @@ class Capture:
 
 
 def mounts(kernel_dir: Path, outdir: Path) -> list[Mount]:
-    """What a container's session needs to see for a run."""
+    """Return the mounts that a container's session needs for a run."""
     return [Mount(kernel_dir, _KERNEL_INSIDE), Mount(outdir, _RUN_INSIDE, writable=True)]
 
 
 @dataclass(frozen=True)
 class Start:
-    """What is booted, and how.
+    """The kernel, the plan and the options of a boot.
 
     Attributes:
-        kernel_dir: holds the image, and `config` if the time limit shall know of sanitizers.
+        kernel_dir: contains the image, and `config` if the time limit depends on sanitizers.
         plan: what the guest does; its modules must be among `modules`.
         files: further files of the guest.
-        modules: kernel modules, by their file name.
+        modules: kernel modules; each keeps its file name.
         program: the user's static program for the workload `exec`.
-        accelerator: `tcg`, or `kvm` where guest.kvm proved it.
+        accelerator: `tcg`, or `kvm` if guest.kvm proved it.
         image: name of the image in `kernel_dir`.
         append: further kernel parameters.
         size: memory and processors of the machine.
-        timeout: wall seconds; from the table in guest.qemu if None.
-        exact: let the guest's clock count its instructions (`qemu.Machine`); QEMU is then as bare as can be.
-        keep_memory: of a guest whose time is over; its file is named by the outcome.
-        gdb: name of a socket in the run's directory; the guest waits for a debugger on it.
+        timeout: wall seconds; if None, from the table of guest.qemu.
+        exact: let the guest's clock count its instructions (`qemu.Machine`); QEMU then has no QMP socket.
+        keep_memory: save the memory of a guest that runs out of time; `Outcome.dump` is the file.
+        gdb: name of a socket in the run's directory, on which the guest waits for a debugger; empty for none.
     """
 
     kernel_dir: Path
@@ -124,20 +124,20 @@ class Start:
 
     @property
     def seconds(self) -> float:
-        """Wall seconds after which the guest is lost."""
+        """Return the wall seconds after which the guest is lost."""
         return self.timeout if self.timeout is not None else _limit(self.kernel_dir, self.accelerator, self.plan)
 
 
 def boot(start: Start, session: Session, outdir: Path) -> Outcome:
-    """Boot a kernel, let the agent do what the plan says, and read what it sent.
+    """Boot a kernel, let the agent carry out the plan, and read everything that the agent sends.
 
     Args:
         session: where QEMU and the agent's compiler run; it sees `kernel_dir` and `outdir` (see `mounts`).
-        outdir: the run's directory, made if absent; files of an earlier run in it are replaced.
+        outdir: the run's directory; it is created if it does not exist, and files of an earlier run are replaced.
 
     Raises:
         UserError: there is no kernel image in `kernel_dir`, or a file cannot be read.
-        InfraError: QEMU is not there, or the session's engine went away.
+        InfraError: QEMU is not installed, or the session's engine stopped.
     """
     if not (start.kernel_dir / start.image).is_file():
         raise UserError(
@@ -162,7 +162,7 @@ def boot(start: Start, session: Session, outdir: Path) -> Outcome:
 
 
 def _lay_out(start: Start, session: Session, outdir: Path) -> None:
-    """Write the guest's files and its plan into the run's directory, and remove what an earlier run left."""
+    """Write the guest's files and its plan into the run's directory, and remove files of an earlier run."""
     with store.disk_errors(outdir):
         outdir.mkdir(parents=True, exist_ok=True)
         for stale in (CONSOLE, CHANNEL, _LOG):
@@ -196,12 +196,12 @@ def _machine(start: Start, session: Session, outdir: Path) -> qemu.Machine:
 def _run(
     argv: Sequence[str], machine: qemu.Machine, limit: float, session: Session, outdir: Path
 ) -> tuple[Finished, qmp.Ending]:
-    """Run QEMU to its end, or to the end of its time; returns how it ended, and what was kept of a guest that hung."""
+    """Run QEMU until it ends or its time is over; return how it ended, and the end of a guest that hung."""
     log = outdir / _LOG
     if not machine.qmp:
         return session.run(argv, log=log, timeout=limit), qmp.Ending()
     with qmp.watching(outdir, limit, session.path(outdir), machine.memory_mb) as ending:
-        # Whoever does not answer is killed in the end.
+        # A QEMU that does not answer to QMP is killed after the longer time.
         return session.run(argv, log=log, timeout=limit + qmp.limits().seconds), ending
 
 
@@ -209,19 +209,19 @@ def _limit(kernel_dir: Path, accelerator: str, todo: Plan) -> float:
     config = kernel_dir / "config"
     sanitizer = qemu.sanitizer_of(config.read_text()) if config.is_file() else "none"
     tests = [work for work in todo.works if work.name == plan.TEST]
-    # A test has a limit of its own, and the agent some seconds to kill it.
+    # A test has its own limit, and the agent has some seconds to kill it.
     own = sum(work.number("timeout_ms") / 1000 + _KILLING for work in tests)
     return qemu.timeout(accelerator, sanitizer, len(todo.works) - len(tests)) + own
 
 
 def capture_name(ran: Ran, part: Part, names: Mapping[str, int]) -> str:
-    """The name of a capture: the workload's, its index if it ran several times, and the part's if there are several."""
+    """Return the name of a capture: the workload, its index if it ran several times, and the part if not `main`."""
     own = f"{ran.name}-{ran.index}" if names[ran.name] > 1 else ran.name
     return own if part.name == "main" else f"{own}-{part.name}"
 
 
 def write_captures(outcome: Outcome, layout: str, kernel_key: str) -> list[Capture]:
-    """Write each buffer that came as NAME.words and NAME.json below the run's `captures/`.
+    """Write each received buffer as NAME.words and NAME.json into the run's `captures/`.
 
     Args:
         layout: the record layout of the kernel's series.
@@ -237,19 +237,19 @@ def write_captures(outcome: Outcome, layout: str, kernel_key: str) -> list[Captu
         names: dict[str, int] = {}
         for ran in outcome.said.ran:
             names[ran.name] = names.get(ran.name, 0) + 1
-        made: list[Capture] = []
+        captures: list[Capture] = []
         for ran in outcome.said.ran:
             if not _safe(ran.name) or not all(_safe(part.name) for part in ran.parts):
-                continue  # not the agent's words: a damaged channel
+                continue  # the agent has no such names, so the channel is damaged
             for part in ran.parts:
                 name = capture_name(ran, part, names)
                 capture = Capture(name, folder / f"{name}.words", folder / f"{name}.json")
                 capture.words.write_bytes(part.words)
                 store.write_json(capture.facts, _capture_json(outcome, ran, part, layout, kernel_key))
-                made.append(capture)
+                captures.append(capture)
             if ran.output:
                 (folder / f"{ran.name}-{ran.index}.out").write_bytes(ran.output)
-    return made
+    return captures
 
 
 def _safe(name: str) -> bool:
@@ -257,9 +257,9 @@ def _safe(name: str) -> bool:
 
 
 def _capture_json(outcome: Outcome, ran: Ran, part: Part, layout: str, kernel_key: str) -> dict[str, Any]:
-    said, works = outcome.said, outcome.plan.works
+    sent, works = outcome.said, outcome.plan.works
     modules: dict[str, dict[str, str]] = {}
-    for (module, section), address in said.modules.items():
+    for (module, section), address in sent.modules.items():
         modules.setdefault(module, {})[section] = f"{address:#x}"
     return {
         "layout": layout,
@@ -271,9 +271,9 @@ def _capture_json(outcome: Outcome, ran: Ran, part: Part, layout: str, kernel_ke
         "seed": outcome.plan.seed,
         "facts": dict(ran.facts),
         "end": ran.end,
-        "stext": said.hello.get("_stext", ""),
-        "release": said.hello.get("release", ""),
-        "arch": said.hello.get("arch", ""),
+        "stext": sent.hello.get("_stext", ""),
+        "release": sent.hello.get("release", ""),
+        "arch": sent.hello.get("arch", ""),
         "modules": modules,
         "kernel": kernel_key,
     }
@@ -284,5 +284,5 @@ def _info_json(info: Info | None) -> dict[str, int] | None:
 
 
 def without_works(todo: Plan) -> Plan:
-    """The same plan with nothing to run: a bare boot."""
+    """Return the plan without workloads and modules, for a bare boot."""
     return replace(todo, works=(), modules=())

@@ -1,7 +1,7 @@
-"""The guest's files: newc cpio archives, the same bytes for the same input.
+"""Pack the guest's files into newc cpio archives, with the same bytes for the same input.
 
-Two archives stand one behind the other in the file that QEMU loads: the agent's, which is the same for all runs, and
-the run's own with the plan, the user's program and modules. The kernel unpacks both in order.
+Gives two archives, which follow one another in the file that QEMU loads. The first has the agent and is the same for
+all runs. The second has the run's plan, the user's program and modules. The kernel unpacks both in order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ PLAN_PATH = "kdf.plan"
 PROGRAM_PATH = "kdf.exec"
 MODULES_PATH = "kdf/modules"
 
-# "newc" of Documentation/driver-api/early-userspace/buffer-format.rst: a magic, 13 numbers of 8 hex digits, name, data.
+# The format "newc" (Documentation/driver-api/early-userspace/buffer-format.rst): magic, 13 numbers of 8 hexadecimal
+# digits each, name, data.
 _MAGIC = b"070701"
 _TRAILER = "TRAILER!!!"
 _ALIGN = 4
@@ -29,8 +30,8 @@ class Entry:
 
     Attributes:
         name: its path without a leading slash.
-        mode: type and permissions, as stat(2) has them.
-        data: what is in it.
+        mode: type and permissions, as in stat(2).
+        data: its content.
         device: major and minor number of a device node.
     """
 
@@ -59,17 +60,18 @@ def _pad(data: bytes) -> bytes:
 def _record(inode: int, entry: Entry) -> bytes:
     name = entry.name.encode() + b"\0"
     links = 2 if stat.S_ISDIR(entry.mode) else 1
-    # inode, mode, uid, gid, links, mtime, size, file system's major and minor, node's, size of the name, checksum
+    # inode, mode, uid, gid, links, mtime, size, major and minor of the file system and of the node, size of the name,
+    # checksum
     numbers = (inode, entry.mode, 0, 0, links, 0, len(entry.data), 0, 0, *entry.device, len(name), 0)
     head = _MAGIC + b"".join(b"%08x" % number for number in numbers)
     return _pad(head + name) + _pad(entry.data)
 
 
 def archive(entries: Iterable[Entry]) -> bytes:
-    """One archive: no time, no owner, inodes counted from 1.
+    """Return one archive, without times and owners, with inodes counted from 1.
 
     Raises:
-        ValueError: a name is absolute, empty, holds NUL, or comes twice.
+        ValueError: a name is absolute, empty, contains NUL, or comes twice.
     """
     parts: list[bytes] = []
     seen: set[str] = set()
@@ -83,10 +85,10 @@ def archive(entries: Iterable[Entry]) -> bytes:
 
 
 def base(agent: bytes) -> bytes:
-    """The archive that every guest has: the agent as init and the mount points.
+    """Return the archive that every guest has: the agent as init, and the mount points.
 
-    `/dev/console` is opened by the kernel before init runs (init/main.c, console_on_rootfs), so it is a node here;
-    major and minor numbers are those of Documentation/admin-guide/devices.txt.
+    The kernel opens `/dev/console` before init runs (init/main.c, console_on_rootfs), so the archive has this node.
+    Major and minor numbers are those of Documentation/admin-guide/devices.txt.
     """
     return archive(
         [
@@ -105,12 +107,12 @@ def base(agent: bytes) -> bytes:
 def run_files(
     plan: str, program: Path | None = None, modules: Sequence[Path] = (), extra: Sequence[Entry] = ()
 ) -> bytes:
-    """The archive of one run.
+    """Return the archive of one run.
 
     Args:
         plan: the plan's lines.
         program: the user's static program, or None.
-        modules: kernel modules, loaded by their file name.
+        modules: kernel modules; each keeps its file name.
         extra: further files.
 
     Raises:
@@ -134,7 +136,7 @@ def run_files(
 
 
 def lacking(program: Path) -> str:
-    """What a program needs that no guest has, as the end of a sentence; empty if it is a static ELF program."""
+    """Return why a program cannot run in a guest, as the end of a sentence; empty if it is a static ELF program."""
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
@@ -142,7 +144,7 @@ def lacking(program: Path) -> str:
         with program.open("rb") as source:
             dynamic = any(segment["p_type"] == "PT_INTERP" for segment in ELFFile(source).iter_segments())
     except ELFError:
-        return "is no ELF program"
+        return "is not an ELF program"
     return "needs a dynamic linker, and the guest has none" if dynamic else ""
 
 

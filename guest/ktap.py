@@ -1,10 +1,11 @@
-"""KTAP: what test programs print, line by line, as tests that passed, failed, were skipped or never reported.
+"""Read KTAP, the output of test programs, line by line.
 
-What comes in are lines of a guest that may crash at any of them; what goes out is a tree of tests. A test that was
-announced and did not report is `lost`, never passed; a skip is never a pass; a parent is not better than its children.
-Read are TAP 13, KTAP 1 and KUnit's older form, nested by indentation, and kselftest's, nested in comments
-(Documentation/dev-tools/ktap.rst and tools/testing/selftests/kselftest/runner.sh of Linux).
+Takes lines of a guest that may crash at any of them. Gives a tree of tests. Never counts a test as passed if it was
+skipped, if it was announced but has no result (`lost`), or if a test in it failed.
 """
+
+# The formats are TAP 13, KTAP 1 and KUnit's older form, nested by indentation, and that of kselftest, nested in
+# comments (Documentation/dev-tools/ktap.rst and tools/testing/selftests/kselftest/runner.sh of Linux).
 
 from __future__ import annotations
 
@@ -12,68 +13,71 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from core import data
 
 PASSED, FAILED, SKIPPED, TODO, LOST = "passed", "failed", "skipped", "todo", "lost"
 STATUSES = (PASSED, FAILED, SKIPPED, TODO, LOST)
 
-# A guest may print anything: more than this is cut, and said.
+# A guest may print anything. Output beyond these limits (characters of a line, depth, tests, lines of a test) is cut.
 _LONGEST, _DEEPEST, _MOST, _KEPT = 4096, 16, 100_000, 200
-# So many that did not report are named one by one.
+# The number of tests without a result that are listed one by one.
 _NAMED = 500
 
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
-# printk's time and, with CONFIG_PRINTK_CALLER, task or CPU.
+# The prefix of printk: time and, with CONFIG_PRINTK_CALLER, task or CPU.
 _PRINTK = re.compile(r"^(<\d+>)?\[ *\d+\.\d+\](\[ *[TC]\d+\])? ?")
 _INDENT = re.compile(r"(?:# ?| )*")
 _VERSION = re.compile(r"(?:KTAP version \d+|TAP version \d+)\s*$")
 _PLAN = re.compile(r"1\.\.(\d{1,7})\s*(?:#\s*(SKIP.*))?$", re.IGNORECASE)
-# KTAP asks for the number; without it "ok so far" would be a test.
+# KTAP requires the number; without it, "ok so far" would be a test.
 _RESULT = re.compile(r"(not )?ok +(\d{1,9})\b(.*)$")
 _SUBTEST = re.compile(r"# Subtest: (.*)$")
 _DIRECTIVE = re.compile(r"#\s*(SKIP|TODO|XFAIL|XPASS|TIMEOUT|ERROR|exit=\d+)\b:?\s*(.*)$", re.IGNORECASE)
 _BAIL = re.compile(r"Bail out!\s*(.*)$")
-# What kselftest's runner says before it starts a program.
+# The line that kselftest's runner prints before it starts a program.
 _STARTS = re.compile(r"# selftests: (.+)$")
 
 
 @dataclass(frozen=True)
 class Test:
-    """What became of one test.
+    """The result of one test.
 
     Attributes:
-        name: as the test says it; `test N` if it says none.
+        name: as the test prints it; `test N` if it prints no name.
         status: one of STATUSES.
         reason: why it was skipped, is expected to fail, or failed, in the test's words or ours.
-        diagnostics: lines that it printed, comment marks removed; at most the last 200.
-        subtests: what it consists of.
+        diagnostics: lines that it printed, without comment marks; at most the last 200.
+        subtests: the tests that it consists of.
     """
 
-    __test__ = False  # pytest would take it for one of its own
+    __test__ = False  # otherwise pytest would collect it
 
     name: str
-    status: str
+    status: Annotated[str, data.choice(*STATUSES)]
     reason: str = ""
     diagnostics: tuple[str, ...] = ()
     subtests: tuple[Test, ...] = ()
 
     def as_json(self) -> dict[str, object]:
-        """As JSON values."""
+        """Return the test as JSON values."""
         return {
             "name": self.name,
             "status": self.status,
             "reason": self.reason,
             "diagnostics": list(self.diagnostics),
-            "subtests": [one.as_json() for one in self.subtests],
+            "subtests": [test.as_json() for test in self.subtests],
         }
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a run of tests printed.
+    """The results of a run of tests.
 
     Attributes:
-        tests: the outermost ones.
-        problems: what is wrong with the output itself: a plan that was not kept, a number given twice.
+        tests: the outermost tests.
+        problems: defects of the output itself, such as a wrong number of tests, or a number that comes twice.
     """
 
     tests: tuple[Test, ...] = ()
@@ -90,11 +94,11 @@ class _Level:
     skip: str = ""
     tests: list[Test] = field(default_factory=list)
     numbers: set[int] = field(default_factory=set)
-    said: list[str] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
 
 
 class Parser:
-    """Reads lines as they come."""
+    """Reads lines one by one."""
 
     def __init__(self) -> None:
         self._levels: list[_Level] = []
@@ -106,7 +110,7 @@ class Parser:
 
     @property
     def running(self) -> str:
-        """The test that runs now, as far as its output tells; empty if none does."""
+        """Return the test that runs now, as far as its output shows; empty if none does."""
         names = [level.name for level in self._levels if level.name]
         return ": ".join(dict.fromkeys([*([self._starting] if self._starting else []), *names]))
 
@@ -114,7 +118,7 @@ class Parser:
         """Take one line.
 
         Returns:
-            The tests whose result it is: one or none.
+            The tests whose result the line is: one or none.
         """
         text = plain(line)
         indent = _INDENT.match(text)
@@ -133,17 +137,17 @@ class Parser:
         else:
             if starts := _STARTS.match(text):
                 self._starting = starts[1]
-            self._say(body)
+            self._add_output(body)
         return []
 
     def close(self) -> Report:
-        """End of the output: what did not report is lost."""
+        """End the output, and return the report; tests without a result are lost."""
         while self._levels:
             self._end(self._levels.pop(), None)
         return Report(tuple(self._done), tuple(self._problems))
 
     def _at(self, column: int) -> _Level | None:
-        """The level of results at a column; outermost ones need no header."""
+        """Return the level of results at a column; the outermost level needs no header."""
         for level in reversed(self._levels):
             if level.column == column:
                 return level
@@ -153,7 +157,7 @@ class Parser:
         return None
 
     def _open(self, column: int, *, name: str = "", fresh: bool = False) -> _Level:
-        """Begin a level, or name one that has only begun; deeper ones end without a result of their parent."""
+        """Begin a level, or name one that is still empty; deeper levels end without a result of their parent."""
         while self._levels and self._levels[-1].column > column:
             self._end(self._levels.pop(), None)
         level = self._levels[-1] if self._levels and self._levels[-1].column == column else None
@@ -171,31 +175,31 @@ class Parser:
         return level
 
     def _plan(self, column: int, count: int, skip: str) -> None:
-        level = next((one for one in self._levels if one.column == column), None)
+        level = next((open_level for open_level in self._levels if open_level.column == column), None)
         if level is None or level.plan is not None:
             level = self._open(column)
         level.plan, level.skip = count, skip
 
-    def _result(self, column: int, found: re.Match[str]) -> list[Test]:
+    def _result(self, column: int, match: re.Match[str]) -> list[Test]:
         inner: list[_Level] = []
         while self._levels and self._levels[-1].column > column:
             inner.append(self._levels.pop())
         for deeper in inner[:-1]:
             self._end(deeper, None, into=inner[inner.index(deeper) + 1])
         level = self._levels[-1]
-        number = int(found[2])
+        number = int(match[2])
         if number in level.numbers:
             self._problem(f"test {number}{_of(level)} reported twice")
         elif number != len(level.tests) + 1:
             self._problem(f"test {number}{_of(level)} reported where test {len(level.tests) + 1} was due")
         level.numbers.add(number)
-        test = _read(found, number)
-        said, level.said = level.said, []
+        test = _read(match, number)
+        output, level.output = level.output, []
         if inner:
             child = inner[-1]
             test = self._end(child, test) or test
-            said = [*said, *child.said]
-        test = replace(test, diagnostics=tuple(said[-_KEPT:]))
+            output = [*output, *child.output]
+        test = replace(test, diagnostics=tuple(output[-_KEPT:]))
         self._starting = ""
         if self._count >= _MOST:
             self._problem(f"more than {_MOST} tests: the rest is not counted")
@@ -205,17 +209,19 @@ class Parser:
         return [test]
 
     def _end(self, level: _Level, parent: Test | None, *, into: _Level | None = None) -> Test | None:
-        """End a level; its tests go to their parent, and without one to a parent that is lost.
+        """End a level, and give its tests to their parent; if there is none, to a new parent that is lost.
 
         Returns:
-            The parent with its tests, if it was given.
+            The parent with its tests, if a parent was given.
         """
         tests = list(level.tests)
         if level.plan is not None and not level.skip:
             missing = level.plan - len(tests)
             due = (number for number in range(1, level.plan + 1) if number not in level.numbers)
             why = self._bailed or "announced, and did not report"
-            tests += [Test(f"test {one}", LOST, why) for one in itertools.islice(due, max(0, min(missing, _NAMED)))]
+            tests += [
+                Test(f"test {number}", LOST, why) for number in itertools.islice(due, max(0, min(missing, _NAMED)))
+            ]
             if missing > _NAMED:
                 self._problem(f"{missing} tests{_of(level)} did not report; {_NAMED} of them are listed")
             if len(level.tests) > level.plan:
@@ -230,22 +236,22 @@ class Parser:
             self._done += tests
             return None
         lost = Test(level.name or "a test without a name", LOST, self._bailed or "its result is missing",
-                    tuple(level.said[-_KEPT:]), tuple(tests))  # fmt: skip
+                    tuple(level.output[-_KEPT:]), tuple(tests))  # fmt: skip
         outer = into or (self._levels[-1] if self._levels else None)
         if outer is None:
             self._done.append(lost)
         else:
-            # The announced test that did not report is this one.
+            # This is the announced test without a result.
             outer.tests.append(lost)
             outer.numbers.add(len(outer.tests))
         return None
 
-    def _say(self, text: str) -> None:
+    def _add_output(self, text: str) -> None:
         if self._levels and text:
-            said = self._levels[-1].said
-            said.append(text)
-            if len(said) > 2 * _KEPT:
-                del said[:-_KEPT]
+            output = self._levels[-1].output
+            output.append(text)
+            if len(output) > 2 * _KEPT:
+                del output[:-_KEPT]
 
     def _problem(self, text: str) -> None:
         if text not in self._problems and len(self._problems) < _KEPT:
@@ -253,9 +259,9 @@ class Parser:
 
 
 def plain(line: str) -> str:
-    """A line without escapes, control characters and printk's prefix, cut if it is very long."""
+    """Return a line without escapes, control characters and printk's prefix, cut if it is very long."""
     text = _PRINTK.sub("", _ESCAPES.sub("", line.rstrip("\r\n"))[:_LONGEST]).rstrip()
-    # KUnit before 5.8 indented with tabs.
+    # KUnit indented with tabs before Linux 5.8.
     return text.expandtabs(4)
 
 
@@ -272,13 +278,13 @@ def _of(level: _Level) -> str:
 
 
 def _after_word(text: str) -> str:
-    """What stands behind the first word."""
+    """Return the text after the first word."""
     return text.partition(" ")[2].strip(" :")
 
 
-def _read(found: re.Match[str], number: int) -> Test:
-    """A result line."""
-    failed, rest = bool(found[1]), found[3]
+def _read(match: re.Match[str], number: int) -> Test:
+    """Make a test from a result line."""
+    failed, rest = bool(match[1]), match[3]
     directive = _DIRECTIVE.search(rest)
     name = (rest[: directive.start()] if directive else rest).strip().removeprefix("- ").strip()
     word = directive[1].upper() if directive else ""
@@ -286,34 +292,36 @@ def _read(found: re.Match[str], number: int) -> Test:
     if word == "SKIP":
         status = SKIPPED
     elif word in ("TODO", "XFAIL"):
-        # TODO of a test that passes is none (TAP 14); XFAIL is printed with `ok` when the failure came as expected.
+        # TODO does not count if the test passes (TAP 14). XFAIL comes with `ok` if the test failed as expected.
         status = PASSED if word == "TODO" and not failed else TODO
     elif word in ("TIMEOUT", "ERROR", "XPASS"):
         status, reason = FAILED, f"{word.lower()} {reason}".strip()
     else:
         status = FAILED if failed else PASSED
         reason = word.lower() if word else reason
-    # kselftest's helpers say the name behind SKIP.
+    # kselftest's helpers print the name after SKIP.
     return Test(name or reason or f"test {number}", status, reason)
 
 
 def consisting_of(test: Test, tests: Sequence[Test]) -> Test:
-    """A test with what it consists of; it is not better than that."""
+    """Return a test with its subtests; if one of them is bad, the test failed as well."""
     test = replace(test, subtests=tuple(tests))
-    worse = next((one for one in tests if one.status in (FAILED, LOST)), None)
+    worse = next((subtest for subtest in tests if subtest.status in (FAILED, LOST)), None)
     if worse is not None and test.status in (PASSED, SKIPPED):
         return replace(test, status=FAILED, reason=f"says {test.status}, but {worse.name} is {worse.status}")
     return test
 
 
 def leaves(tests: Iterable[Test], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Test]]:
-    """The tests that consist of no others, and those that are bad although all that they consist of is well; with
-    their names from the outermost."""
+    """Yield tests without subtests, and bad tests whose subtests are all good.
+
+    Each one comes with its names from the outermost test on.
+    """
     for test in tests:
         here = (*path, test.name)
         if test.subtests:
             yield from leaves(test.subtests, here)
-            inner = {one.status for _, one in leaves(test.subtests)}
+            inner = {leaf.status for _, leaf in leaves(test.subtests)}
             if test.status in (FAILED, LOST) and not inner & {FAILED, LOST}:
                 yield here, replace(test, subtests=())
         else:
@@ -321,8 +329,8 @@ def leaves(tests: Iterable[Test], path: tuple[str, ...] = ()) -> Iterator[tuple[
 
 
 def counts(tests: Iterable[Test]) -> dict[str, int]:
-    """How many of the tests that `leaves` gives have each status; all statuses are there."""
-    found = dict.fromkeys(STATUSES, 0)
+    """Return status -> number of tests of `leaves` with that status, for all statuses."""
+    totals = dict.fromkeys(STATUSES, 0)
     for _, test in leaves(tests):
-        found[test.status] += 1
-    return found
+        totals[test.status] += 1
+    return totals

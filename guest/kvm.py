@@ -1,8 +1,8 @@
-"""KVM, proved: a kernel booted under it on this host, or TCG said out loud.
+"""Choose the accelerator of a guest: KVM if a kernel has booted under it on this host, else TCG.
 
-That /dev/kvm exists, opens and makes a virtual machine proves nothing (shared/measured.md: here it does all that, and
-no kernel boots). So the very kernel is booted once under KVM with a bounded wait, and what came of it is remembered in
-`$KDF_HOME/host.json` until the host boots anew or its CPU, kernel or QEMU changes.
+Takes a kernel, and boots it once under KVM with a time limit: there are hosts where /dev/kvm opens and makes a virtual
+machine, but no kernel boots. Gives the accelerator and a sentence with the reason. Stores the result in
+`$KDF_HOME/host.json` until the host boots again, or its CPU, kernel or QEMU changes.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from core.runtime import Session
 from guest import console, guests, plan
 from guest.guests import Start
 
-# Seconds that the proof may take. A tiny kernel that boots under KVM does so in one or two, a defconfig kernel in four.
+# Time limit of the proof. If KVM works, a tiny kernel boots in one or two seconds, a defconfig kernel in four.
 PROOF_SECONDS = 12.0
 _DEVICE = Path("/dev/kvm")
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """What a guest runs on.
+    """The accelerator of a guest.
 
     Attributes:
         name: `kvm` or `tcg`.
-        sentence: why, to be shown to the user.
+        sentence: the reason, for the user.
     """
 
     name: str
@@ -60,7 +60,7 @@ def _remember(key: str, proof: Mapping[str, Any]) -> None:
 
 
 def recall(key: str) -> Accelerator | None:
-    """What was proved under a key, if anything was."""
+    """Return the result that is stored under a key; None if there is none."""
     kvm = _read_memory().get("kvm")
     proof = kvm.get(key) if isinstance(kvm, dict) else None
     if not isinstance(proof, dict) or not isinstance(proof.get("works"), bool):
@@ -69,7 +69,7 @@ def recall(key: str) -> Accelerator | None:
 
 
 def _cpu() -> str:
-    """The CPU's name (x86) or part number (arm64), from /proc/cpuinfo."""
+    """Return the CPU's name (x86) or part number (arm64), from /proc/cpuinfo."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "CPU part"):
@@ -78,10 +78,10 @@ def _cpu() -> str:
 
 
 def host_key(session: Session, arch: str) -> str:
-    """The key of this host: boot, CPU, kernel, and the session's QEMU.
+    """Return the key of this host: boot, CPU, kernel, and the session's QEMU.
 
     Raises:
-        InfraError: QEMU is not where the session runs.
+        InfraError: the session has no QEMU.
     """
     version = session.run([architecture(arch).guest.program, "--version"], timeout=30)
     return store.key_of(
@@ -97,7 +97,7 @@ def host_key(session: Session, arch: str) -> str:
 
 
 def impossible(arch: str) -> str:
-    """Why KVM is out of the question without a try, or an empty string."""
+    """Return why KVM cannot work here; empty if only a boot can show it."""
     if platform.machine() != architecture(arch).machine:
         return f"KVM on this {platform.machine()} machine runs no {arch} guests"
     if not _DEVICE.exists():
@@ -108,10 +108,10 @@ def impossible(arch: str) -> str:
 
 
 def known(session: Session, arch: str) -> Accelerator | None:
-    """What is known without booting anything; None if a proof is needed.
+    """Return the accelerator if it is known without a boot; None if a proof is needed.
 
     Raises:
-        InfraError: QEMU is not where the session runs.
+        InfraError: the session has no QEMU.
     """
     if why := impossible(arch):
         return Accelerator("tcg", f"{why}: using TCG")
@@ -119,24 +119,24 @@ def known(session: Session, arch: str) -> Accelerator | None:
 
 
 def prove(kernel_dir: Path, arch: str, session: Session, workdir: Path, *, image: str = guests.IMAGE) -> Accelerator:
-    """The accelerator for a kernel: KVM if a boot has proved it on this host, else TCG.
+    """Return the accelerator for a kernel: KVM if a boot has proved it on this host, else TCG.
 
     Args:
-        kernel_dir: holds the kernel to try.
-        session: where QEMU runs; a container's session needs `run.DEVICES`.
+        kernel_dir: contains the kernel to boot.
+        session: where QEMU runs; a container's session needs `guests.DEVICES`.
         workdir: a directory that the session may write to.
 
     Raises:
-        InfraError: QEMU is not where the session runs.
+        InfraError: the session has no QEMU.
     """
-    if there := known(session, arch):
-        return there
+    if accelerator := known(session, arch):
+        return accelerator
     if not session.run(["test", "-w", str(_DEVICE)], timeout=30).ok:
         return Accelerator("tcg", "the session has no /dev/kvm: using TCG")
     key = host_key(session, arch)
     with store.lock("kvm-proof"):
-        if there := recall(key):
-            return there
+        if accelerator := recall(key):
+            return accelerator
         start = Start(
             kernel_dir,
             arch,
@@ -150,21 +150,21 @@ def prove(kernel_dir: Path, arch: str, session: Session, workdir: Path, *, image
         screen = outcome.console.read_bytes() if outcome.console.exists() else b""
         spoke = console.started(console.clean(screen))
         if outcome.said.token == outcome.plan.token:
-            made = Accelerator("kvm", f"KVM works: this kernel booted under it in {outcome.ended.seconds:.1f} s")
+            proved = Accelerator("kvm", f"KVM works: this kernel booted under it in {outcome.ended.seconds:.1f} s")
         elif spoke:
-            # KVM runs it, so what ended it may be the kernel's own fault: nothing is proved either way.
+            # KVM runs the kernel, so the kernel itself may be at fault: this proves nothing about KVM.
             return Accelerator("tcg", "KVM started this kernel, but it never reported: using TCG")
         else:
             why = outcome.ended.tail[-1].strip() if outcome.ended.broken and outcome.ended.tail else ""
-            said = f"{outcome.ended}{f' ({why})' if why else ''}"
-            made = Accelerator("tcg", f"KVM does not boot a kernel on this host: {said}, no kernel line; using TCG")
+            reason = f"{outcome.ended}{f' ({why})' if why else ''}"
+            proved = Accelerator("tcg", f"KVM does not boot a kernel on this host: {reason}, no kernel line; using TCG")
         _remember(
             key,
             {
-                "works": made.name == "kvm",
-                "sentence": made.sentence,
+                "works": proved.name == "kvm",
+                "sentence": proved.sentence,
                 "seconds": round(outcome.ended.seconds, 1),
                 "when": int(time.time()),
             },
         )
-        return made
+        return proved

@@ -1,7 +1,7 @@
-"""Plans: what the agent shall do, drawn anew for each run.
+"""Draw the plan of a run: the workloads of the agent and their values.
 
-Whatever a workload passes to the kernel is drawn here from a recorded seed, so that a record that matches it cannot
-have been there by chance, and a run can be repeated. What goes out: JSON for the host, `key=value` lines for the agent.
+Draws every value that a workload passes to the kernel, so that a record cannot match it by chance. Records the seed, so
+that a run can be repeated. Gives JSON for the host, and `key=value` lines for the agent.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from guest.initramfs import MODULES_PATH, PROGRAM_PATH
 
 VERSION = 1
 
-# 1 Mi words (8 MiB): what `fork` with a whole instrumented kernel needs, several times over (see docs/guest.md).
+# 1 Mi words (8 MiB): several times what `fork` needs with a fully instrumented kernel (see docs/guest.md).
 DEFAULT_WORDS = 1 << 20
-# What the device takes: K1 allows 2 to 16777216 words, and mmap wants whole pages of 512.
+# The sizes that the device accepts: 2 to 16777216 words with K1, in whole pages of 512 words for mmap.
 PAGE_WORDS = 512
 MAX_WORDS = 1 << 24
 
-# The agent's room: PLAN_ROOM and MAX_LINES of agent/agent.c, MAX_ARGUMENTS of agent/workloads.c.
+# The agent's limits: PLAN_ROOM and MAX_LINES of agent/agent.c, MAX_ARGUMENTS of agent/workloads.c.
 _MAX_BYTES = 65536
 _MAX_LINES = 2048
 _MAX_ARGUMENTS = 62
 
-# Open flags that mean the same on every file of a tmpfs, by value: the same on x86-64 and arm64
+# Open flags that work on every file of a tmpfs and have the same value on x86-64 and arm64
 # (include/uapi/asm-generic/fcntl.h; arm64 differs only in O_DIRECTORY, O_NOFOLLOW, O_DIRECT and O_LARGEFILE).
 _O_CREAT = 0o100
 _ACCESS = (0o1, 0o2)
 _FREE_FLAGS = (0o200, 0o400, 0o1000, 0o2000, 0o4000, 0o2000000)  # EXCL, NOCTTY, TRUNC, APPEND, NONBLOCK, CLOEXEC
 
-# pids: above what a booting defconfig kernel has used up, below pid_max of a small machine (32768).
+# pids: above those that a defconfig kernel uses while it boots, below pid_max of a small machine (32768).
 _PIDS = range(2000, 30000)
-# Modes: all twelve bits, so that no other open of a booted kernel has the same.
+# Modes: all twelve bits, so that no other open of a booted kernel has the same mode.
 _MODES = range(0o1001, 0o7777)
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
 class Work:
-    """One workload with what was drawn for it.
+    """One workload with the values that were drawn for it.
 
     Attributes:
         name: a name that the agent knows.
-        values: what the agent reads; numbers are given in the base that people read them in.
+        values: the values that the agent reads; each number is in its usual base.
         arguments: of the user's program.
     """
 
@@ -58,7 +58,7 @@ class Work:
     arguments: tuple[str, ...] = ()
 
     def number(self, key: str) -> int:
-        """A value as a number.
+        """Return a value as a number.
 
         Raises:
             KeyError: the plan has no such value.
@@ -68,12 +68,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a guest shall do.
+    """The workloads and modules of a guest.
 
     Attributes:
-        seed: what everything below was drawn from.
-        token: what the agent sends last.
-        works: in the order in which they run.
+        seed: the seed of all draws.
+        token: the token that the agent sends last.
+        works: workloads, in the order in which they run.
         modules: paths in the guest, loaded before the first workload.
     """
 
@@ -84,10 +84,10 @@ class Plan:
 
 
 def number(text: str) -> int:
-    """A number as plans and facts write it: decimal, 0x hexadecimal, or with a leading 0 octal.
+    """Read a number of a plan or of facts: decimal, hexadecimal with 0x, or octal with a leading 0.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a number.
     """
     digits = text.removeprefix("-")
     value = int(digits, 8) if len(digits) > 1 and digits[0] == "0" and digits[1] != "x" else int(digits, 0)
@@ -95,7 +95,7 @@ def number(text: str) -> int:
 
 
 class _Draw:
-    """Draws that never repeat within one plan."""
+    """Draws values; pids and modes never repeat within one plan."""
 
     def __init__(self, seed: str) -> None:
         self.random = random.Random(seed)  # noqa: S311  (repeatable on purpose; the seed itself is from `secrets`)
@@ -146,7 +146,7 @@ def _overflow(draw: _Draw) -> dict[str, str]:
         "pid": draw.pid(),
         "loops": str(draw.random.randrange(150, 450)),
         "again": str(draw.random.randrange(2, 6)),
-        # Five getpid must fit: 924 words each where inlined functions report, too (series kit-l3 on tiny).
+        # Five calls of getpid must fit. One takes 924 words if inlined functions report as well (kit-l3 on tiny).
         "small_words": str(PAGE_WORDS * draw.random.randrange(10, 24)),
     }
 
@@ -156,7 +156,7 @@ def _exec(draw: _Draw) -> dict[str, str]:
 
 
 def _call(language: str) -> Callable[[_Draw], dict[str, str]]:
-    """A number that a sample module's functions are called with multiples of (kernel/samples)."""
+    """Draw a number for a sample module, which calls its functions with multiples of it (kernel/samples)."""
 
     def drawn(draw: _Draw) -> dict[str, str]:
         file = f"/sys/kernel/debug/kcov_dataflow_{language}/call"
@@ -165,7 +165,7 @@ def _call(language: str) -> Callable[[_Draw], dict[str, str]]:
     return drawn
 
 
-# Rounds of each loop of agent/loops.c: a few milliseconds of guest time each, and when recording less than MAX_WORDS.
+# Rounds of each loop of agent/loops.c. A loop takes a few milliseconds of guest time, and records less than MAX_WORDS.
 LOOPS = {"getpid": 2000, "open_close": 200, "read": 2000, "fstat": 2000, "lseek": 2000, "pipe": 200, "fork": 20}
 
 
@@ -186,11 +186,11 @@ _WORKS: Mapping[str, Callable[[_Draw], dict[str, str]]] = {
     "gates": lambda _draw: {},
 }
 NAMES = tuple(_WORKS)
-# The workload of `tests`: it has no draws that a user could ask for.
+# The workload of `tests`; a user cannot choose it.
 TEST = "test"
-# What an acceptance run does; `exec` needs a program.
+# The workloads of an acceptance run; `exec` is not one of them, since it needs a program.
 STANDARD = ("getpid", "open-close", "fork", "overflow")
-# What it does besides where the kernel comes with the sample modules.
+# The additional workloads for kernels with the sample modules.
 SAMPLES = ("call-c", "call-rust")
 
 
@@ -203,25 +203,26 @@ def draw(
     arguments: Sequence[str] = (),
     timeout: float = 60.0,
 ) -> Plan:
-    """A plan with fresh draws.
+    """Draw a plan.
 
     Args:
         names: workloads in order; a name may come several times.
-        seed: of an earlier plan, to repeat its draws; a new one if empty.
+        seed: of an earlier plan, to repeat its draws; if empty, a new one.
         words: size of the buffers, word 0 included.
         modules: file names of kernel modules to load first.
         arguments: of the program of `exec`.
         timeout: seconds of guest time that one workload may take.
 
     Raises:
-        UserError: a workload is not known, or no device takes such a buffer.
+        UserError: a workload is not known, or the device does not accept the size of the buffers.
     """
     for name in names:
         if name not in _WORKS:
             raise UserError(f"there is no workload {name}{nearest(name, NAMES)}")
     if words % PAGE_WORDS or not 0 < words <= MAX_WORDS:
         raise UserError(
-            f"no buffer has {words} words", f"take a multiple of {PAGE_WORDS} up to {MAX_WORDS}, as mmap needs pages"
+            f"a buffer cannot have {words} words",
+            f"use a multiple of {PAGE_WORDS} up to {MAX_WORDS}, since mmap needs whole pages",
         )
     seed = seed or secrets.token_hex(8)
     drawing = _Draw(seed)
@@ -235,12 +236,12 @@ def draw(
 
 @dataclass(frozen=True)
 class Program:
-    """A test: a program of the guest that says by its output and its end what became of it.
+    """A test: a program in the guest whose output and exit status are its result.
 
     Attributes:
-        title: how results name it.
-        path: in the guest.
-        seconds: guest time that it may take.
+        title: its name in results.
+        path: its path in the guest.
+        seconds: limit of its guest time.
     """
 
     title: str
@@ -250,7 +251,7 @@ class Program:
 
 
 def tests(programs: Sequence[Program], *, modules: Sequence[str] = ()) -> Plan:
-    """A plan that runs tests, each in its own directory and without recording.
+    """Make a plan that runs tests, each in the directory of its program and without recording.
 
     Args:
         modules: file names of kernel modules to load first.
@@ -262,35 +263,35 @@ def tests(programs: Sequence[Program], *, modules: Sequence[str] = ()) -> Plan:
         Work(
             TEST,
             {
-                "title": one.title,
+                "title": program.title,
                 "pid": drawing.pid(),
-                "program": one.path,
-                "cwd": str(PurePosixPath(one.path).parent),
-                "timeout_ms": str(int(one.seconds * 1000)),
+                "program": program.path,
+                "cwd": str(PurePosixPath(program.path).parent),
+                "timeout_ms": str(int(program.seconds * 1000)),
             },
-            one.arguments,
+            program.arguments,
         )
-        for one in programs
+        for program in programs
     )
     return Plan(seed, token, works, tuple(f"/{MODULES_PATH}/{module}" for module in modules))
 
 
 def _escape(value: str) -> str:
-    """A value that keeps its line: %XX for control characters and the percent sign itself.
+    """Write control characters and the percent sign as %XX, so that a value stays on one line.
 
     Raises:
-        UserError: it holds a NUL, which no argument of a program can.
+        UserError: it contains a NUL, which an argument of a program cannot.
     """
     if "\0" in value:
-        raise UserError(f"an argument cannot hold a NUL character: {value!r}")
+        raise UserError(f"an argument cannot contain a NUL character: {value!r}")
     return "".join(f"%{ord(c):02x}" if c == "%" or ord(c) < ord(" ") else c for c in value)
 
 
 def as_lines(plan: Plan) -> str:
-    """The plan as the agent reads it; a workload's lines follow its `workload=` line.
+    """Return the plan as lines for the agent; the lines of a workload follow its `workload=` line.
 
     Raises:
-        UserError: it is more than the agent has room for, or an argument holds a NUL.
+        UserError: the plan is larger than the agent's limits, or an argument contains a NUL.
     """
     lines = [f"version={VERSION}", f"token={plan.token}", *(f"module={_escape(m)}" for m in plan.modules)]
     for work in plan.works:
@@ -306,7 +307,7 @@ def as_lines(plan: Plan) -> str:
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
-    """The plan as JSON values."""
+    """Return the plan as JSON values."""
     return {
         "version": VERSION,
         "seed": plan.seed,
@@ -317,19 +318,19 @@ def as_json(plan: Plan) -> dict[str, Any]:
 
 
 def work_json(work: Work) -> dict[str, Any]:
-    """One workload as JSON values: its name, its values flat beside it, and the arguments of a program."""
+    """Return one workload as a JSON object: its name, its values as further keys, and the arguments of a program."""
     return {"workload": work.name, **work.values, **({"arguments": list(work.arguments)} if work.arguments else {})}
 
 
 def from_json(value: Mapping[str, Any]) -> Plan:
-    """A plan that `as_json` wrote.
+    """Read a plan that `as_json` wrote.
 
     Raises:
-        UserError: it is no plan of this version.
+        UserError: it is not a plan of this version.
     """
     try:
         if value["version"] != VERSION:
-            raise UserError(f"the plan has version {value['version']}, this kit reads {VERSION}")
+            raise UserError(f"the plan has version {value['version']}, but this kit reads {VERSION}")
         works = tuple(
             Work(
                 work["workload"],
@@ -344,5 +345,5 @@ def from_json(value: Mapping[str, Any]) -> Plan:
 
 
 def dump(plan: Plan) -> str:
-    """The plan as the text of a JSON file."""
+    """Return the plan as the text of a JSON file."""
     return json.dumps(as_json(plan), indent=2) + "\n"

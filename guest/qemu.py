@@ -1,7 +1,6 @@
-"""QEMU's command lines, and how long a run may take.
+"""Make QEMU's command line, and compute the time limit of a run.
 
-What comes in is what to boot; what goes out is an argument list that a person can paste into a shell. Nothing is
-started here.
+Takes the files and options of a boot. Gives an argument list that a person can paste into a shell. Never starts QEMU.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ PORT = "kdf.channel"
 MEMORY_MB = 1024
 CPUS = 1
 
-# What every kernel gets. A broken kernel must end, not wait: any oops is a panic, and a panic restarts at once, which
-# -no-reboot turns into QEMU's end. panic=-1: Documentation/admin-guide/kernel-parameters.txt.
+# The parameters of every kernel. A broken kernel must end and not wait. So every oops is a panic, a panic restarts at
+# once (panic=-1, Documentation/admin-guide/kernel-parameters.txt), and -no-reboot makes QEMU exit then.
 _KERNEL = ("panic=-1", "oops=panic", "printk.time=1", "loglevel=8", "rdinit=/init")
 
-# A guest whose clock is the number of its instructions, 2**1 ns each, and whose entropy and date are the same in each
-# run: what it counts repeats to the digit (docs/performance.md). It takes TCG and one CPU.
+# For guests that count exactly: the clock is the number of instructions, 2**1 ns each, and entropy and date are the
+# same in each run. So counts repeat to the digit (docs/performance.md). This needs TCG and one CPU.
 _ICOUNT = ("-icount", "shift=1,sleep=off", "-rtc", "base=2026-01-01,clock=vm")
 _EXACT_KERNEL = ("nokaslr", "norandmaps", "random.trust_cpu=off", "random.trust_bootloader=off")
 NS_PER_INSTRUCTION = 2
 
-# Ctrl-C is the guest's.
+# signal=off: Ctrl-C goes to the guest.
 _TERMINAL = "stdio,id=console,mux=on,signal=off"
 
 TIMEOUTS = Path(__file__).parent / "timeouts.yaml"
@@ -37,21 +36,21 @@ TIMEOUTS = Path(__file__).parent / "timeouts.yaml"
 
 @dataclass(frozen=True)
 class Size:
-    """How large a guest is; the RFC's by default."""
+    """The size of a guest; the defaults are those of the RFC of June 2026 on LKML."""
 
     cpus: int = CPUS
     memory_mb: int = MEMORY_MB
 
 
 def size_of(cpus: str, memory: str, config: Mapping[str, str] | None = None) -> Size:
-    """A size as a user names it.
+    """Read the size of a guest from a user's options.
 
     Args:
-        cpus, memory: numbers, of processors and of MB; empty for the usual.
+        cpus, memory: number of processors, and MB of memory; empty for the default.
         config: of the kernel, if it is known.
 
     Raises:
-        UserError: it is no number, no machine has it, or the kernel could not use it.
+        UserError: it is not a number, not in the range of the machine, or the kernel cannot use it.
     """
     numbers = []
     for word, text, usual, least, most in (
@@ -59,11 +58,11 @@ def size_of(cpus: str, memory: str, config: Mapping[str, str] | None = None) -> 
         ("--memory", memory, MEMORY_MB, 128, 1 << 20),
     ):
         if not re.fullmatch(r"\d{0,7}", text) or not least <= int(text or usual) <= most:
-            raise UserError(f"{word} {text} is no number from {least} to {most}")
+            raise UserError(f"{word} {text} is not a number from {least} to {most}")
         numbers.append(int(text or usual))
     if numbers[0] > 1 and config is not None and config.get("SMP") != "y":
         raise UserError(
-            f"the kernel has no SMP, it would use one of {numbers[0]} processors", "build it with --set SMP=y"
+            f"the kernel has no SMP: it would use one of {numbers[0]} processors", "build it with --set SMP=y"
         )
     most_cpus = (config or {}).get("NR_CPUS", "")
     if most_cpus.isdigit() and numbers[0] > int(most_cpus):
@@ -75,18 +74,18 @@ def size_of(cpus: str, memory: str, config: Mapping[str, str] | None = None) -> 
 
 @dataclass(frozen=True)
 class Machine:
-    """What to boot, by inside paths.
+    """The files and options of a boot; all paths are those that QEMU sees.
 
     Attributes:
         arch: a name of `core.arch`.
         accelerator: `tcg` or `kvm`.
         kernel, initrd: files that QEMU reads.
         console, channel: files that QEMU writes.
-        append: kernel parameters behind ours, so that they win.
-        exact: instructions are its clock, so that a run repeats to the digit.
-        qmp: socket that QEMU makes for its own connection; empty for none.
-        gdb: socket that QEMU makes for a debugger, which it waits for before the first instruction; empty for none.
-        interactive: the console is the user's terminal, which has QEMU's monitor as well (Ctrl-a c; Ctrl-a x ends it).
+        append: kernel parameters after ours, so that they win.
+        exact: the clock counts instructions, so that a run repeats to the digit.
+        qmp: socket that QEMU makes for QMP; empty for none.
+        gdb: socket that QEMU makes for a debugger; QEMU waits for it before the first instruction; empty for none.
+        interactive: the console is the user's terminal, with QEMU's monitor (Ctrl-a c; Ctrl-a x ends QEMU).
     """
 
     arch: str
@@ -105,11 +104,11 @@ class Machine:
 
     def __post_init__(self) -> None:
         if self.exact and (self.accelerator != "tcg" or self.cpus != 1):
-            raise ValueError("instructions are counted by TCG and on one CPU only")
+            raise ValueError("counting instructions needs TCG and one CPU")
 
 
 def command_line(machine: Machine) -> str:
-    """The kernel's parameters."""
+    """Return the kernel's parameters."""
     own = architecture(machine.arch).guest
     exact = (*_EXACT_KERNEL, *own.exact_parameters) if machine.exact else ()
     first = (f"console={own.console}", f"earlycon={own.early_console}", *own.parameters)
@@ -117,7 +116,7 @@ def command_line(machine: Machine) -> str:
 
 
 def command(machine: Machine) -> list[str]:
-    """QEMU's argument list.
+    """Return QEMU's argument list.
 
     Raises:
         UserError: there is no such architecture.
@@ -130,19 +129,19 @@ def command(machine: Machine) -> list[str]:
         *("-accel", f"{machine.accelerator}{_one_thread(machine, own)}"),
         *("-cpu", "host" if machine.accelerator == "kvm" else emulated),
         *_common(machine),
-        # Without ioeventfd a frame is in the file when the guest's write() returns: nothing is lost at the end, and no
-        # thread of QEMU decides when the guest goes on, which would change the count of instructions.
+        # Without ioeventfd, a frame is in the file when the guest's write() returns. So nothing is lost at the end, and
+        # no thread of QEMU decides when the guest continues, which would change the count of instructions.
         *own.channel,
         *_port(machine),
     ]
 
 
 def _one_thread(machine: Machine, own: Guest) -> str:
-    """Put all CPUs of a guest on one thread, for TCG on x86-64.
+    """Return the option that runs all CPUs of a guest on one thread, for TCG on x86-64.
 
-    With a thread for each, a CPU now and then runs code that another one has changed already, once the threads are kept
-    waiting (QEMU 10.0.13; seen when thousands of static branches changed): an INT3 that is no longer there ends the
-    kernel. docs/guest.md has the runs.
+    If each CPU has its own thread and the threads have to wait, a CPU sometimes runs code that another CPU has already
+    changed (QEMU 10.0.13; seen when thousands of static branches changed). The kernel then dies of an INT3 that is no
+    longer there. docs/guest.md lists the runs.
     """
     return ",thread=single" if own.one_thread and machine.accelerator == "tcg" and machine.cpus > 1 else ""
 
@@ -150,10 +149,10 @@ def _one_thread(machine: Machine, own: Guest) -> str:
 def _common(machine: Machine) -> list[str]:
     return [
         *(_ICOUNT if machine.exact else ()),
-        # A BIOS without ACPI tells the kernel of one CPU in each socket (SeaBIOS, mptable.c).
+        # Without ACPI, the kernel finds only one CPU in each socket (SeaBIOS, mptable.c).
         *("-smp", str(machine.cpus) if machine.cpus == 1 else f"{machine.cpus},sockets={machine.cpus}"),
         *("-m", f"{machine.memory_mb}M"),
-        # Nothing but what is named here: no display, no network, no default devices, no configuration files.
+        # Only the devices of this command line: no display, no network, no default devices, no configuration files.
         *("-nodefaults", "-no-user-config"),
         *("-display", "none"),
         *("-no-reboot",),
@@ -180,17 +179,17 @@ def _port(machine: Machine) -> list[str]:
 
 
 def _escape(path: str) -> str:
-    """A path as the value of an option: QEMU reads two commas as one."""
+    """Return a path as the value of an option: QEMU reads two commas as one."""
     return path.replace(",", ",,")
 
 
 def timeout(accelerator: str, sanitizer: str = "none", works: int = 1) -> float:
-    """Wall seconds after which a guest is lost.
+    """Return the wall seconds after which a guest is lost.
 
     Args:
         accelerator: `tcg` or `kvm`.
-        sanitizer: `none`, `ubsan` or `kasan`: the slowest that the kernel has.
-        works: how many workloads it runs.
+        sanitizer: the slowest sanitizer of the kernel: `none`, `ubsan` or `kasan`.
+        works: number of workloads.
 
     Raises:
         UserError: there is no such sanitizer, or the table is wrong.
@@ -204,6 +203,6 @@ def timeout(accelerator: str, sanitizer: str = "none", works: int = 1) -> float:
 
 
 def sanitizer_of(config: str) -> str:
-    """The slowest sanitizer of a kernel's `.config`."""
+    """Return the slowest sanitizer in a kernel's `.config`."""
     on: Sequence[str] = [line for line in config.splitlines() if line.endswith("=y")]
     return next((name for name in ("kasan", "ubsan") if f"CONFIG_{name.upper()}=y" in on), "none")

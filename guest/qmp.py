@@ -1,9 +1,10 @@
-"""QMP: QEMU's own connection, for a guest whose time is over: its memory is kept for a look, and QEMU ends by itself.
+"""Save the memory of a guest that ran out of time, and end its QEMU, over QMP.
 
-What comes in is the socket that QEMU made and a time; what goes out is a file in the format of the kernel's kdump, or
-a sentence that says why there is none. A QEMU that does not answer is left to whoever started it, to be killed.
-Source of the commands: QEMU's QMP reference manual (qmp_capabilities, dump-guest-memory, quit).
+Takes the socket that QEMU made, and a time limit. Gives a file in the format of the kernel's kdump, or the reason why
+there is none. Never kills a QEMU that does not answer: its caller does.
 """
+
+# The commands are in QEMU's QMP reference manual: qmp_capabilities, dump-guest-memory, quit.
 
 from __future__ import annotations
 
@@ -25,13 +26,13 @@ DUMP = "guest.dump"
 LIMITS = Path(__file__).parent / "dump.yaml"
 _CONNECT_SECONDS = 5.0
 _PATH_BYTES = 108
-# One line of QEMU's: an answer to our commands has some hundred bytes.
+# Largest line that is read; QEMU's answers to our commands have a few hundred bytes.
 _LINE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What keeping the memory of a guest may take."""
+    """Limits for saving the memory of a guest: wall seconds, size of the file, and disk space that stays free."""
 
     seconds: int
     largest_mb: int
@@ -40,12 +41,12 @@ class Limits:
 
 @dataclass
 class Ending:
-    """What became of a guest that was watched.
+    """The end of a guest that was watched.
 
     Attributes:
-        out_of_time: set when its time was over.
-        dump: its memory, or None.
-        note: why there is none.
+        out_of_time: set when its time is over.
+        dump: file with its memory, or None.
+        note: why there is no such file.
     """
 
     out_of_time: threading.Event = field(default_factory=threading.Event)
@@ -54,11 +55,11 @@ class Ending:
 
 
 class _RefusedError(Exception):
-    """QEMU said no, or nothing."""
+    """QEMU refused a command, or gave no valid answer."""
 
 
 def limits(file: Path = LIMITS) -> Limits:
-    """The limits of the table.
+    """Read the limits from the table.
 
     Raises:
         UserError: the table is wrong.
@@ -73,13 +74,13 @@ def watching(folder: Path, seconds: float, inside: str, memory_mb: int) -> Itera
     """End the QEMU that has its socket in a folder when its time is over.
 
     Args:
-        folder: of the run; gets the guest's memory.
-        seconds: of wall time, from now on.
-        inside: the folder as QEMU sees it.
+        folder: of the run; the guest's memory is saved there.
+        seconds: wall time, from now on.
+        inside: path of the folder for QEMU.
         memory_mb: of the guest.
 
     Yields:
-        What became of it; to be read when QEMU has ended.
+        The end of the guest; read it after QEMU has ended.
     """
     ending, allowed = Ending(), limits()
     _remove(folder)
@@ -105,7 +106,7 @@ def watching(folder: Path, seconds: float, inside: str, memory_mb: int) -> Itera
 
 
 def fits(path: str) -> str:
-    """A path if QEMU can make a socket of it (sun_path of unix(7) has 108 bytes, one of them NUL), else nothing."""
+    """Return a path if it is short enough for a socket (108 bytes with NUL, sun_path of unix(7)), else an empty one."""
     return path if len(os.fsencode(path)) < _PATH_BYTES else ""
 
 
@@ -122,7 +123,7 @@ def _remove(folder: Path) -> None:
 
 
 def _kept(folder: Path, ending: Ending, allowed: Limits) -> Path | None:
-    """The file, if it is whole and not too large."""
+    """Return the file with the memory if it is complete and not too large; else remove it."""
     file = folder / DUMP
     if not file.exists():
         return None
@@ -134,7 +135,7 @@ def _kept(folder: Path, ending: Ending, allowed: Limits) -> Path | None:
 
 
 def _end(folder: Path, inside: str, memory_mb: int, allowed: Limits) -> str:
-    """Keep the guest's memory and end QEMU; returns why there is none, or nothing."""
+    """Save the guest's memory and end QEMU; return why the memory was not saved, or an empty string."""
     with _connected(folder / SOCKET) as connection:
         _ask(connection, "qmp_capabilities")
         note = ""
@@ -143,19 +144,19 @@ def _end(folder: Path, inside: str, memory_mb: int, allowed: Limits) -> str:
                 note = "there is no room for the guest's memory"
             else:
                 connection.settimeout(allowed.seconds)
-                # Paging would make QEMU follow page tables that a broken kernel may have broken.
+                # With paging, QEMU would follow page tables that a broken kernel may have damaged.
                 words = {"paging": False, "protocol": f"file:{inside}/{DUMP}", "format": "kdump-zlib"}
                 _ask(connection, "dump-guest-memory", **words)
         except _RefusedError as error:
             note = f"QEMU kept no memory of the guest: {error}"
-        with contextlib.suppress(OSError, _RefusedError):  # it may be gone before its answer is
+        with contextlib.suppress(OSError, _RefusedError):  # QEMU may exit before it answers
             _ask(connection, "quit")
         return note
 
 
 @contextlib.contextmanager
 def _connected(path: Path) -> Iterator[socket.socket]:
-    """A connection to a socket, whose path may be longer than the 108 bytes that an address has (unix(7))."""
+    """Connect to a socket; its path may be longer than the 108 bytes of an address (unix(7))."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -169,23 +170,23 @@ def _connected(path: Path) -> Iterator[socket.socket]:
 
 
 def _ask(connection: socket.socket, name: str, **arguments: Any) -> Any:
-    """What QEMU returns for a command; events in between are not for us.
+    """Send a command and return QEMU's answer; skip events.
 
     Raises:
-        _RefusedError: it says no.
+        _RefusedError: QEMU refuses the command.
     """
-    told = {"execute": name, **({"arguments": arguments} if arguments else {})}
-    connection.sendall(json.dumps(told).encode() + b"\n")
+    command = {"execute": name, **({"arguments": arguments} if arguments else {})}
+    connection.sendall(json.dumps(command).encode() + b"\n")
     while True:
-        said = _read(connection)
-        if "error" in said:
-            raise _RefusedError(str(said["error"].get("desc", said["error"])))
-        if "return" in said:
-            return said["return"]
+        answer = _read(connection)
+        if "error" in answer:
+            raise _RefusedError(str(answer["error"].get("desc", answer["error"])))
+        if "return" in answer:
+            return answer["return"]
 
 
 def _read(connection: socket.socket) -> dict[str, Any]:
-    """One message: a line with a JSON object."""
+    """Read one message: a line with a JSON object."""
     line = bytearray()
     while not line.endswith(b"\n"):
         byte = connection.recv(1)
@@ -193,8 +194,8 @@ def _read(connection: socket.socket) -> dict[str, Any]:
             raise _RefusedError("it closed the connection")
         line += byte
         if len(line) > _LINE_BYTES:
-            raise _RefusedError("it says more than an answer")
-    said = json.loads(line)
-    if not isinstance(said, dict):
-        raise _RefusedError("it says no object")
-    return said
+            raise _RefusedError("its answer is too long")
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise _RefusedError("its answer is not a JSON object")
+    return message

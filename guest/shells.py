@@ -1,7 +1,7 @@
-"""Shell: a guest with a person in it, on the user's own terminal.
+"""Boot a guest with a shell on the user's own terminal.
 
-What comes in is a directory with a kernel and the user's files; what goes out is QEMU's exit status. The guest has
-busybox and nothing of the host; it ends when the shell does. Nothing is judged or recorded here.
+Takes a directory with a kernel, and the user's files. Gives QEMU's exit status. The guest has busybox, and ends when
+the shell ends. Never judges or records anything.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from guest.initramfs import Entry
 from guest.qemu import Size
 
 BUSYBOX = "busybox"
-_PLACES = ("/bin/busybox", "/usr/bin/busybox")
-# cttyhack gives the shell a terminal of its own, so that Ctrl-C reaches what runs in it (busybox's FAQ, "Job control").
-# -no-reboot turns the reset into QEMU's end.
+_PATHS = ("/bin/busybox", "/usr/bin/busybox")
+# cttyhack gives the shell a controlling terminal, so that Ctrl-C reaches the programs in it (busybox's FAQ, "Job
+# control"). With -no-reboot, QEMU exits at the reset.
 _INIT = """\
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -38,43 +38,46 @@ reboot -f
 
 
 def busybox(session: Session, folder: Path) -> bytes:
-    """The static busybox of a session.
+    """Return the static busybox of a session.
 
     Args:
         session: of the image `debug`, or the host's.
         folder: a directory that the session may write to.
 
     Raises:
-        InfraError: there is none, or it needs libraries that no guest has.
+        InfraError: there is no busybox, or it is not static.
     """
     target = folder / BUSYBOX
-    for place in _PLACES:
-        if session.run(["cp", place, session.path(target)], timeout=30).ok:
+    for path in _PATHS:
+        if session.run(["cp", path, session.path(target)], timeout=30).ok:
             break
     else:
-        raise InfraError("there is no busybox", "install the package busybox-static, or say --runtime docker")
+        raise InfraError("there is no busybox", "install the package busybox-static, or use --runtime docker")
     try:
         if why := initramfs.lacking(target):
-            raise InfraError(f"busybox {why}", "install the package busybox-static, or say --runtime docker")
+            raise InfraError(f"busybox {why}", "install the package busybox-static, or use --runtime docker")
         return target.read_bytes()
     finally:
         target.unlink()
 
 
 def archive(shell: bytes, files: Sequence[Path], name: str, term: str, size: tuple[int, int]) -> bytes:
-    """The guest's files.
+    """Return the archive with the guest's files.
 
     Args:
-        shell: busybox.
+        shell: the bytes of busybox.
         files: of the user, for the shell's directory.
-        name: what the prompt says.
+        name: text of the prompt.
         size: columns and rows of the user's terminal.
 
     Raises:
-        UserError: a file cannot be read, or two have one name.
+        UserError: a file cannot be read, or two of them have the same name.
     """
+    names = [file.name for file in files]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise UserError(f"two files are named {twice}", "rename one of them: the guest has all files in one directory")
     script = _INIT.format(term=term, name=name, columns=size[0], rows=size[1])
-    entries = [initramfs.directory(one) for one in ("bin", "dev", "proc", "root", "sys", "tmp")]
+    entries = [initramfs.directory(folder) for folder in ("bin", "dev", "proc", "root", "sys", "tmp")]
     entries += [
         initramfs.characters("dev/console", 5, 1),
         initramfs.characters("dev/null", 1, 3),
@@ -103,7 +106,7 @@ def enter(kernel: Path, arch: str, session: Session, folder: Path, files: bytes,
         QEMU's exit status.
 
     Raises:
-        InfraError: there is no terminal, or no QEMU.
+        InfraError: there is no terminal, or QEMU is not installed.
     """
     initrd = folder / "initrd.cpio"
     with store.disk_errors(folder):

@@ -1,7 +1,7 @@
-"""Verdicts: what a run says of its kernel, from three facts that do not depend on each other.
+"""Judge a guest by three independent facts.
 
-How QEMU ended, whether the agent's token came over its private port, and whether the console is free of splats. A guest
-passed only if all three say so; no fact can make up for another.
+Takes how QEMU ended, whether the agent's token came over its private port, and whether the console has splats. Gives a
+verdict with its reasons. Never lets one fact make up for another: a guest passed only if all three are good.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SIGNALS = {number.value: number.name for number in signal.Signals}
 
 
 class Status(StrEnum):
-    """What a run says of its kernel."""
+    """The status of a verdict."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -36,9 +36,9 @@ class Ended:
 
     Attributes:
         code: its exit status, or minus the number of the signal that ended it.
-        timed_out: whether it was killed, or told to end, because its time ran out.
+        timed_out: whether it was ended or killed because its time ran out.
         seconds: wall time.
-        tail: its own last lines, not the guest's.
+        tail: the last lines that QEMU itself printed.
     """
 
     code: int
@@ -48,7 +48,7 @@ class Ended:
 
     @property
     def broken(self) -> bool:
-        """Whether QEMU itself failed, so that nothing can be said of the guest."""
+        """Return whether QEMU itself failed, so that the guest cannot be judged."""
         return self.code != 0 and not self.timed_out
 
     def __str__(self) -> str:
@@ -63,14 +63,14 @@ class Ended:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run says of its kernel.
+    """The judgement on a guest.
 
     Attributes:
-        reasons: one sentence each; empty if it passed.
+        reasons: one sentence for each reason; empty if the guest passed.
         tail: the last lines of the console.
-        splats: what went wrong in the kernel, in order.
-        infra: whether it was QEMU that failed, not the guest.
-        during: the workload or test that had begun and not ended, or empty.
+        splats: the kernel's splats, in order.
+        infra: whether QEMU failed, and not the guest.
+        during: the workload or test that had begun but not ended; empty if there is none.
     """
 
     status: Status
@@ -85,14 +85,14 @@ class Verdict:
         return self.status is Status.PASSED
 
     def require(self, log: Path | None = None) -> None:
-        """Nothing if the guest passed.
+        """Raise if the guest did not pass.
 
         Args:
-            log: the console's file, for the message.
+            log: file of the console, for the message.
 
         Raises:
             InfraError: QEMU itself failed.
-            UnderTest: the guest failed, or never reported.
+            UnderTest: the guest failed, or is lost.
         """
         if self.passed:
             return
@@ -104,21 +104,21 @@ class Verdict:
 
 
 def judge(ended: Ended, channel: Channel, screen: bytes, token: str) -> Verdict:
-    """The verdict of a run.
+    """Judge a run.
 
     Args:
         ended: how QEMU ended.
-        channel: what the agent said.
-        screen: the console, raw.
-        token: what the agent had to send last.
+        channel: everything that the agent sent.
+        screen: the raw bytes of the console.
+        token: the token that the agent has to send last.
     """
     lines = console.clean(screen)
-    found = console.splats(lines)
+    splats = console.splats(lines)
     infra = _qemu_reasons(ended)
     silent = _silence(channel, token, lines)
-    wrong = [*_splat_reasons(found), *_agent_reasons(channel, token)]
+    wrong = [*_splat_reasons(splats), *_agent_reasons(channel, token)]
     if infra:
-        status = Status.FAILED if found else Status.LOST
+        status = Status.FAILED if splats else Status.LOST
     elif wrong:
         status = Status.FAILED
     elif silent or ended.timed_out:
@@ -126,16 +126,16 @@ def judge(ended: Ended, channel: Channel, screen: bytes, token: str) -> Verdict:
     else:
         status = Status.PASSED
     late = [f"{ended}, after its token had come"] if ended.timed_out and not silent else []
-    if silent and ended.code == 0 and not ended.timed_out and not found and not console.restarted(lines):
+    if silent and ended.code == 0 and not ended.timed_out and not splats and not console.restarted(lines):
         silent += ", and the machine was reset without a word (a triple fault does that)"
-    # What the kernel said of itself comes first: the rest follows from it.
+    # The kernel's own splats come first, since they usually cause the other reasons.
     reasons = (*wrong, *infra, *([f"{silent}; {ended}"] if silent else late))
     return Verdict(
         status=status,
         reasons=reasons if status is not Status.PASSED else (),
         tail=console.tail(lines),
-        splats=found,
-        infra=bool(infra) and not found,
+        splats=splats,
+        infra=bool(infra) and not splats,
         during=_during(channel, lines),
     )
 
@@ -154,12 +154,12 @@ def _during(channel: Channel, lines: Sequence[str]) -> str:
 def _qemu_reasons(ended: Ended) -> list[str]:
     if not ended.broken:
         return []
-    said = f" ({ended.tail[-1].strip()})" if ended.tail else ""
-    return [f"{ended}{said}"]
+    last_line = f" ({ended.tail[-1].strip()})" if ended.tail else ""
+    return [f"{ended}{last_line}"]
 
 
 def _silence(channel: Channel, token: str, lines: Sequence[str]) -> str:
-    """What is missing, as a sentence; empty if the token came."""
+    """Return a sentence about what is missing; empty if the token came."""
     if channel.token == token:
         return ""
     if not any(line.strip() for line in lines):
@@ -173,8 +173,8 @@ def _silence(channel: Channel, token: str, lines: Sequence[str]) -> str:
     return "the agent reported, but its token never came"
 
 
-def _splat_reasons(found: Sequence[Splat]) -> list[str]:
-    return [splat.title or str(splat.kind) for splat in found]
+def _splat_reasons(splats: Sequence[Splat]) -> list[str]:
+    return [splat.title or str(splat.kind) for splat in splats]
 
 
 def _agent_reasons(channel: Channel, token: str) -> list[str]:
@@ -182,9 +182,9 @@ def _agent_reasons(channel: Channel, token: str) -> list[str]:
     if channel.token is not None and channel.token != token:
         reasons.append("the token that came is not this run's")
     reasons += [f"the channel is damaged: {problem}" for problem in channel.problems if not _only_cut(channel, problem)]
-    # A kernel without the device ends its workloads with ENODEV: that is a fact for the caller, not a broken guest.
+    # Workloads of a kernel without the device end with ENODEV. The caller decides about that; the guest is not broken.
     calm = {0, None} | ({errno.ENODEV} if channel.device is False else set())
-    # How a test ends is said of the test.
+    # The end of a test is a result of the test, not of the guest.
     works = [ran for ran in channel.ran if ran.name != TEST]
     reasons += [_bad_end(ran) for ran in works if ran.end is not None and ran.end not in calm]
     if channel.device is not False:
@@ -202,5 +202,5 @@ def _bad_end(ran: Ran) -> str:
 
 
 def _only_cut(channel: Channel, problem: str) -> bool:
-    """Whether a problem is no more than the end of a guest that died while it sent."""
+    """Check whether a problem is only the cut end of a guest that died while it sent."""
     return channel.token is None and problem.startswith("the file ends within")

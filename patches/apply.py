@@ -1,7 +1,7 @@
-"""Say whether a series applies, and make the patched tree.
+"""Check whether a series applies to a source, and make the patched tree.
 
-What comes in is an unpacked source and a series; what goes out is a report per patch, or a product of kind `tree` whose
-`path/linux` is the patched source. The source itself is never written to.
+Takes an unpacked source and a series. Gives one report per patch, or a product of kind `tree` whose `path/linux` is the
+patched source. Never writes to the source itself.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _MAKER = 1
 
 @dataclass(frozen=True)
 class HunkReport:
-    """What became of one hunk.
+    """The result of one hunk.
 
     Attributes:
-        line: where in the file it says that it belongs.
-        offset: lines by which it moved.
-        applied: whether it fits.
+        line: line of the old file that the hunk names.
+        offset: number of lines by which git moved it.
+        applied: whether it applies.
         missing: lines of its context that the file does not have at all.
     """
 
@@ -47,7 +47,7 @@ class HunkReport:
 
 @dataclass(frozen=True)
 class FileReport:
-    """What became of one file; `error` is git's own word for why not."""
+    """The result of one file; `error` is git's own message if it was not patched."""
 
     path: str
     kind: str
@@ -59,7 +59,7 @@ class FileReport:
 
 @dataclass(frozen=True)
 class PatchReport:
-    """What became of one patch.
+    """The result of one patch.
 
     Attributes:
         status: `applied`, `applied with offset`, `already there` or `conflicts`.
@@ -76,11 +76,11 @@ class PatchReport:
         return self.status in (APPLIED, OFFSET)
 
     def as_json(self) -> dict[str, Any]:
-        """The whole report as JSON values."""
+        """Return the whole report as JSON values."""
         return asdict(self)
 
     def as_row(self) -> dict[str, object]:
-        """The report as a row of a table."""
+        """Return the report as a row of a table."""
         hunks = [hunk for file in self.files for hunk in file.hunks]
         moved, bad = sum(bool(h.offset) for h in hunks), sum(not h.applied for h in hunks)
         notes = [f"{count} {word}" for count, word in ((moved, "moved"), (bad, "rejected")) if count]
@@ -96,7 +96,7 @@ class PatchReport:
 
 @dataclass(frozen=True)
 class _Checked:
-    """A patch that `patches.hostile` let pass: its bytes as they were checked."""
+    """A patch that passed `patches.hostile`, with the bytes that were checked."""
 
     name: str
     data: bytes
@@ -104,47 +104,47 @@ class _Checked:
 
 
 def source_directory(source: Product | Path) -> Path:
-    """The tree of an unpacked source.
+    """Return the directory of an unpacked source.
 
     Raises:
-        UserError: there is none.
+        UserError: it is not a directory.
     """
     path = source if isinstance(source, Path) else source.path / "src"
     if not path.is_dir():
-        raise UserError(f"{path} is no directory: there is no source to patch")
+        raise UserError(f"{path} is not a directory: there is no source to patch")
     return path.resolve()
 
 
 def check(source: Product | Path, series: Series) -> list[PatchReport]:
-    """Try a series patch by patch, without copying more of the tree than the files that it touches.
+    """Try a series patch by patch on a copy of the files that it touches.
 
-    A patch that does not apply leaves what did apply of it, so that the patches behind it are judged as well.
+    If some hunks of a patch do not apply, the others stay applied, so that later patches are judged as well.
 
     Raises:
         UserError: a patch is malformed or hostile.
     """
-    with _tried(source_directory(source), series.patches) as (reports, _place):
+    with _tried(source_directory(source), series.patches) as (reports, _copy):
         return reports
 
 
 def changed_files(source: Path, patches: Sequence[PatchFile], name: str) -> dict[str, bytes | None]:
-    """What the files that some patches touch hold with the patches applied; None for a file that is gone.
+    """Return path -> content of each file that the patches touch, as they leave it; None for a removed file.
 
     Args:
-        name: of the source, for the sentence about a patch that does not apply.
+        name: of the source, for the error about a patch that does not apply.
 
     Raises:
         UserError: a patch is malformed or hostile.
         UnderTest: a patch does not apply.
     """
-    with _tried(source_directory(source), patches) as (reports, place):
+    with _tried(source_directory(source), patches) as (reports, copy):
         require(reports, name)
         paths = {file.path for report in reports for file in report.files}
-        return {path: (place / path).read_bytes() if (place / path).is_file() else None for path in sorted(paths)}
+        return {path: (copy / path).read_bytes() if (copy / path).is_file() else None for path in sorted(paths)}
 
 
 def added_files(patch: PatchFile) -> list[str]:
-    """The files that a patch makes.
+    """Return the files that a patch creates.
 
     Raises:
         UserError: it is malformed or hostile.
@@ -155,18 +155,18 @@ def added_files(patch: PatchFile) -> list[str]:
 
 @contextlib.contextmanager
 def _tried(tree: Path, patches: Sequence[PatchFile]) -> Iterator[tuple[list[PatchReport], Path]]:
-    """Apply patches to a copy of the files that they touch; gives a report of each, and the copy."""
+    """Apply patches to a copy of the files that they touch; give one report per patch, and the copy."""
     with tempfile.TemporaryDirectory(prefix="kdf-patch-") as scratch:
-        place = Path(scratch) / "tree"
-        place.mkdir()
-        checked = [_read(patch, tree, place) for patch in patches]
-        for path in dict.fromkeys(p for one in checked for change in one.changes for p in change.paths):
-            _copy_file(tree / path, place / path)
-        yield [_try(one, place, Path(scratch) / "patch") for one in checked], place
+        copy = Path(scratch) / "tree"
+        copy.mkdir()
+        checked = [_read(patch, tree, copy) for patch in patches]
+        for path in dict.fromkeys(p for patch in checked for change in patch.changes for p in change.paths):
+            _copy_file(tree / path, copy / path)
+        yield [_try(patch, copy, Path(scratch) / "patch") for patch in checked], copy
 
 
-def _read(patch: PatchFile, tree: Path, place: Path) -> _Checked:
-    """A patch, checked; git must read the same files in it as we do.
+def _read(patch: PatchFile, tree: Path, copy: Path) -> _Checked:
+    """Read and check a patch; git must find the same files in it as we do.
 
     Raises:
         UserError: it is malformed or hostile.
@@ -175,9 +175,9 @@ def _read(patch: PatchFile, tree: Path, place: Path) -> _Checked:
     changes = hostile.check(text, patch.name)
     hostile.check_tree(changes, tree, patch.name)
     data = text.encode("utf-8", "surrogateescape")
-    file = place.parent / "patch"
+    file = copy.parent / "patch"
     file.write_bytes(data)
-    git.agree(place, file, (change.path for change in changes), patch.name)
+    git.agree(copy, file, (change.path for change in changes), patch.name)
     return _Checked(patch.name, data, tuple(changes))
 
 
@@ -188,35 +188,35 @@ def _copy_file(source: Path, target: Path) -> None:
         target.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
 
 
-def _try(one: _Checked, place: Path, file: Path) -> PatchReport:
-    """Apply one patch in a directory and say what became of it."""
-    file.write_bytes(one.data)
-    done = git.apply(place, file, "--verbose")
+def _try(patch: _Checked, copy: Path, file: Path) -> PatchReport:
+    """Apply one patch in a directory and report the result."""
+    file.write_bytes(patch.data)
+    done = git.apply(copy, file, "--verbose")
     if done.code == 0:
-        files = _file_reports(one.changes, git.answers(done.err))
+        files = _file_reports(patch.changes, git.answers(done.err))
         moved = any(hunk.offset for report in files for hunk in report.hunks)
-        return PatchReport(one.name, OFFSET if moved else APPLIED, files)
-    if git.apply(place, file, "--check", "--reverse").code == 0:
-        files = _file_reports(one.changes, {})
-        return PatchReport(one.name, THERE, files, "the tree has it already")
-    before = {path: _lines(place / path) for change in one.changes for path in change.paths}
-    partly = git.apply(place, file, "--verbose", "--reject")
-    files = _file_reports(one.changes, git.answers(partly.err), before)
+        return PatchReport(patch.name, OFFSET if moved else APPLIED, files)
+    if git.apply(copy, file, "--check", "--reverse").code == 0:
+        files = _file_reports(patch.changes, {})
+        return PatchReport(patch.name, THERE, files, "the tree has it already")
+    before = {path: _lines(copy / path) for change in patch.changes for path in change.paths}
+    partly = git.apply(copy, file, "--verbose", "--reject")
+    files = _file_reports(patch.changes, git.answers(partly.err), before)
     reasons = [text for text in map(_reason, files) if text]
     more = f" (and {len(reasons) - 1} more files)" if len(reasons) > 1 else ""
-    return PatchReport(one.name, CONFLICTS, files, reasons[0] + more if reasons else _said(done))
+    return PatchReport(patch.name, CONFLICTS, files, reasons[0] + more if reasons else _git_error(done))
 
 
 def _lines(path: Path) -> frozenset[str]:
     return frozenset(path.read_text(errors="replace").splitlines()) if path.is_file() else frozenset()
 
 
-def _said(done: process.Captured) -> str:
+def _git_error(done: process.Captured) -> str:
     return "git: " + "; ".join(line for line in done.err.splitlines() if line.startswith(("error:", "fatal:")))
 
 
 def _reason(report: FileReport) -> str:
-    """Why a file was not patched: file, line, git's words."""
+    """Return why a file was not patched: file, line and git's message."""
     bad = next((hunk for hunk in report.hunks if not hunk.applied), None)
     if bad is None:
         return f"{report.path}: git: {report.error}" if report.error else ""
@@ -229,19 +229,19 @@ def _file_reports(
     answers: dict[str, git.Answer],
     before: dict[str, frozenset[str]] | None = None,
 ) -> tuple[FileReport, ...]:
-    """Join what a patch says with what git answered."""
+    """Join the changes of a patch with git's answers."""
     return tuple(_file_report(change, answers.get(change.path, git.Answer()), before or {}) for change in changes)
 
 
 def _file_report(change: FileChange, answer: git.Answer, before: dict[str, frozenset[str]]) -> FileReport:
     hunks: list[HunkReport] = []
-    there = before.get(change.old or change.new, frozenset())
-    # A file that git could not read at all has no rejected hunks of its own: none applies.
+    lines_there = before.get(change.old or change.new, frozenset())
+    # If git cannot read a file at all, it rejects no single hunk: none of them applies.
     whole = bool(answer.errors) and not answer.rejected
     for number, hunk in enumerate(change.hunks, 1):
         bad = whole or number in answer.rejected
         searched = answer.searched.get(hunk.old_start, []) if bad else []
-        missing = tuple(line for line in searched if line not in there)
+        missing = tuple(line for line in searched if line not in lines_there)
         hunks.append(HunkReport(hunk.old_start, hunk.header, answer.offsets.get(number, 0), not bad, missing))
     added, removed = sum(h.added for h in change.hunks), sum(h.removed for h in change.hunks)
     error = "; ".join(dict.fromkeys(answer.errors[:1])) if (whole or answer.rejected) else ""
@@ -252,22 +252,22 @@ def require(reports: Iterable[PatchReport], source: str) -> None:
     """Raise if a patch does not apply.
 
     Args:
-        source: what the patches were tried on, as a user names it: `Linux 7.1.8`.
+        source: the source as a user names it, such as `Linux 7.1.8`.
 
     Raises:
-        UnderTest: names each patch with file, hunk and git's reason.
+        UnderTest: a patch does not apply; the error names patch, file, hunk and git's reason.
     """
     bad = [report for report in reports if not report.ok]
     if not bad:
         return
     lines = [f"{report.patch}: {report.reason}" for report in bad]
     head = "a patch does" if len(bad) == 1 else f"{len(bad)} patches do"
-    hint = "say --series none: the tree is patched already" if all(r.status == THERE for r in bad) else ""
+    hint = "use --series none: the tree is patched already" if all(r.status == THERE for r in bad) else ""
     raise UnderTest("\n  ".join([f"{head} not apply to {source}:", *lines]), hint)
 
 
 def tree(source: Product, series: Series) -> Product:
-    """The source with a series applied; made now if the store does not have it.
+    """Return the source with a series applied; make it if the store does not have it.
 
     Args:
         source: an unpacked source: `path/src`.
@@ -290,7 +290,7 @@ def tree(source: Product, series: Series) -> Product:
         for patch, report in zip(series.patches, reports, strict=True):
             done = git.apply(linux, patch.path)
             if done.code != 0:
-                raise UnderTest(f"{report.patch} applied in the trial and not in the tree: {_said(done)}")
+                raise UnderTest(f"{report.patch} applied to the copy but not to the tree: {_git_error(done)}")
         make_read_only(linux)
         return {
             "series": series.name,
@@ -303,7 +303,7 @@ def tree(source: Product, series: Series) -> Product:
 
 
 def stated_version(tree: Path) -> str:
-    """The version that a tree's Makefile states, or the directory if it states none."""
+    """Return the version in a tree's Makefile, or the directory if it has none."""
     makefile = tree / "Makefile"
     head = makefile.read_text(errors="replace")[:4000] if makefile.is_file() else ""
     parts = [re.search(rf"^{word} *= *(\d+)", head, re.MULTILINE) for word in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
@@ -313,8 +313,8 @@ def stated_version(tree: Path) -> str:
 def copy_tree(source: Path, target: Path) -> None:
     """Copy an unpacked source into a directory of ours.
 
-    A source that stands in the store never changes, so its files become hard links: a second instead of twenty, and no
-    disk. git replaces the files that it patches, it does not write into them. Any other source is copied.
+    A source in the store never changes, so its files become hard links. That takes one second instead of twenty, and
+    no disk. git replaces the files that it patches; it does not write into them. Any other source is copied.
 
     Raises:
         InfraError: the copy failed.
@@ -332,7 +332,7 @@ def copy_tree(source: Path, target: Path) -> None:
                 "free some space or point KDF_HOME at a larger disk, then run the same command again",
             )
         raise InfraError(f"copying {source} to {target} failed: {(done.tail or ('',))[-1]}")
-    # Directories are our own; they may be copies of read-only ones.
+    # The directories are copies, and a copy of a read-only directory is read-only.
     process.run(["find", str(target), "-type", "d", "-exec", "chmod", "u+rwx", "{}", "+"])
     repository = target / ".git"
     if repository.is_dir() and not repository.is_symlink():
@@ -342,5 +342,5 @@ def copy_tree(source: Path, target: Path) -> None:
 
 
 def make_read_only(path: Path) -> None:
-    """Take the right to write from everybody, so that a build that writes into its source is noticed."""
+    """Remove write permission, so that a build that writes into its source fails."""
     process.run(["chmod", "-R", "a-w", str(path)])

@@ -1,8 +1,7 @@
-"""Who vouches for a mail: DKIM signatures of mail servers, patatt signatures of developers.
+"""Report the signatures of a mail: DKIM of mail servers, patatt of developers.
 
-What comes in is the bytes of a mail; what goes out is one `Attestation` per signature. It is a report: nothing is
-refused for it, because lists change mails, and nothing is accepted for it. Without network no name is asked for; that
-the text is the signed one is checked even then, because its hash stands in the mail.
+Takes the bytes of a mail and gives one `Attestation` per signature. Never accepts or refuses a mail, since mailing
+lists change mails. Without network it asks no DNS server, but still compares the text with the hash in the signature.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ NO_DNS = "present, not checked: no DNS"
 
 @dataclass(frozen=True)
 class Attestation:
-    """One signature: its kind, who signed, and what a check of it gave."""
+    """One signature: its kind, its signer, and the result of the check."""
 
     kind: str
     who: str
@@ -31,18 +30,18 @@ class Attestation:
 
 
 def attestations(raw: bytes, *, network: bool) -> tuple[Attestation, ...]:
-    """What the signatures of a mail are worth.
+    """Return the signatures of a mail with the result of each check.
 
     Args:
-        network: whether DNS may be asked for the keys of DKIM.
+        network: whether DNS may be asked for the DKIM keys.
     """
     head = re.split(rb"\r?\n\r?\n", raw, maxsplit=1)[0].lower()
-    found: list[Attestation] = []
+    signatures: list[Attestation] = []
     if re.search(rb"^dkim-signature:", head, re.MULTILINE):
-        found += _dkim(raw, network=network)
+        signatures += _dkim(raw, network=network)
     if re.search(rb"^x-developer-signature:", head, re.MULTILINE):
-        found += _patatt(raw)
-    return tuple(found)
+        signatures += _patatt(raw)
+    return tuple(signatures)
 
 
 def _shown(value: bytes | str | None) -> str:
@@ -51,7 +50,7 @@ def _shown(value: bytes | str | None) -> str:
 
 
 def _dkim(raw: bytes, *, network: bool) -> list[Attestation]:
-    """DKIM (RFC 6376) by dkimpy."""
+    """Check DKIM signatures (RFC 6376) with dkimpy."""
     import dkim
     from dkim.util import InvalidTagValueList, parse_tag_value
 
@@ -60,7 +59,7 @@ def _dkim(raw: bytes, *, network: bool) -> list[Attestation]:
         signatures = [value for name, value in message.headers if name.lower() == b"dkim-signature"]
     except dkim.DKIMException as error:
         return [Attestation("DKIM", "?", f"cannot be read: {_shown(str(error))}")]
-    found = []
+    results = []
     for number, signature in enumerate(signatures):
         try:
             fields = parse_tag_value(signature)
@@ -70,12 +69,12 @@ def _dkim(raw: bytes, *, network: bool) -> list[Attestation]:
                 status = _dkim_key(message, number)
         except (InvalidTagValueList, dkim.DKIMException, ValueError, KeyError, TypeError) as error:
             who, status = "?", f"cannot be read: {type(error).__name__}"
-        found.append(Attestation("DKIM", who, status or f"{NO_DNS}; the text is the signed one"))
-    return found
+        results.append(Attestation("DKIM", who, status or f"{NO_DNS}; the text is the signed one"))
+    return results
 
 
 def _dkim_body(body: bytes, fields: dict[bytes, bytes]) -> str:
-    """What is wrong with the text of a mail by the hash in a signature; empty if nothing."""
+    """Compare the text of a mail with the hash in a signature; return what is wrong, or an empty string."""
     from dkim.canonicalization import CanonicalizationPolicy
     from dkim.crypto import HASH_ALGORITHMS
 
@@ -87,7 +86,7 @@ def _dkim_body(body: bytes, fields: dict[bytes, bytes]) -> str:
 
 
 def _dkim_key(message: object, number: int) -> str:
-    """Check a signature with the key that DNS has; empty if DNS does not answer."""
+    """Check a signature with the key from DNS; return an empty string if DNS does not answer."""
     from dkim.dnsplug import get_txt
 
     silent: list[str] = []
@@ -96,7 +95,7 @@ def _dkim_key(message: object, number: int) -> str:
         try:
             answer: bytes | None = get_txt(name, timeout)
         except Exception as error:
-            silent.append(type(error).__name__)  # dnspython has dozens of its own
+            silent.append(type(error).__name__)  # dnspython raises dozens of its own kinds
             return None
         return answer
 
@@ -107,15 +106,17 @@ def _dkim_key(message: object, number: int) -> str:
 
 
 def _patatt(raw: bytes) -> list[Attestation]:
-    """Signatures of developers, checked with the public keys that the user has collected for patatt."""
+    """Check signatures of developers with the public keys that the user has collected for patatt."""
     import patatt
 
     data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local/share")
     keys = Path(data) / "patatt" / "public"
     try:
         message = patatt.PatattMessage(raw)
-        fields = [(one.get_field_as_str("i"), one.get_field_as_str("a") or "") for one in message.get_sigs()]
-        # Other kinds would start gpg or ssh-keygen on what came from outside.
+        fields = [
+            (signature.get_field_as_str("i"), signature.get_field_as_str("a") or "") for signature in message.get_sigs()
+        ]
+        # Other algorithms would start gpg or ssh-keygen on data from outside.
         if not all(algorithm.startswith("ed25519") for _who, algorithm in fields):
             return [Attestation("patatt", _shown(who), f"present, not checked: {_shown(a)}") for who, a in fields]
         results = patatt.validate_message(raw, [str(keys)])

@@ -1,7 +1,7 @@
-"""The one form of a patch here: as `git format-patch --zero-commit --no-numbered --no-signature` writes it.
+"""Write patches in one form: that of `git format-patch --zero-commit --no-numbered --no-signature`.
 
-What comes in is author, date, subject and text of a mail; what goes out is the bytes of a file. The same patch from an
-mbox, a directory or a branch is the same bytes, so its hash is its name. Nothing behind the last hunk gets in.
+Takes author, date, subject and text of a mail, and gives the text of a patch file. The same patch from an mbox, a
+directory or a branch gives the same bytes, so its hash identifies it. Never keeps text after the last hunk.
 """
 
 from __future__ import annotations
@@ -23,55 +23,55 @@ _MIME = (
 
 
 def file_name(number: int, title: str) -> str:
-    """The name that git format-patch gives a patch."""
+    """Return the file name that git format-patch gives a patch."""
     words = re.sub(r"\.+", ".", re.sub(r"[^A-Za-z0-9._]+", "-", title)).lstrip("-").rstrip(".-")
     return f"{number:04}-{words}"[:_NAME] + ".patch"
 
 
-def normal(one: Mail, title: str) -> tuple[str, str]:
-    """Title and file text of a patch that came as a mail.
+def normal(message: Mail, title: str) -> tuple[str, str]:
+    """Return title and file text of a patch that came as a mail.
 
     Args:
-        title: its subject without brackets.
+        title: subject of the mail, without brackets.
 
     Raises:
-        UserError: its body cannot be read, holds no diff or a malformed one, or pretends to be two mails.
+        UserError: the body cannot be read, has no diff or a malformed one, or could be taken for two mails.
     """
-    text = mail.body(one).lstrip("\n")
+    text = mail.body(message).lstrip("\n")
     inner, text = _headers_in_text(text)
-    author, date = inner.get("From", one.author), inner.get("Date", one.date)
+    author, date = inner.get("From", message.author), inner.get("Date", message.date)
     title = inner.get("Subject", title).removeprefix("[PATCH] ")
     if not mail.is_author(author):
-        raise UserError(f"{one.where}: it has no author: expected From: Name <address>, found {author[:60]!a}")
+        raise UserError(f"{message.where}: it has no author: expected From: Name <address>, got {author[:60]!a}")
     if not date:
-        raise UserError(f"{one.where}: it has no Date")
+        raise UserError(f"{message.where}: it has no Date")
     if not title:
-        raise UserError(f"{one.where}: it has no subject behind its brackets")
+        raise UserError(f"{message.where}: it has no subject after its brackets")
     for line in (author, date, title):
         if not line.isprintable():
-            raise UserError(f"{one.where}: a header in its text holds a control character: {line[:60]!a}")
+            raise UserError(f"{message.where}: a header in its text contains a control character: {line[:60]!a}")
     for number, raw in enumerate(text.encode("utf-8", "surrogateescape").split(b"\n"), 1):
         if mbox.ENVELOPE.fullmatch(raw.rstrip(b"\r")):
-            raise UserError(f"{one.where}: line {number} of its text looks like the start of another mail")
-    return title, render(author, date, title, _trimmed(text, one.where))
+            raise UserError(f"{message.where}: line {number} of its text looks like the start of another mail")
+    return title, render(author, date, title, _trimmed(text, message.where))
 
 
 def _headers_in_text(text: str) -> tuple[dict[str, str], str]:
-    """Headers at the head of the text, and the rest: there the author stands if somebody else sent the mail."""
+    """Split the headers at the start of the text from the rest; they name the author if somebody else sent the mail."""
     lines = text.split("\n")
-    found: dict[str, str] = {}
+    headers: dict[str, str] = {}
     for number, line in enumerate(lines):
-        if not line and found:
-            return found, "\n".join(lines[number:]).lstrip("\n")
+        if not line and headers:
+            return headers, "\n".join(lines[number:]).lstrip("\n")
         header = _IN_BODY.fullmatch(line)
-        if header is None or header[1] in found:
+        if header is None or header[1] in headers:
             break
-        found[header[1]] = header[2].strip()
+        headers[header[1]] = header[2].strip()
     return {}, text
 
 
 def _trimmed(text: str, where: str) -> str:
-    """The text up to its last hunk: signatures and footers of lists stay behind.
+    """Return the text up to its last hunk, without signatures and footers of lists.
 
     Raises:
         UserError: the diff is malformed or hostile, or its line ends are mixed.
@@ -80,19 +80,19 @@ def _trimmed(text: str, where: str) -> str:
     lines = text.split("\n")[: changes[-1].end - 1]
     inside = {number for change in changes for hunk in change.hunks for number in range(hunk.at + 1, hunk.end)}
     for number, line in enumerate(lines, 1):
-        # Inside a hunk a CR may be the file's own; outside it is a mark of damage.
+        # Inside a hunk a CR may belong to the file; outside it is a sign of damage.
         if line.endswith("\r") and number not in inside:
             raise UserError(f"{where}: line {number} of its text ends in CR LF, others do not", mail.RESEND)
     return "\n".join(lines) + "\n"
 
 
 def render(author: str, date: str, title: str, text: str, prefix: str = "PATCH") -> str:
-    """A patch file.
+    """Return the text of a patch file.
 
     Args:
         author: `Name <address>`.
         text: message and diff.
-        prefix: what stands in brackets before the title.
+        prefix: text in brackets before the title.
     """
     mime = "" if text.isascii() else _MIME
     return f"{ENVELOPE}From: {_author(author)}\nDate: {date}\n{_subject(prefix, title)}{mime}\n{text}"
@@ -106,7 +106,7 @@ def _author(author: str) -> str:
 
 
 def _subject(prefix: str, title: str) -> str:
-    """The subject line, folded where git folds it."""
+    """Return the subject line, folded where git folds it."""
     head = f"Subject: [{prefix}]"
     if not title.isascii():
         return f"{head} {Header(title, 'utf-8', maxlinelen=_WIDTH, header_name=head).encode()}\n"

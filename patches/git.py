@@ -1,7 +1,7 @@
-"""`git apply`, kept away from every repository and configuration but its own arguments.
+"""Run `git apply` without any repository or configuration, and read its output.
 
-Only git's answer counts for whether a patch applies, and git here means: exact context (offsets, but no fuzz), no
-hooks, no attributes of a user, no enclosing repository.
+Takes a directory and a patch file. Only git decides whether a patch applies: the context must match exactly, lines may
+have moved, there is no fuzz. Never uses hooks, attributes of the user, or a repository around the directory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from core import process
 from core.errors import InfraError, UserError
 
-TIMEOUT = 120.0  # seconds; a series of hundreds of patches takes one
+TIMEOUT = 120.0  # seconds; a series of hundreds of patches takes one second
 # Variables by which git would look for its repository elsewhere (git(1), "The Git Repository").
 _UNSET = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_CONFIG")
 _CHECKING = re.compile(r"(?:Checking|Applying|Applied) patch (.+?)(?:\.\.\.| cleanly\.| with \d+ rejects?\.\.\.)")
@@ -26,13 +26,13 @@ _FAILED = re.compile(r"patch failed: .*:(\d+)")
 
 @dataclass
 class Answer:
-    """What git said of one file.
+    """What git printed about one file.
 
     Attributes:
         offsets: hunk number -> lines by which it moved.
         rejected: numbers of the hunks that do not apply.
-        searched: line where a hunk says it belongs -> the lines that git did not find.
-        errors: git's own words, without the searched lines.
+        searched: line that a hunk names -> the lines that git did not find.
+        errors: git's own messages, without the searched lines.
     """
 
     offsets: dict[int, int] = field(default_factory=dict)
@@ -45,7 +45,7 @@ def apply(tree: Path, patch: Path, *options: str) -> process.Captured:
     """Run `git apply` on a directory.
 
     Raises:
-        InfraError: there is no git, or it did not end in time.
+        InfraError: git is not installed, or did not end in time.
     """
     if shutil.which("git") is None:
         raise InfraError(
@@ -68,44 +68,44 @@ def apply(tree: Path, patch: Path, *options: str) -> process.Captured:
 
 
 def touched(tree: Path, patch: Path, name: str) -> list[str]:
-    """The files that git itself reads in a patch, by their new names.
+    """Return the files that git finds in a patch, by their new names.
 
     Raises:
         UserError: git cannot read it.
     """
     done = apply(tree, patch, "--numstat", "-z")
     if done.code != 0:
-        said = "; ".join(line.removeprefix("error: ") for line in done.err.splitlines() if line.strip())
-        raise UserError(f"{name} is malformed: git says: {said[:300]}")
+        reason = "; ".join(line.removeprefix("error: ") for line in done.err.splitlines() if line.strip())
+        raise UserError(f"{name} is malformed: git says: {reason[:300]}")
     return [entry.split("\t", 2)[2] for entry in done.out.split("\0") if entry.count("\t") >= 2]
 
 
 def agree(tree: Path, patch: Path, ours: Iterable[str], name: str) -> None:
-    """Refuse a patch in which git reads other files than this toolkit does.
+    """Raise if git finds other files in a patch than this toolkit does.
 
     Args:
-        ours: the files that `patches.parse` reads in it.
+        ours: the files that `patches.parse` finds in it.
 
     Raises:
-        UserError: git reads others, or cannot read it.
+        UserError: git finds others, or cannot read the patch.
     """
     theirs, mine = sorted(touched(tree, patch, name)), sorted(ours)
     if theirs != mine:
         odd = sorted(set(theirs) ^ set(mine)) or mine
-        raise UserError(f"{name} is ambiguous: git and this toolkit read different files in it: {', '.join(odd)}")
+        raise UserError(f"{name} is ambiguous: git and this toolkit find different files in it: {', '.join(odd)}")
 
 
-def answers(said: str) -> dict[str, Answer]:
-    """What `git apply --verbose` printed, by file; messages that name no file are under the empty name."""
+def answers(output: str) -> dict[str, Answer]:
+    """Sort the output of `git apply --verbose` by file; messages that name no file are under the empty name."""
     current = Answer()
-    found = {"": current}
+    by_file = {"": current}
     searching: list[str] | None = None
-    for line in said.splitlines():
+    for line in output.splitlines():
         if searching is not None and not line.startswith("error: "):
             searching.append(line)
             continue
         if header := _CHECKING.fullmatch(line):
-            current = found.setdefault(header[1].rpartition(" => ")[2], Answer())
+            current = by_file.setdefault(header[1].rpartition(" => ")[2], Answer())
         elif moved := _OFFSET.fullmatch(line):
             current.offsets[int(moved[1])] = int(moved[2])
         elif rejected := _REJECTED.fullmatch(line):
@@ -115,8 +115,8 @@ def answers(said: str) -> dict[str, Answer]:
         elif line.startswith(("error: ", "fatal: ")):
             text = line.partition(": ")[2]
             if searching is not None and (failed := _FAILED.fullmatch(text)):
-                # git ends the block with an empty line of its own.
+                # git adds an empty line at the end of the block.
                 current.searched[int(failed[1])] = searching[:-1] if searching[-1:] == [""] else searching
                 searching = None
             current.errors.append(text)
-    return found
+    return by_file

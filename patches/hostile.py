@@ -1,7 +1,7 @@
-"""A patch is hostile until checked: everything that refuses one before git sees it, each with its own sentence.
+"""Refuse malformed and hostile patches before git sees them.
 
-What comes in is the bytes of a patch and the tree that it is meant for; what goes out is what it changes, as
-`patches.parse` reads it. Nothing of a patch is ever executed, and nothing outside the tree is ever named.
+Takes the bytes of a patch and the tree that it is meant for. Gives its changes, as `patches.parse` reads them. Never
+executes anything of a patch, and never accepts a path outside the tree.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from core.errors import UserError
 from patches.parse import FileChange, parse
 
-MAX_BYTES = 8 << 20  # the largest patch that a list carries is far below; a register header in a driver has 5 MB
+MAX_BYTES = 8 << 20  # mailing lists carry far smaller patches; a register header of a driver has 5 MB
 MAX_FILES = 20_000
 # A regular file and an executable one; git also knows 120000 (symbolic link) and 160000 (submodule).
 _GOOD_MODES = {"100644", "100755"}
@@ -24,18 +24,18 @@ _WINDOWS = re.compile(r"[A-Za-z]:[\\/]")
 
 
 def read(path: Path, name: str = "") -> str:
-    """The text of a patch file.
+    """Return the text of a patch file.
 
     Args:
         name: what errors call it; its file name by default.
 
     Raises:
-        UserError: it is not there, too large, no regular file, or no text.
+        UserError: it does not exist, is too large, is not a regular file, or is not text.
     """
     shown = name or path.name
     try:
         if path.is_symlink() or not path.is_file():
-            raise UserError(f"{shown} is no regular file: {path}")
+            raise UserError(f"{shown} is not a regular file: {path}")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise UserError(f"{shown} is too large for a patch: {size} bytes, at most {MAX_BYTES}")
@@ -46,35 +46,35 @@ def read(path: Path, name: str = "") -> str:
 
 
 def decode(data: bytes, name: str) -> str:
-    """The text of a patch; bytes that are no UTF-8 are kept as surrogates, since old sources hold Latin-1.
+    """Decode a patch; keep bytes that are not UTF-8 as surrogates, since old sources contain Latin-1.
 
     Raises:
-        UserError: it is empty or holds a NUL byte.
+        UserError: it is empty or contains a NUL byte.
     """
     if not data.strip():
         raise UserError(f"{name} is empty")
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
-        raise UserError(f"{name}:{line}: a NUL byte: this is no text")
+        raise UserError(f"{name}:{line}: a NUL byte: this is not text")
     return data.decode("utf-8", "surrogateescape")
 
 
 def check(text: str, name: str) -> list[FileChange]:
-    """Refuse a patch that is malformed or does what no patch of this toolkit may.
+    """Raise if a patch is malformed or does something that is not allowed here.
 
     Args:
         name: what errors call it.
 
     Returns:
-        What it changes, in order.
+        Its changes, in order.
 
     Raises:
-        UserError: it is refused; the sentence says why and where.
+        UserError: the patch is refused; the error gives reason and line.
     """
     changes = parse(text, name)
     _no_other_formats(text, name, changes)
     if not changes:
-        raise UserError(f"{name} holds no diff", "a patch has lines like --- a/FILE, +++ b/FILE, @@ -1,2 +1,3 @@")
+        raise UserError(f"{name} contains no diff", "a patch has lines like --- a/FILE, +++ b/FILE, @@ -1,2 +1,3 @@")
     if len(changes) > MAX_FILES:
         raise UserError(f"{name} changes {len(changes)} files, at most {MAX_FILES}")
     for change in changes:
@@ -82,7 +82,7 @@ def check(text: str, name: str) -> list[FileChange]:
         if change.quoted:
             raise UserError(f"{where}: a path in quotes: names with control characters are refused")
         if not change.paths:
-            raise UserError(f"{where}: a change of no file")
+            raise UserError(f"{where}: a change without a file")
         for path in change.paths:
             check_path(path, where)
         if change.binary:
@@ -95,7 +95,7 @@ def check(text: str, name: str) -> list[FileChange]:
 
 
 def _no_other_formats(text: str, name: str, changes: Sequence[FileChange]) -> None:
-    """Refuse ed scripts and context diffs outside the hunks of a unified diff."""
+    """Raise if there is an ed script or a context diff outside the hunks."""
     inside = _hunk_lines(changes)
     lines = text.split("\n")
     for number, line in enumerate(lines, 1):
@@ -110,26 +110,26 @@ def _no_other_formats(text: str, name: str, changes: Sequence[FileChange]) -> No
 
 
 def _hunk_lines(changes: Sequence[FileChange]) -> set[int]:
-    """Numbers of the lines that are inside hunks."""
+    """Return the numbers of the lines inside hunks."""
     return {line for change in changes for hunk in change.hunks for line in range(hunk.at, hunk.end)}
 
 
 def check_path(path: str, where: str) -> None:
-    """Refuse a path that could leave the tree or reach what is no source.
+    """Raise if a path could leave the tree or reach a git directory.
 
     Raises:
         UserError: it is refused.
     """
-    # First, since every other sentence shows the path: nothing of a patch reaches a terminal raw.
+    # This comes first, because the other errors print the path, and control characters must not reach a terminal.
     if "\\" in path or not path.isprintable():
-        raise UserError(f"{where}: {path!a} holds a backslash or a control character")
+        raise UserError(f"{where}: {path!a} contains a backslash or a control character")
     parts = path.split("/")
     if path.startswith("/") or _WINDOWS.match(path):
         raise UserError(f"{where}: {path} is an absolute path: a patch stays inside the tree")
     if ".." in parts:
         raise UserError(f"{where}: {path} leaves the tree through ..")
     if "" in parts or "." in parts:
-        raise UserError(f"{where}: {path} is no plain path")
+        raise UserError(f"{where}: {path} has an empty part or a dot between its slashes")
     if any(part.lower().rstrip(". ") == ".git" or part.lower().startswith("git~") for part in parts):
         raise UserError(f"{where}: {path} reaches into a git directory")
 
@@ -143,7 +143,7 @@ def _check_mode(mode: str, change: FileChange, where: str) -> None:
 
 
 def check_tree(changes: Sequence[FileChange], tree: Path, name: str) -> None:
-    """Refuse a patch whose paths go through, or end at, symbolic links of the tree.
+    """Raise if a path of a patch goes through, or ends at, a symbolic link of the tree.
 
     Raises:
         UserError: it is refused.

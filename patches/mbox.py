@@ -1,7 +1,7 @@
-"""Files that hold mails: one mail, an mbox, either of them gzipped, or a directory of such files.
+"""Read the mails of a file or a directory: one mail, an mbox, either of them gzipped, or many such files.
 
-What comes in is a path or bytes; what goes out is a list of `Mail` in the order of the files. Sizes are limited before
-anything is unpacked, links are not followed, and a line that git would take for the start of a mail is one here, too.
+Takes a path or bytes, and gives a list of `Mail` in the order of the files. Splits an mbox where git
+splits it. Never unpacks more than the limits allow, and never follows links.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from patches.mail import Mail
 MAX_BYTES = 64 << 20
 MAX_MAILS = 5000
 SUFFIXES = (".patch", ".diff", ".eml", ".mbox", ".mbx", ".gz")
-# As git mailsplit knows it: From, a word, and something with a time and a year.
+# As git mailsplit has it: From, a word, and text with a time and a year.
 ENVELOPE = re.compile(rb"From +\S+ +.*\d{1,2}:\d\d(:\d\d)?.* \d{4}.*")
 _HEADER = re.compile(rb"[!-9;-~]+:|\r?\n|\Z")
-_GIT_DATE = b"Mon Sep 17 00:00:00 2001"  # by which file(1) knows the output of git format-patch
+_GIT_DATE = b"Mon Sep 17 00:00:00 2001"  # file(1) recognises the output of git format-patch by it
 _QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
 
 
 def load(path: Path) -> list[Mail]:
-    """The mails of a file or a directory.
+    """Return the mails of a file or a directory.
 
     Raises:
-        UserError: it is not there, too large, or holds no mail.
+        UserError: it does not exist, is too large, or contains no mail.
     """
     if path.is_dir():
         return _directory(path)
@@ -37,53 +37,53 @@ def load(path: Path) -> list[Mail]:
 
 
 def split(data: bytes, name: str) -> list[Mail]:
-    """The mails of an mbox, or the one mail that the bytes are.
+    """Return the mails of an mbox, or the only mail.
 
     Raises:
-        UserError: they are too many or too large, or there is none.
+        UserError: there are too many mails, they are too large, or there are none.
     """
     data = _unpacked(data, name)
     if not data.strip():
         raise UserError(f"{name} is empty")
     if not data.startswith(b"From "):
-        found = [mail.read(data, name)]
+        mails = [mail.read(data, name)]
     else:
         starts = _starts(data)
         if len(starts) > MAX_MAILS:
-            raise UserError(f"{name} holds {len(starts)} mails, at most {MAX_MAILS}")
-        found = [
+            raise UserError(f"{name} contains {len(starts)} mails, at most {MAX_MAILS}")
+        mails = [
             mail.read(_unquoted(data[start:end]), name if len(starts) == 1 else f"{name}#{number}")
             for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(data)], strict=True), 1)
         ]
-    if not any(one.subject or one.problem for one in found):
+    if not any(message.subject or message.problem for message in mails):
         raise UserError(
-            f"{name} holds no mail: there is no Subject",
-            "give what git format-patch or a list's archive made; a bare diff has no author and no order",
+            f"{name} contains no mail: there is no Subject",
+            "give files of git format-patch or of a list's archive; a bare diff has no author and no order",
         )
-    return found
+    return mails
 
 
 def _unquoted(data: bytes) -> bytes:
-    """A mail without its envelope; archives quote lines that begin with From (mboxrd), git does not."""
-    envelope, _, mail_ = data.partition(b"\n")
-    return mail_ if envelope.rstrip(b"\r").endswith(_GIT_DATE) else _QUOTED.sub(rb"\1", mail_)
+    """Return a mail without its envelope; undo the quoting of From lines (mboxrd), which git does not do."""
+    envelope, _, message = data.partition(b"\n")
+    return message if envelope.rstrip(b"\r").endswith(_GIT_DATE) else _QUOTED.sub(rb"\1", message)
 
 
 def _starts(data: bytes) -> list[int]:
-    """Where mails begin; the first is at 0 whatever its line looks like."""
-    found = [0]
+    """Return the offsets where mails begin; the first is 0, whatever the first line looks like."""
+    starts = [0]
     at = data.find(b"\nFrom ")
     while at >= 0:
         end = data.find(b"\n", at + 1)
         line = data[at + 1 : end if end >= 0 else len(data)]
         if ENVELOPE.fullmatch(line.rstrip(b"\r")) and end >= 0 and _HEADER.match(data, end + 1):
-            found.append(at + 1)
+            starts.append(at + 1)
         at = data.find(b"\nFrom ", at + 1)
-    return found
+    return starts
 
 
 def _directory(path: Path) -> list[Mail]:
-    """The mails of a directory's files in the order of their names; a Maildir's are in cur and new."""
+    """Return the mails of a directory's files in the order of their names; a Maildir has them in cur and new."""
     folders = [path / part for part in ("cur", "new") if (path / part).is_dir()]
     files: Iterable[Path] = (
         [file for folder in folders for file in sorted(folder.iterdir())]
@@ -93,26 +93,26 @@ def _directory(path: Path) -> list[Mail]:
     files = [file for file in files if not file.name.startswith(".")]
     odd = next((file.name for file in files if not file.name.isprintable()), "")
     if odd:
-        raise UserError(f"{path} holds a file whose name has a control character: {odd!a}")
+        raise UserError(f"{path} contains a file whose name has a control character: {odd!a}")
     if not files:
-        raise UserError(f"{path} holds no file that ends in {', '.join(SUFFIXES)}")
+        raise UserError(f"{path} contains no file that ends in {', '.join(SUFFIXES)}")
     if len(files) > MAX_MAILS:
-        raise UserError(f"{path} holds {len(files)} files, at most {MAX_MAILS}")
-    found: list[Mail] = []
+        raise UserError(f"{path} contains {len(files)} files, at most {MAX_MAILS}")
+    mails: list[Mail] = []
     total = 0
     for file in files:
         data = _read(file)
         total += len(data)
         if total > MAX_BYTES:
             raise UserError(f"the files of {path} are too large: more than {MAX_BYTES} bytes")
-        found += split(data, file.name)
-    return found
+        mails += split(data, file.name)
+    return mails
 
 
 def _read(path: Path) -> bytes:
     try:
         if path.is_symlink() or not path.is_file():
-            raise UserError(f"{path} is no regular file" if path.exists() else f"{path}: no such file")
+            raise UserError(f"{path} is not a regular file" if path.exists() else f"{path}: no such file")
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} is too large: {path.stat().st_size} bytes, at most {MAX_BYTES}")
         return path.read_bytes()
@@ -121,14 +121,14 @@ def _read(path: Path) -> bytes:
 
 
 def _unpacked(data: bytes, name: str) -> bytes:
-    """What a gzip file holds, at most `MAX_BYTES` of it; other bytes as they are."""
+    """Unpack a gzip file, up to `MAX_BYTES`; return other bytes as they are."""
     if data[:2] != b"\x1f\x8b":
         return data
     unpacker = zlib.decompressobj(wbits=31)
     try:
         out = unpacker.decompress(data, MAX_BYTES + 1)
     except zlib.error as error:
-        raise UserError(f"{name} is no valid gzip file: {error}") from None
+        raise UserError(f"{name} is not a valid gzip file: {error}") from None
     if len(out) > MAX_BYTES:
         raise UserError(f"{name} is too large: it unpacks to more than {MAX_BYTES} bytes")
     if not unpacker.eof:

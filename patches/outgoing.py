@@ -1,7 +1,7 @@
-"""Series that leave: `export` for git am, and `refresh`, which takes our own series from a developer's branch.
+"""Export series for git am, and refresh our own series from a developer's branch.
 
-What comes in is a series, or a range of commits; what goes out is files as git format-patch makes them. The developer's
-repository is only read. What a refresh writes is checked as hard as what strangers send.
+Takes a series, or a range of commits, and gives files as git format-patch writes them. Checks commits as strictly as
+mails from outside. Never writes to the developer's repository.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from patches import hostile, incoming, series
 from patches.incoming import Incoming
 from patches.series import Series
 
-# What a user's configuration could change in the output of git format-patch (git-config(1), format.* and diff.*).
+# These override what a user's configuration may change in the output (git-config(1), format.* and diff.*).
 _PLAIN = (
     *(
         "--zero-commit",
@@ -47,7 +47,7 @@ def export(wanted: Series, folder: Path) -> list[Path]:
     """Write the patches of a series into a directory that is new or empty.
 
     Raises:
-        UserError: the series is empty, or something else is there.
+        UserError: the series is empty, or the directory contains other files.
         InfraError: the disk is full.
     """
     _not_empty(wanted)
@@ -56,23 +56,23 @@ def export(wanted: Series, folder: Path) -> list[Path]:
             patch.name: patch.sha256 for patch in wanted.patches
         }:
             return [folder / patch.name for patch in wanted.patches]
-        raise UserError(f"{folder} is not empty", "git am takes all that is in it: name a new directory")
-    beside = folder.absolute().with_name(f".{folder.absolute().name}.new")
+        raise UserError(f"{folder} is not empty", "git am takes all files in it: name a new directory")
+    new = folder.absolute().with_name(f".{folder.absolute().name}.new")
     with store.disk_errors(folder):
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        store.remove_tree(beside)
-        beside.mkdir()
+        new.parent.mkdir(parents=True, exist_ok=True)
+        store.remove_tree(new)
+        new.mkdir()
         for patch in wanted.patches:
-            (beside / patch.name).write_bytes(_read(patch).encode("utf-8", "surrogateescape"))
-        beside.rename(folder)
+            (new / patch.name).write_bytes(_read(patch).encode("utf-8", "surrogateescape"))
+        new.rename(folder)
     return [folder / patch.name for patch in wanted.patches]
 
 
 def export_mbox(wanted: Series, file: Path) -> None:
-    """Write a series as one mbox, its subjects numbered.
+    """Write a series as one mbox with numbered subjects.
 
     Raises:
-        UserError: the series is empty, or something is there that is no file.
+        UserError: the series is empty, or the path is a directory.
         InfraError: the disk is full.
     """
     _not_empty(wanted)
@@ -85,11 +85,11 @@ def export_mbox(wanted: Series, file: Path) -> None:
         tag = f"[PATCH {number}/{total}]" if total > 1 else "[PATCH]"
         text = re.sub(r"^Subject: \[PATCH[^\]]*\]", f"Subject: {tag}", text, count=1, flags=re.MULTILINE)
         mails.append(f"{envelope}\n{text}\n")
-    beside = file.absolute().with_name(f".{file.name}.new")
+    new = file.absolute().with_name(f".{file.name}.new")
     with store.disk_errors(file):
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes("".join(mails).encode("utf-8", "surrogateescape"))
-        beside.replace(file)
+        new.parent.mkdir(parents=True, exist_ok=True)
+        new.write_bytes("".join(mails).encode("utf-8", "surrogateescape"))
+        new.replace(file)
 
 
 def _not_empty(wanted: Series) -> None:
@@ -98,42 +98,42 @@ def _not_empty(wanted: Series) -> None:
 
 
 def _read(patch: series.PatchFile) -> str:
-    """A patch of a series, checked again: what stands on the disk may not be what was pinned."""
+    """Read a patch of a series and check it again: the file may have changed since it was pinned."""
     text = hostile.read(patch.path)
     hostile.check(text, patch.name)
     return text
 
 
 def from_branch(repository: Path, span: str) -> Incoming:
-    """The commits of a range as patches.
+    """Return the commits of a range as patches.
 
     Args:
-        repository: a git repository; only read.
-        span: A..B, from which A is left out.
+        repository: a git repository; it is only read.
+        span: A..B; A itself is left out.
 
     Raises:
-        UserError: there is no such range, it is empty or not a line of commits, or a patch is refused.
+        UserError: the range does not exist, is empty or has merges, or a patch is refused.
     """
     if not repository.is_dir():
-        raise UserError(f"{repository} is no directory")
+        raise UserError(f"{repository} is not a directory")
     first, dots, last = span.partition("..")
     if not dots or not first or not last or last.startswith("."):
-        raise UserError(f"{span!r} is no range of commits", "say A..B; A itself is left out")
+        raise UserError(f"{span!r} is not a range of commits", "write A..B; A itself is left out")
     ends = [
         _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{end}^{{commit}}")
         for end in (first, last)
     ]
-    for end, found in zip((first, last), ends, strict=True):
-        if found.code:
-            raise UserError(f"{repository} has no commit {end}: {found.err.strip() or 'git does not know it'}")
+    for end, commit in zip((first, last), ends, strict=True):
+        if commit.code:
+            raise UserError(f"{repository} has no commit {end}: {commit.err.strip() or 'git does not know it'}")
     commits = f"{ends[0].out.strip()}..{ends[1].out.strip()}"
     listed = _git(repository, "rev-list", "--parents", commits)
     lines = listed.out.split("\n")[:-1]
     if listed.code or not lines:
-        raise UserError(f"the range {span} holds no commits: {listed.err.strip() or 'it is empty'}")
+        raise UserError(f"the range {span} contains no commits: {listed.err.strip() or 'it is empty'}")
     merges = [line.split()[0][:12] for line in lines if len(line.split()) > 2]
     if merges:
-        raise UserError(f"the range {span} holds merges ({', '.join(merges[:5])}): a series is a line of commits")
+        raise UserError(f"the range {span} contains merges ({', '.join(merges[:5])}): a series needs a linear history")
     with tempfile.TemporaryDirectory(prefix="kdf-refresh-") as scratch:
         done = _git(repository, "format-patch", *_PLAIN, "-o", scratch, commits)
         if done.code:
@@ -157,43 +157,42 @@ def _git(repository: Path, *words: str) -> process.Captured:
     return process.capture(["git", *words], cwd=repository, env=quiet, timeout=600)
 
 
-def refresh(found: Incoming, file: Path = series.FILE) -> list[str]:
-    """Make the patches of our own series those of a developer's branch, and pin them.
+def refresh(commits: Incoming, file: Path = series.FILE) -> list[str]:
+    """Replace the patches of our own series by those of a developer's branch, and pin them.
 
-    The directory is replaced as a whole; a run that was killed in between is repaired by the next, which does not ask
-    what stood there.
+    Replaces the directory as a whole. If a run is killed, the next one repairs it.
 
     Args:
         file: series.yaml with the series `kit`.
 
     Returns:
-        What changed: one line a patch.
+        The changes: one line per patch.
 
     Raises:
-        UserError: series.yaml has no place for the hashes.
+        UserError: series.yaml has no key for the hashes.
         InfraError: the disk is full or read-only.
     """
     text = file.read_text()
     head, mark, rest = text.partition("\n  kit:\n")
-    pins = "".join(f'      {patch.name}: "{patch.sha256}"\n' for patch in found.patches)
+    pins = "".join(f'      {patch.name}: "{patch.sha256}"\n' for patch in commits.patches)
     block, count = _PINS.subn(lambda _: f"    sha256:  # written by ./invoke patches.refresh\n{pins}", rest, count=1)
     if not mark or not count:
         raise UserError(f"{file}: the series kit has no key sha256 to write to")
     folder = file.parent / "linux"
     old = {path.name: path.read_bytes() for path in sorted(folder.glob("*.patch"))} if folder.is_dir() else {}
-    new = {patch.name: patch.data for patch in found.patches}
-    beside, aside = folder.with_name(".linux.new"), folder.with_name(".linux.old")
+    new = {patch.name: patch.data for patch in commits.patches}
+    new_folder, old_folder = folder.with_name(".linux.new"), folder.with_name(".linux.old")
     with store.disk_errors(folder):
-        store.remove_tree(beside)
-        beside.mkdir()
+        store.remove_tree(new_folder)
+        new_folder.mkdir()
         for name, data in new.items():
-            (beside / name).write_bytes(data)
+            (new_folder / name).write_bytes(data)
         if folder.exists():
-            store.remove_tree(aside)
-            folder.rename(aside)
-        beside.rename(folder)
+            store.remove_tree(old_folder)
+            folder.rename(old_folder)
+        new_folder.rename(folder)
         store.write_text(file, f"{head}{mark}{block}")
-        store.remove_tree(aside)
+        store.remove_tree(old_folder)
     words = {name: "is new" if name not in old else "differs" for name, data in new.items() if old.get(name) != data}
     return [
         *(f"{name} {word}" for name, word in words.items()),

@@ -1,7 +1,7 @@
-"""Read unified diffs the way `git apply` does: which files, what becomes of them, which hunks.
+"""Parse unified diffs as `git apply` does.
 
-What comes in is the text of a patch, with whatever mail is around the diff; what goes out is a list of `FileChange`.
-Malformed text is an error that names the line. Whether the change is welcome is `patches.hostile`'s matter.
+Takes the text of a patch, with the mail around the diff, and gives a list of `FileChange`. Malformed text is an error
+that names the line. Never judges whether a change is allowed: `patches.hostile` does.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Hunk:
 
     Attributes:
         at: its line in the patch file, from 1.
-        end: the first line behind it.
-        old_start: line of the file where it says that it belongs.
+        end: the first line after it.
+        old_start: line of the old file that it names.
         added, removed: numbers of lines.
         header: its first line.
     """
@@ -40,14 +40,14 @@ class Hunk:
 
 @dataclass
 class FileChange:
-    """What a patch does to one file.
+    """The changes of one file.
 
     Attributes:
         at: line in the patch file where it begins.
-        end: the first line behind its last header or hunk.
-        old, new: paths without the first component (`a/`, `b/`); empty for "there is none".
+        end: the first line after its last header or hunk.
+        old, new: paths without the first component (`a/`, `b/`); empty if there is none.
         modes: all modes that it names, as octal text.
-        mode_only: whether it may do without hunks, because it says that the mode changes.
+        mode_only: whether it needs no hunks, because it changes the mode.
         quoted: whether a path is in git's quotes.
         binary: whether its content is binary.
         kind: `change`, `create`, `delete`, `rename` or `copy`.
@@ -66,7 +66,7 @@ class FileChange:
 
     @property
     def path(self) -> str:
-        """The path by which a person knows the file."""
+        """Return the new path of the file, or the old one if it is removed."""
         return self.new or self.old
 
     @property
@@ -75,16 +75,16 @@ class FileChange:
 
 
 def parse(text: str, name: str) -> list[FileChange]:
-    """All file changes of a patch, in order.
+    """Return all file changes of a patch, in order.
 
     Args:
-        name: what errors call it.
+        name: of the patch, for errors.
 
     Raises:
         UserError: a hunk is cut short or belongs to no file.
     """
     lines = text.split("\n")
-    found: list[FileChange] = []
+    changes: list[FileChange] = []
     current: FileChange | None = None
     in_header = False
     i = 0
@@ -92,25 +92,25 @@ def parse(text: str, name: str) -> list[FileChange]:
         line = lines[i]
         if line.startswith("diff --git "):
             current = FileChange(i + 1)
-            found.append(current)
+            changes.append(current)
             in_header = True
             _git_names(current, line)
             current.end = i + 2
         elif in_header and current is not None and _extended(current, line):
             current.end = i + 2
         elif line.startswith("--- ") and i + 1 < len(lines) and lines[i + 1].startswith("+++ "):
-            # Only a header if a hunk follows, as git reads it; a mail may hold such lines in its text.
+            # It is a header only if a hunk follows, as in git; the text of a mail may contain such lines.
             if in_header or (i + 2 < len(lines) and lines[i + 2].startswith("@@ -")):
                 if not in_header or current is None:
                     current = FileChange(i + 1)
-                    found.append(current)
+                    changes.append(current)
                 _plain_names(current, line, lines[i + 1])
                 in_header = False
                 i += 1
                 current.end = i + 2
         elif line.startswith("@@ -"):
             if current is None:
-                raise UserError(f"{name}:{i + 1}: a hunk that belongs to no file")
+                raise UserError(f"{name}:{i + 1}: a hunk without a file")
             hunk, i = _hunk(lines, i, name)
             current.hunks.append(hunk)
             current.end = hunk.end
@@ -121,11 +121,11 @@ def parse(text: str, name: str) -> list[FileChange]:
             if current is not None and current.hunks:
                 current = None
         i += 1
-    return found
+    return changes
 
 
 def _strip(path: str) -> str:
-    """A path without its first component, as `-p1` reads it."""
+    """Return a path without its first component, as `-p1` reads it."""
     if path == NULL:
         return ""
     head, slash, rest = path.partition("/")
@@ -137,17 +137,17 @@ def _git_names(change: FileChange, line: str) -> None:
     if '"' in rest:
         change.quoted = True
         return
-    found = _GIT.fullmatch(line.rstrip("\r"))
-    if found:
-        change.old, change.new = _strip(found[1]), _strip(found[2])
+    names = _GIT.fullmatch(line.rstrip("\r"))
+    if names:
+        change.old, change.new = _strip(names[1]), _strip(names[2])
     else:
-        # A path with spaces: both halves name the same file then, or ---/+++ and rename lines tell.
+        # A path with spaces: both halves name the same file, or the ---, +++ and rename lines have the names.
         half = len(rest) // 2
         change.old, change.new = _strip(rest[:half]), _strip(rest[half + 1 :])
 
 
 def _extended(change: FileChange, line: str) -> bool:
-    """Read one line of git's extended header; False if it is none."""
+    """Read one line of git's extended header; return False if it is not one."""
     line = line.rstrip("\r")
     for start, kind in (
         ("old mode ", ""),
@@ -180,10 +180,10 @@ def _extended(change: FileChange, line: str) -> bool:
             else:
                 change.new = path
             return True
-    found = _INDEX.fullmatch(line)
-    if found:
-        if found[1]:
-            change.modes.append(found[1])
+    index = _INDEX.fullmatch(line)
+    if index:
+        if index[1]:
+            change.modes.append(index[1])
         return True
     if line == "GIT binary patch" or (line.startswith("Binary files ") and line.endswith(" differ")):
         change.binary = True
@@ -192,7 +192,7 @@ def _extended(change: FileChange, line: str) -> bool:
 
 
 def _plain_names(change: FileChange, old_line: str, new_line: str) -> None:
-    """Read `---` and `+++`."""
+    """Read the names in the lines `---` and `+++`."""
     names = []
     for line in (old_line, new_line):
         path = line[4:].split("\t")[0].rstrip("\r")
@@ -206,16 +206,16 @@ def _plain_names(change: FileChange, old_line: str, new_line: str) -> None:
 
 
 def _hunk(lines: list[str], start: int, name: str) -> tuple[Hunk, int]:
-    """The hunk whose header is at `start`, and the index of the line behind it."""
-    found = _HUNK.match(lines[start])
-    if found is None:
-        raise UserError(f"{name}:{start + 1}: {lines[start][:60]!r} is no hunk header")
-    old_left, new_left = int(found[2] or "1"), int(found[4] or "1")
+    """Return the hunk whose header is at `start`, and the index of the line after it."""
+    header = _HUNK.match(lines[start])
+    if header is None:
+        raise UserError(f"{name}:{start + 1}: {lines[start][:60]!r} is not a hunk header")
+    old_left, new_left = int(header[2] or "1"), int(header[4] or "1")
     added = removed = 0
     i = start + 1
     while old_left > 0 or new_left > 0:
         line = lines[i] if i < len(lines) else None
-        # The last element of a text that ends with a newline is empty and no line.
+        # The last element of a text that ends with a newline is empty and is not a line.
         if line is None or (line == "" and i == len(lines) - 1):
             raise UserError(
                 f"{name}:{start + 1}: the hunk is cut short: {old_left} old and {new_left} new lines are missing"
@@ -233,12 +233,12 @@ def _hunk(lines: list[str], start: int, name: str) -> tuple[Hunk, int]:
                 f"{old_left} old and {new_left} new lines are missing"
             )
         if old_left < 0 or new_left < 0:
-            raise UserError(f"{name}:{i + 1}: the hunk of line {start + 1} has more lines than its header says")
+            raise UserError(f"{name}:{i + 1}: the hunk of line {start + 1} has more lines than its header gives")
         i += 1
     if i < len(lines) and lines[i].startswith("\\"):
         i += 1
-    # git takes such a line for prose and leaves it out; -- is the signature of a mail, --- the next file's header.
-    behind = lines[i] if i < len(lines) else ""
-    if behind.startswith((" ", "+", "-")) and behind.rstrip() not in ("--", "---") and not behind.startswith("--- "):
-        raise UserError(f"{name}:{i + 1}: the hunk of line {start + 1} has more lines than its header says")
-    return Hunk(start + 1, i + 1, int(found[1]), added, removed, lines[start].rstrip("\r")), i
+    # git would ignore such a line. -- starts the signature of a mail, --- the header of the next file.
+    after = lines[i] if i < len(lines) else ""
+    if after.startswith((" ", "+", "-")) and after.rstrip() not in ("--", "---") and not after.startswith("--- "):
+        raise UserError(f"{name}:{i + 1}: the hunk of line {start + 1} has more lines than its header gives")
+    return Hunk(start + 1, i + 1, int(header[1]), added, removed, lines[start].rstrip("\r")), i

@@ -1,7 +1,7 @@
-"""Series of patches by name: `series.yaml` as data, the shipped one and those that the user imported.
+"""Load series of patches by name: those that are shipped, and those that the user imported.
 
-What goes out is an ordered list of patch files with their hashes. Nothing here reads what is in a patch:
-`patches.hostile` does that before anything is applied. An imported series never hides a shipped one.
+Takes the `series.yaml` files and gives ordered lists of patch files with their hashes. An imported series never hides a
+shipped one. Never reads the content of a patch: `patches.hostile` does that before a patch is applied.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ class PatchFile:
 
 @dataclass(frozen=True)
 class Series:
-    """An ordered set of patches with where it comes from.
+    """An ordered set of patches, and where it comes from.
 
     Attributes:
-        source: URL, Message-ID or words.
+        source: URL, Message-ID or other text.
         generation: of the callbacks that it takes, such as `L0`; None if it takes none.
         layout: of the records that it writes, such as `kit-1`; None if it writes none.
-        bases: versions of Linux that it is made for.
+        bases: Linux versions that it is made for.
         fetch: Message-ID of a posting that is not shipped; empty for all others.
-        message_id: by which an imported series is known; empty if it has none.
-        content: hash of all that its patches change, whoever sent them; empty for shipped series.
-        imported: whether it is the user's own.
+        message_id: of an imported series; empty if it has none.
+        content: hash of all changes of its patches, whoever sent them; empty for shipped series.
+        imported: whether the user imported it.
     """
 
     name: str
@@ -67,39 +67,39 @@ class Series:
 
     @property
     def here(self) -> str:
-        """Where it is: shipped, imported, or not here."""
+        """Return where it is: shipped, imported, or not here."""
         return "imported" if self.imported else "not here" if self.fetch else "shipped"
 
 
 def imported_place(name: str) -> Path:
-    """The directory of an imported series."""
+    """Return the directory of an imported series."""
     return home() / "series" / name
 
 
 def load_all(file: Path = FILE) -> dict[str, Series]:
-    """All series, those of `file` first; one that is not here has no patches.
+    """Return all series, those of `file` first; a series that is not here has no patches.
 
     Raises:
-        UserError: a file is malformed, or a patch is not the one that it pins.
+        UserError: a file is malformed, or a patch differs from its pin.
     """
     shipped, mine = _shipped(file), _imported()
-    found = {name: _series(name, node, file.parent) for name, node in shipped.items()}
+    series = {name: _series(name, node, file.parent) for name, node in shipped.items()}
     for name in mine:
-        found[name] = _own(name, found.get(name))
-    return found
+        series[name] = _own(name, series.get(name))
+    return series
 
 
 def load(name: str, file: Path = FILE) -> Series:
-    """A series by name; `NAME@K` is its first K patches.
+    """Return a series by name; `NAME@K` is its first K patches.
 
     Raises:
-        UserError: there is none of that name, its entry is malformed, or it has to be imported first.
+        UserError: it does not exist, its entry is malformed, or it has to be imported first.
     """
     whole, at, count = name.partition("@")
     if at:
         longer = load(whole, file)
         if not re.fullmatch(r"\d{1,4}", count):
-            raise UserError(f"{name} is no prefix: {whole} has {len(longer.patches)} patches")
+            raise UserError(f"{name} is not a prefix: {whole} has {len(longer.patches)} patches")
         return prefix(longer, int(count))
     shipped, mine = _shipped(file), _imported()
     if name not in shipped and name not in mine:
@@ -107,29 +107,29 @@ def load(name: str, file: Path = FILE) -> Series:
     series = _series(name, shipped[name], file.parent) if name in shipped else None
     if name in mine:
         return _own(name, series)
-    assert series is not None  # noqa: S101  (in one of the two)
+    assert series is not None  # noqa: S101  (the name is in one of the two files)
     if series.fetch:
         raise UserError(
-            f"the series {name} is not here: it is fetched, never shipped",
-            f"./invoke patches.import {name} --from {series.fetch}, or --from a file that holds that thread",
+            f"the series {name} is not here: it is not shipped and must be fetched",
+            f"./invoke patches.import {name} --from {series.fetch}, or --from a file that contains that thread",
         )
     return series
 
 
 def prefix(series: Series, count: int) -> Series:
-    """Take the first patches of a series; what callbacks they take is seen in the tree, since they may take none yet.
+    """Return the first patches of a series, without a generation: the first patches may not use the callbacks yet.
 
     Raises:
         UserError: it has fewer patches.
     """
     whole = series.name.partition("@")[0]
     if count > len(series.patches):
-        raise UserError(f"{whole}@{count} is no prefix: {series.name} has {len(series.patches)} patches")
+        raise UserError(f"{whole}@{count} is not a prefix: {series.name} has {len(series.patches)} patches")
     return replace(series, name=f"{whole}@{count}", patches=series.patches[:count], generation=None)
 
 
 def entry(name: str, file: Path = FILE) -> Series | None:
-    """The entry of a series in the shipped file, whether its patches are here or not."""
+    """Return the entry of a series in the shipped file, even if its patches are not here."""
     node = _shipped(file).get(name)
     return None if node is None else _series(name, node, file.parent)
 
@@ -141,29 +141,30 @@ def _shipped(file: Path) -> dict[str, Node]:
 
 
 def _imported() -> list[str]:
-    """Names of the imported series; what a killed import left has none."""
+    """Return the names of the imported series, without what a killed import left."""
     folder = home() / "series"
-    places = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [place.name for place in places if NAME.fullmatch(place.name) and (place / FILE.name).is_file()]
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path.name for path in paths if NAME.fullmatch(path.name) and (path / FILE.name).is_file()]
 
 
 def _own(name: str, shipped: Series | None) -> Series:
-    """An imported series.
+    """Load an imported series.
 
     Raises:
-        UserError: its file is malformed, or the name is taken by a shipped one.
+        UserError: its file is malformed, or a shipped series has the same name.
     """
-    place = imported_place(name)
-    entries = _shipped(place / FILE.name)
+    folder = imported_place(name)
+    entries = _shipped(folder / FILE.name)
     if list(entries) != [name]:
-        raise UserError(f"{place / FILE.name}: expected exactly the series {name}")
+        raise UserError(f"{folder / FILE.name}: expected exactly the series {name}")
     try:
-        series = replace(_series(name, entries[name], place), imported=True)
+        series = replace(_series(name, entries[name], folder), imported=True)
     except UserError as error:
-        raise UserError(error.message, f"remove {place} and import it again") from None
+        raise UserError(error.message, f"remove {folder} and import it again") from None
     if shipped is not None and (not shipped.fetch or shipped.fetch != series.message_id):
         raise UserError(
-            f"{place} has the name of the shipped series {name} and is another one", "rename or remove that directory"
+            f"{folder} has the name of the shipped series {name}, but is a different one",
+            "rename or remove that directory",
         )
     return series
 
@@ -174,13 +175,13 @@ def _series(name: str, node: Node, folder: Path) -> Series:
         *("message_id", "revision", "content", "trailers", "attestation"),
     )
     if node.has("fetch") and node.has("directory"):
-        raise node.error("say fetch or directory: a posting of others is never shipped")
+        raise node.error("give either fetch or directory: a posting of others is never shipped")
     patches: tuple[PatchFile, ...] = ()
     if node.has("directory"):
-        place = folder / node.string("directory")
-        if not place.is_dir():
-            raise node.get("directory").error(f"{place} is no directory")
-        patches = read_directory(place)
+        directory = folder / node.string("directory")
+        if not directory.is_dir():
+            raise node.get("directory").error(f"{directory} is not a directory")
+        patches = read_directory(directory)
     own = patches
     if node.has("after"):
         patches = _before(node, folder / FILE.name) + own
@@ -205,7 +206,7 @@ def _series(name: str, node: Node, folder: Path) -> Series:
 
 
 def _before(node: Node, file: Path) -> tuple[PatchFile, ...]:
-    """The patches of the series that another one of the same file stands on."""
+    """Return the patches of the series that an entry names with `after`."""
     known = _shipped(file)
     word = node.string("after")
     if word not in known or known[word].has("after") or not known[word].has("directory"):
@@ -223,23 +224,24 @@ def _known_or_none(node: Node, key: str, known: tuple[str, ...]) -> str | None:
 
 
 def read_directory(folder: Path) -> tuple[PatchFile, ...]:
-    """The patches of a directory, in the order of their names."""
+    """Return the patches of a directory, in the order of their names."""
     paths = sorted(folder.glob("*.patch"))
     return tuple(PatchFile(path.name, path, hash_file(path)) for path in paths)
 
 
 def _check_pins(patches: tuple[PatchFile, ...], pins: Mapping[str, str], node: Node) -> None:
-    """Refuse patches that are not the pinned ones.
+    """Raise if a patch differs from its pin.
 
     Raises:
-        UserError: a pinned patch is absent or differs.
+        UserError: a pinned patch is missing or differs.
     """
-    there = {patch.name: patch for patch in patches}
+    by_name = {patch.name: patch for patch in patches}
     for file, pin in pins.items():
-        if file not in there:
-            raise node.get("sha256").error(f"there is no patch {file}{nearest(file, there)}")
-        if there[file].sha256 != pin.lower():
+        if file not in by_name:
+            raise node.get("sha256").error(f"there is no patch {file}{nearest(file, by_name)}")
+        patch = by_name[file]
+        if patch.sha256 != pin.lower():
             raise UserError(
-                f"{there[file].path} is not the patch that series.yaml pins: sha256 {there[file].sha256}, pinned {pin}",
+                f"{patch.path} is not the patch that series.yaml pins: sha256 {patch.sha256}, pinned {pin}",
                 "restore the file, or pin the new one",
             )

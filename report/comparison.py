@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cells.result import REFUSED
 from guest.ktap import FAILED, LOST, PASSED, SKIPPED, TODO
 from report.history import UNREADABLE, WHOLE, Run
 
@@ -21,7 +22,7 @@ ABSENT = "absent"
 # So many runs on each side before a spread of times says anything.
 _ENOUGH = 3
 # The order of a table: what needs a person first.
-ORDER = (BROKEN, NEVER_REPORTED, NEWLY_SKIPPED, FLAKY, FIXED)
+ORDER = (BROKEN, NEVER_REPORTED, REFUSED, NEWLY_SKIPPED, FLAKY, FIXED)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Change:
     Attributes:
         key: what the runs are runs of.
         name: of the test or check, or WHOLE.
-        kind: fixed, broken, flaky, newly skipped, never reported.
+        kind: fixed, broken, flaky, newly skipped, never reported, refused.
         before, after: all statuses that were seen, in the order of the runs and each once.
         why: the reason that the last run gives.
         broke: whether it passed before, or was not there, and does not pass now.
@@ -152,6 +153,9 @@ def _grouped(runs: Sequence[Run], labels: Mapping[str, set[str]]) -> dict[str, l
 
 def _changes(key: str, before: Sequence[Run], after: Sequence[Run]) -> list[Change]:
     sides = [[{WHOLE: run.whole(), **run.outcomes()} for run in runs] for runs in (before, after)]
+    if all(run.status == REFUSED for run in after):
+        # Nothing was asked of a guest, so its tests and checks did not fail to report.
+        sides = [[{WHOLE: outcomes[WHOLE]} for outcomes in side] for side in sides]
     names = dict.fromkeys(name for side in sides for outcomes in side for name in outcomes)
     changes = []
     for name in names:
@@ -171,13 +175,19 @@ def _judge(key: str, name: str, before: Sequence[str], after: Sequence[str], why
 
     A test that some of the repeated runs do not have is not flaky for that: they may have asked for less.
     """
-    settled = [[status for status in side if status != ABSENT] or [ABSENT] for side in (before, after)]
+    settled = [
+        [status for status in side if status not in (ABSENT, REFUSED)] or [REFUSED if REFUSED in side else ABSENT]
+        for side in (before, after)
+    ]
     if any(len(side) > 1 for side in settled):
         return Change(key, name, FLAKY, before, after, why, broke=False)
     (was,), (now,) = settled
-    if was == now or (was == ABSENT and now in (PASSED, SKIPPED, TODO)):
+    if was == now or (was in (ABSENT, REFUSED) and now in (PASSED, SKIPPED, TODO)):
         return None
-    kind = _kind(was, now)
+    if now == REFUSED:
+        # What held before was not checked again.
+        return Change(key, name, REFUSED, before, after, why, broke=True)
+    kind = _kind(ABSENT if was == REFUSED else was, now)
     lost = kind == NEVER_REPORTED and (was == PASSED or (now == LOST and was != FAILED))
     return Change(key, name, kind, before, after, why, broke=kind == BROKEN or lost) if kind else None
 

@@ -11,18 +11,16 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from cells.result import BOOT, FORMAT, STATUSES, Check, Result, Splat
-from cells.suites import KINDS, Suite
+from cells import schema
+from cells.result import BOOT, REFUSED, STATUSES, Result
 from core import store
 from core.data import Node
 from core.errors import UnderTest, UserError, nearest
 from guest import console, ktap
-from guest.ktap import Test
 
 RESULT, CONSOLE, MATRIX = "result.json", "console.log", "matrix.json"
 # The status of a run whose result.json cannot be read; all others are cells.result.STATUSES.
@@ -33,7 +31,6 @@ WHOLE = "(the run)"
 _MOST = 64 << 20
 # Directories of runs may hold directories of runs: a matrix has its cells there.
 _DEEPEST = 3
-_TEST_LEVELS = 32
 # ci.matrices makes such names; a path is none.
 _IDENTITY = re.compile(r"[\w+~@,=-][\w.+~@,=-]*")
 _STAMP = re.compile(r"\d{8}-\d{6}-")
@@ -108,8 +105,11 @@ class Run:
         return found
 
     def whole(self) -> tuple[str, str]:
-        """The run itself as if it were a test: one that was killed or cannot be read never reported."""
-        status = self.status if self.status in (ktap.PASSED, ktap.FAILED) else ktap.LOST
+        """The run itself as if it were a test: one that was killed or cannot be read never reported.
+
+        A refused run keeps its status, because no guest was asked to report.
+        """
+        status = self.status if self.status in (ktap.PASSED, ktap.FAILED, REFUSED) else ktap.LOST
         reason = "; ".join(self.reasons) or ("it still runs, or was killed" if self.status == "running" else "")
         return status, reason
 
@@ -250,7 +250,7 @@ def read(folder: Path) -> Run:
     path = folder / RESULT
     try:
         value = json.loads(_bytes(path).decode("utf-8"))
-        result = _result(Node(value, Path(RESULT)), folder)
+        result = schema.parse(value, folder)
     except RecursionError:
         return Run(folder, UNREADABLE, f"{RESULT}: nested too deeply")
     except (OSError, ValueError, UserError) as error:
@@ -273,80 +273,3 @@ def _bytes(path: Path, most: int = _MOST) -> bytes:
         raise ValueError(f"it has {found.st_size >> 20} MB, and {_MOST >> 20} are read at most")
     with path.open("rb") as source:
         return source.read(most)
-
-
-def _result(node: Node, folder: Path) -> Result:
-    """A result from its JSON (docs/result.schema.json).
-
-    Raises:
-        UserError: it is not as the schema says.
-    """
-    if node.integer("format") != FORMAT:
-        raise node.get("format").error(f"only {FORMAT} is known")
-    return Result(
-        folder,
-        _cell(node.get("cell")),
-        node.string("runtime"),
-        _one_of(node, "status", STATUSES),
-        node.strings("reasons"),
-        [_check(one) for one in node.elements("checks", required=True)],
-        {name: _number(one) for name, one in node.mapping("stages").items()},
-        {name: one.value for name, one in node.mapping("facts").items()},
-        node.integer("started"),
-        [_suite(one) for one in node.elements("suites")],
-        [_splat(one) for one in node.elements("splats")],
-    )
-
-
-def _cell(node: Node) -> Mapping[str, Any]:
-    texts = {name: node.string(name) for name in ("toolchain", "series", "profile", "base", "arch", "linux")}
-    return {**texts, **{name: node.strings(name) for name in ("instrument", "fragments", "sets")}}
-
-
-def _one_of(node: Node, key: str, known: Sequence[str]) -> str:
-    value = node.string(key)
-    if value not in known:
-        raise node.get(key).error(f"{value!r} is none of {', '.join(known)}")
-    return value
-
-
-def _number(node: Node) -> float:
-    if not isinstance(node.value, int | float) or isinstance(node.value, bool) or not abs(node.value) < 1e12:
-        raise node.error(f"expected a number, got {node.value!r}")
-    return float(node.value)
-
-
-def _check(node: Node) -> Check:
-    if not isinstance(node.get("ok").value, bool):
-        raise node.get("ok").error("expected true or false")
-    return Check(node.string("name"), node.flag("ok"), node.string("asked"), node.string("got"))
-
-
-def _suite(node: Node) -> Suite:
-    return Suite(
-        node.string("name"),
-        _one_of(node, "kind", KINDS),
-        tuple(_test(one, 0) for one in node.elements("tests", required=True)),
-        node.flag("built", default=True),
-        node.string("reason"),
-        tuple(node.strings("problems")),
-        tuple(node.strings("lacks")),
-        node.string("log"),
-    )
-
-
-def _test(node: Node, level: int) -> Test:
-    if level > _TEST_LEVELS:
-        raise node.error(f"tests are nested more than {_TEST_LEVELS} deep")
-    return Test(
-        node.string("name"),
-        _one_of(node, "status", ktap.STATUSES),
-        node.string("reason"),
-        tuple(node.strings("diagnostics")),
-        tuple(_test(one, level + 1) for one in node.elements("subtests")),
-    )
-
-
-def _splat(node: Node) -> Splat:
-    frames = node.strings("frames")
-    return Splat(node.string("kind"), node.string("title"), node.integer("line"), node.string("during"), frames)

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from cells.result import STATUSES
+from cells.result import REFUSED, STATUSES
 from core import store
 from core.errors import KitError, UserError, printable
 from guest.ktap import FAILED, LOST, PASSED, SKIPPED
@@ -40,7 +40,7 @@ _TAIL, _LETTERS, _COLUMNS, _ROWS, _TREE = 40, 300, 24, 400, 300
 _LOGS = (CONSOLE, "qemu.log", "result.json", "junit.xml", "report.md")
 # As kconfig.survival.Lost says it; a value in quotes may have blanks.
 _LOST_SYMBOL = re.compile(r'CONFIG_(\w+): asked ("[^"\n]*"|\S+) \(([^)\n]*)\), got ("[^"\n]*"|[^\s:]+)(?:: (.*))?')
-_MARKS = {PASSED: "✓", FAILED: "✗", SKIPPED: "s", LOST: "?", "todo": "t", "running": "…", UNREADABLE: "!"}
+_MARKS = {PASSED: "✓", FAILED: "✗", SKIPPED: "s", LOST: "?", REFUSED: "r", "todo": "t", "running": "…", UNREADABLE: "!"}
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from xml.etree import ElementTree
 
-from cells.result import Result
+import junitparser
+
+from cells.result import REFUSED, Result
 from cells.suites import Suite
-from guest.ktap import FAILED, LOST, PASSED, SKIPPED, TODO, Test
+from guest.ktap import FAILED, LOST, PASSED, SKIPPED, TODO
 from report.history import WHOLE, Run
 
 # What XML 1.0 cannot hold, not even escaped.
@@ -24,38 +25,19 @@ def junit(result: Result) -> str:
 
     Format: what junitparser and the CI systems read: testsuites, testsuite, testcase with failure, error or skipped.
     """
-    root = ElementTree.Element("testsuites", {"name": _xml(result.label)})
-    totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+    suites = []
     for suite in result.suites:
-        counted = junit_counts(suite)
-        element = ElementTree.SubElement(
-            root, "testsuite", {"name": _xml(suite.name), **{key: str(value) for key, value in counted.items()}}
-        )
-        for key, value in counted.items():
-            totals[key] += value
+        cases = [_case(suite.name, name.removeprefix(f"{suite.name}/"), test.status, test.reason,
+                       "\n".join(test.diagnostics)) for name, test in suite.leaves()]  # fmt: skip
         if not suite.built:
-            case = ElementTree.SubElement(element, "testcase", {"classname": _xml(suite.name), "name": _NOT_BUILT})
-            ElementTree.SubElement(case, "error", {"type": "not built", "message": _xml(suite.reason)})
-        for name, test in suite.leaves():
-            _case(element, suite, name, test)
-    counted = _whole(root, result)
-    for key, value in counted.items():
-        totals[key] += value
-    for key, value in totals.items():
-        root.set(key, str(value))
-    return _document(root)
-
-
-def _whole(root: ElementTree.Element, result: Result) -> dict[str, int]:
-    status = result.status if result.status in (PASSED, FAILED) else LOST
-    counted = {"tests": 1, "failures": int(status == FAILED), "errors": int(status == LOST), "skipped": 0}
-    element = ElementTree.SubElement(
-        root, "testsuite", {"name": WHOLE, **{key: str(value) for key, value in counted.items()}}
-    )
-    case = ElementTree.SubElement(element, "testcase", {"classname": WHOLE, "name": _xml(result.label)})
-    said = "\n\n".join(splat.as_text() for splat in result.splats)
-    _end(case, status, "; ".join(result.reasons), said)
-    return counted
+            unbuilt = junitparser.TestCase(_NOT_BUILT, _xml(suite.name))
+            unbuilt.result = [junitparser.Error(_xml(suite.reason), "not built")]
+            cases.insert(0, unbuilt)
+        suites.append(_suite(suite.name, cases))
+    status = result.status if result.status in (PASSED, FAILED, REFUSED) else LOST
+    printed = "\n\n".join(splat.as_text() for splat in result.splats)
+    suites.append(_suite(WHOLE, [_case(WHOLE, result.label, status, "; ".join(result.reasons), printed)]))
+    return _document(suites, _xml(result.label))
 
 
 def junit_counts(suite: Suite) -> dict[str, int]:
@@ -70,22 +52,30 @@ def junit_counts(suite: Suite) -> dict[str, int]:
     }
 
 
-def _case(element: ElementTree.Element, suite: Suite, name: str, test: Test) -> None:
-    case = ElementTree.SubElement(
-        element, "testcase", {"classname": _xml(suite.name), "name": _xml(name.removeprefix(f"{suite.name}/"))}
-    )
-    _end(case, test.status, test.reason, "\n".join(test.diagnostics))
-
-
-def _end(case: ElementTree.Element, status: str, reason: str, said: str) -> None:
-    """How a test case ended; nothing is there of one that passed."""
+def _case(group: str, name: str, status: str, reason: str, printed: str) -> junitparser.TestCase:
+    """A test case with its outcome; one that passed has no element for it."""
+    case = junitparser.TestCase(_xml(name), _xml(group))
+    outcome: junitparser.Failure | junitparser.Error | junitparser.Skipped
     if status == FAILED:
-        ElementTree.SubElement(case, "failure", {"message": _xml(reason or "failed")}).text = _xml(said)
-    elif status == LOST:
-        ElementTree.SubElement(case, "error", {"type": "lost", "message": _xml(reason)}).text = _xml(said)
+        outcome = junitparser.Failure(_xml(reason or "failed"))
+    elif status in (LOST, REFUSED):
+        outcome = junitparser.Error(_xml(reason), status)
     elif status in (SKIPPED, TODO):
-        why = reason if status == SKIPPED else f"todo: {reason}"
-        ElementTree.SubElement(case, "skipped", {"message": _xml(why)})
+        outcome, printed = junitparser.Skipped(_xml(reason if status == SKIPPED else f"todo: {reason}")), ""
+    else:
+        return case
+    if printed:
+        outcome.text = _xml(printed)
+    case.result = [outcome]
+    return case
+
+
+def _suite(name: str, cases: Sequence[junitparser.TestCase]) -> junitparser.TestSuite:
+    suite = junitparser.TestSuite(_xml(name))
+    for case in cases:
+        suite.append(case)
+    suite.update_statistics()
+    return suite
 
 
 def junit_of(runs: Sequence[Run]) -> str:
@@ -93,33 +83,20 @@ def junit_of(runs: Sequence[Run]) -> str:
 
     A run that ended before its first check, or whose result cannot be read, is an error: it is never left out.
     """
-    root = ElementTree.Element("testsuites")
-    totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+    suites = []
     for run in runs:
-        label = f"{run.key()} ({run.name})"
-        element = ElementTree.SubElement(root, "testsuite", {"name": _xml(label)})
         outcomes = {WHOLE: run.whole(), **run.outcomes()}
-        for name, (status, reason) in outcomes.items():
-            case = ElementTree.SubElement(element, "testcase", {"classname": _xml(run.key()), "name": _xml(name)})
-            _end(case, status, reason, "")
-        given = [status for status, _ in outcomes.values()]
-        counted = {
-            "tests": len(given),
-            "failures": given.count(FAILED),
-            "errors": given.count(LOST),
-            "skipped": given.count(SKIPPED) + given.count(TODO),
-        }
-        for key, value in counted.items():
-            element.set(key, str(value))
-            totals[key] += value
-    for key, value in totals.items():
-        root.set(key, str(value))
-    return _document(root)
+        cases = [_case(run.key(), name, status, reason, "") for name, (status, reason) in outcomes.items()]
+        suites.append(_suite(f"{run.key()} ({run.name})", cases))
+    return _document(suites)
 
 
-def _document(root: ElementTree.Element) -> str:
-    ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+def _document(suites: Sequence[junitparser.TestSuite], name: str | None = None) -> str:
+    root = junitparser.JUnitXml(name)
+    for suite in suites:
+        root.append(suite)
+    root.update_statistics()
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + str(root.tostring().decode("utf-8")) + "\n"
 
 
 def _xml(text: str) -> str:

@@ -276,5 +276,5 @@ def test_a_prefix_of_a_prefix_is_one_of_the_series() -> None:
     three = prefixes.prefix(made_up("1", "2", "3", "4"), 3)
     two = prefixes.prefix(three, 2)
     assert (three.names.series, two.names.series, len(two.series.patches)) == ("s@3", "s@2", 2)
-    with pytest.raises(UserError, match="s@4 is no prefix: s@3 has 3 patches"):
+    with pytest.raises(UserError, match="s@4 is not a prefix: s@3 has 3 patches"):
         prefixes.prefix(three, 4)

@@ -48,3 +48,20 @@ def test_json_is_as_its_schema_says(tmp_path: Path) -> None:
     done = finish(fresh(tmp_path), "passed", checks=[HELD], stages={"boot": 2.5}, facts={"release": "7.1.8"})
     jsonschema.validate(json.loads((tmp_path / "result.json").read_text()), SCHEMA)
     done.require()
+
+
+def test_the_published_schema_is_the_generated_one() -> None:
+    from cells import schema
+
+    assert schema.PUBLISHED.read_text() == schema.text(), f"rewrite it: {schema.COMMAND}"
+
+
+def test_a_wrong_word_is_named_with_its_key_and_those_that_are_known(tmp_path: Path) -> None:
+    from cells import schema
+    from core.errors import UserError
+
+    value = {**fresh(tmp_path).as_json(), "status": "passed\n"}
+    with pytest.raises(
+        UserError, match=r"result\.json: status: expected one of running, passed, failed, refused, lost"
+    ):
+        schema.parse(value, tmp_path)

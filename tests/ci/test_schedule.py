@@ -19,7 +19,7 @@ from ci import job, schedule
 from ci.job import State
 from ci.matrices import MatrixCell, Time
 from ci.plans import Planned
-from core.errors import InfraError, UnderTest
+from core.errors import InfraError, UnderTest, UserError
 from core.runtime import Runtime
 from kernel import pool
 from kernel.cell import Cell
@@ -92,6 +92,19 @@ def test_what_is_optional_or_the_machines_fault(tmp_path: Path, plain_cells: dic
     (tmp_path / "2").mkdir()
     with pytest.raises(InfraError, match="1 of 2"):
         schedule.run("m", [planned("a"), planned("c")], Runtime("docker"), tmp_path / "2").require()
+
+
+def test_a_refused_request_is_the_users_error_unless_something_worse_happened(
+    tmp_path: Path, plain_cells: dict[str, Any]
+) -> None:
+    plain_cells.update(b=("refused", 2, 0.1), c=("lost", 3, 0.1))
+    found = schedule.run("m", [planned("a"), planned("b")], Runtime("docker"), tmp_path)
+    assert found.outcomes[1].status == "refused"
+    with pytest.raises(UserError, match="1 of 2 cells did not pass: b"):
+        found.require()
+    (tmp_path / "2").mkdir()
+    with pytest.raises(InfraError, match="2 of 2"):
+        schedule.run("m", [planned("b"), planned("c")], Runtime("docker"), tmp_path / "2").require()
 
 
 @pytest.mark.parametrize("status", ["running", "failed", ""])

@@ -54,8 +54,8 @@ def test_nearest_names() -> None:
         (["kernel.biuld"], "did you mean kernel.build?"),
         (["build"], "there is kernel.build and toolchain.build"),
         (["kernel.build", "--profil", "all"], "did you mean --profile?"),
-        (["report.html", "--runs", "many"], "many is no number"),
-        (["store.gc", "--days", "few"], "few is no number"),
+        (["report.html", "--runs", "many"], "many is not a number"),
+        (["store.gc", "--days", "few"], "few is not a number"),
     ],
 )
 def test_wrong_names_are_the_users_error(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,7 @@ def test_what_is_no_json_object(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"1234567"])
 def test_words_that_are_not_whole(data: bytes, tmp_path: Path) -> None:
-    with pytest.raises(UnderTest, match="no whole words"):
+    with pytest.raises(UnderTest, match="not a positive multiple of 8"):
         capture.load(write(tmp_path, GOOD, data))
 
 
@@ -92,7 +92,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 def test_the_device_and_the_series_must_agree(tmp_path: Path) -> None:
     one = capture.load(write(tmp_path, GOOD | {"info": {"version": 2, "flags": 3, "dropped": 0}}))
-    with pytest.raises(UnderTest, match="the device says layout version 2, the series says kit-1"):
+    with pytest.raises(UnderTest, match="the device has layout version 2, but the series has kit-1"):
         one.records()
 
 

@@ -83,7 +83,7 @@ def test_a_descriptor_that_is_none_is_refused(kernel: sites.Kernel, monkeypatch:
     assert address is not None
     fresh = sites.Kernel(kernel.images, kernel.symbols)
     monkeypatch.setattr(fresh, "_numbers", lambda _at, count: [0xDEAD << 32 | 70000] * count)
-    with pytest.raises(UnderTest, match="is none: it says 70000 operands of kind 0xdead"):
+    with pytest.raises(UnderTest, match="is not a descriptor: it has 70000 operands of kind 0xdead"):
         fresh.sites(address)
 
 

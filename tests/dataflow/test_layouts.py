@@ -91,7 +91,7 @@ def test_a_run_is_read_as_it_was(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["K1", "K2", "K3"])
 def test_layouts_that_leak_need_their_kernel(name: str) -> None:
-    with pytest.raises(UserError, match="do not say for certain how many values they have: they need their kernel"):
+    with pytest.raises(UserError, match="do not state reliably how many values they have"):
         decoding.decode(buffer(encode(run(), name)), name)
 
 
@@ -105,7 +105,7 @@ def test_a_value_that_looks_like_a_header_is_a_value() -> None:
 def test_k1_refuses_what_the_code_does_not_pass() -> None:
     rows = [replace(run()[0], size=8)]
     with pytest.raises(
-        UnderTest, match=r"word 1 of the buffer: .*index 0 and size 8, and the code at .* passes no such"
+        UnderTest, match=r"word 1 of the buffer: .*index 0 and size 8, and the code at .* does not pass such"
     ):
         read(encode(rows, "K1"), "K1")
 
@@ -120,7 +120,9 @@ def test_two_answers_are_refused_unless_what_follows_tells() -> None:
     known[OPEN][1] = Passed(ENTRY, 0, 8, 5)
     inner = encode([Row(ENTRY, OPEN, (6,), 0, 8)], "K1", 1)[1:]
     rows = [Row(ENTRY, OPEN, (1, *inner), 0, 8), Row(ENTRY, OPEN, (2,), 0, 8)]
-    with pytest.raises(UserError, match="word 1 of the buffer: its record may have 1 and 5 values, and nothing tells"):
+    with pytest.raises(
+        UserError, match="word 1 of the buffer: its record may have 1 and 5 values, and nothing decides"
+    ):
         read(encode(rows, "K1"), "K1", known)
 
 
@@ -150,7 +152,7 @@ def test_an_entry_that_looks_like_a_return_is_told_by_what_is_open() -> None:
     inner = [Row(ENTRY, LEAF, (1,), 0, 4), Row(RETURN, LEAF, (1,), 0, 4)]
     rows = [wide(ENTRY), inner[0], wide(ENTRY), wide(RETURN), inner[1]]
     assert [kind for kind, _ in kinds(rows, "K2", leaf=True)] == [ENTRY, ENTRY, ENTRY, RETURN, RETURN]
-    with pytest.raises(UserError, match="may be an entry or a return, and nothing tells which"):
+    with pytest.raises(UserError, match="may be an entry or a return, and nothing decides which"):
         kinds([wide(ENTRY), wide(RETURN)], "K2")
     # K1 keeps the type.
     assert kinds([wide(ENTRY), wide(ENTRY), wide(RETURN)], "K1") == [(ENTRY, 0), (ENTRY, 0), (RETURN, 0)]
@@ -250,7 +252,7 @@ def test_an_empty_buffer_tells_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stated", "written", "said"), [("K4", "K5", "no function's start"), ("K5", "K4", "the start")]
+    ("stated", "written", "said"), [("K4", "K5", "not the start of a function"), ("K5", "K4", "the start")]
 )
 def test_words_that_fit_both_are_told_apart_by_their_addresses(stated: str, written: str, said: str) -> None:
     with pytest.raises(UnderTest, match=rf"which is {said}.*this is not layout {stated}"):

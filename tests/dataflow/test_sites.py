@@ -129,7 +129,7 @@ def test_an_address_without_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "there is no"), (b"", "no ELF file"), (b"\x7fELF" + bytes(60), "ELF")]
+    ("content", "said"), [(None, "there is no"), (b"", "not an ELF file"), (b"\x7fELF" + bytes(60), "ELF")]
 )
 def test_what_is_no_kernel(content: bytes | None, said: str, tmp_path: Path) -> None:
     (tmp_path / "System.map").write_text(MAP)

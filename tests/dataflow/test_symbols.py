@@ -73,7 +73,7 @@ def test_kaslr(moved: int, kernel: Symbols) -> None:
 
 @pytest.mark.parametrize("stext", [None, 0])
 def test_a_capture_that_does_not_say_where_the_kernel_was(stext: int | None, kernel: Symbols) -> None:
-    with pytest.raises(UserError, match="does not say where _stext was"):
+    with pytest.raises(UserError, match="does not have the address of _stext"):
         symbols.link_time(u64(TEXT), kernel, stext)
 
 

@@ -116,7 +116,7 @@ def test_json_says_what_is_inlined(program: Program, tmp_path: Path) -> None:
 
 
 def test_it_is_not_taken_for_a_layout_of_addresses(program: Program, tmp_path: Path) -> None:
-    with pytest.raises(UnderTest, match=r"no function's start: this is not layout kit-1"):
+    with pytest.raises(UnderTest, match=r"not the start of a function: this is not layout kit-1"):
         listing.prepare(captured(program, tmp_path, layout="kit-1"), program.folder)
 
 

@@ -72,4 +72,4 @@ def test_the_patch_that_breaks_is_found(series: str) -> None:
 def test_a_prefix_that_is_none_is_the_users_error() -> None:
     said = invoke("kernel.each", "--series", "kit@9", "--profile", "none", "--base", "tiny", "--runtime", "docker")
     assert said.code == 2
-    assert "kit@9 is no prefix: kit has 6 patches" in said.err
+    assert "kit@9 is not a prefix: kit has 6 patches" in said.err

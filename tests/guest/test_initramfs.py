@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from guest import initramfs
+from guest import initramfs, shells
 from guest.initramfs import Entry
 
 
@@ -78,3 +78,12 @@ def test_a_name_twice() -> None:
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read"):
         initramfs.run_files("", tmp_path / "none")
+
+
+def test_two_files_of_one_name_for_the_shell_are_refused(tmp_path: Path) -> None:
+    files = [tmp_path / "a" / "x", tmp_path / "b" / "x"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("x")
+    with pytest.raises(UserError, match="two files are named x"):
+        shells.archive(b"busybox", files, "all", "xterm", (80, 24))

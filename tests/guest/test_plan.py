@@ -64,7 +64,7 @@ def test_unknown_workload_names_the_nearest() -> None:
 
 @pytest.mark.parametrize("words", [0, -512, 511, 513, (1 << 24) + 512])
 def test_buffers_that_cannot_be_mapped(words: int) -> None:
-    with pytest.raises(UserError, match="no buffer has"):
+    with pytest.raises(UserError, match="a buffer cannot have"):
         plan.draw(words=words)
 
 

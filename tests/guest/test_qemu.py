@@ -165,9 +165,9 @@ def test_what_cannot_count_instructions(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("cpus", "memory", "config", "said"),
     [
-        ("0", "", None, r"--smp 0 is no number from 1 to 255"),
+        ("0", "", None, r"--smp 0 is not a number from 1 to 255"),
         ("two", "", None, "--smp two"),
-        ("", "64", None, "--memory 64 is no number from 128"),
+        ("", "64", None, "--memory 64 is not a number from 128"),
         ("", "99999999", None, "--memory 99999999"),
         ("2", "", {"SMP": "n"}, "the kernel has no SMP"),
         ("4", "", {"SMP": "y", "NR_CPUS": "2"}, "the kernel would use 2 of 4 processors"),

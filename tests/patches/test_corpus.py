@@ -52,8 +52,8 @@ CORPUS: dict[str, tuple[Callable[[], bytes], int, str]] = {
     # the series
     "empty": (lambda: b"", 2, "is empty"),
     "blank": (lambda: b"\n \n", 2, "is empty"),
-    "no mail": (lambda: mails.DIFFS[0].encode(), 2, "holds no mail"),
-    "a web page": (lambda: b"<!doctype html>\n<html><title>no</title></html>\n", 2, "holds no mail"),
+    "no mail": (lambda: mails.DIFFS[0].encode(), 2, "contains no mail"),
+    "a web page": (lambda: b"<!doctype html>\n<html><title>no</title></html>\n", 2, "contains no mail"),
     "replies only": (lambda: changed(b"Subject: [", b"Subject: Re: ["), 2, "no mail of 4 is a patch"),
     "pull request": (lambda: changed(b"[PATCH ", b"[GIT PULL "), 2, "no mail of 4 is a patch"),
     "one missing": (lambda: without(2), 2, "of 3 patches 1 are missing: 2"),
@@ -69,12 +69,12 @@ CORPUS: dict[str, tuple[Callable[[], bytes], int, str]] = {
         2,
         "two different mails have the Message-ID <t-2@example.org>",
     ),
-    "a number beyond the total": (lambda: changed(b"PATCH 3/3", b"PATCH 4/3"), 2, "counts beyond its own total"),
+    "a number beyond the total": (lambda: changed(b"PATCH 3/3", b"PATCH 4/3"), 2, "has a number above its own total"),
     "totals differ": (lambda: changed(b"PATCH 3/3", b"PATCH 3/4"), 2, "2 postings that could be meant"),
     "two revisions": (
         lambda: mails.mbox([*mails.series(), *mails.series(version=2, thread="u")]),
         2,
-        "2 revisions, and none was chosen: <t-0@example.org> (v1, 3 of 3 patches",
+        "2 revisions, and you chose none: <t-0@example.org> (v1, 3 of 3 patches",
     ),
     "one title, one version, two postings": (
         lambda: mails.mbox([*mails.series(), *mails.series(thread="u")]),
@@ -88,19 +88,19 @@ CORPUS: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "quoted-printable decoded before": (
         lambda: mails.with_patch(1, lambda t: t, mails.plain(encoding="quoted-printable")),
         2,
-        "is no quoted-printable",
+        "is not quoted-printable",
     ),
     "base64 with a footer": (
         lambda: mails.with_patch(1, lambda t: mails.in_base64(t) + b"___\na list!\n", mails.plain(encoding="base64")),
         2,
-        "is no base64",
+        "is not base64",
     ),
     "base64 cut": (
         lambda: mails.with_patch(
             1, lambda t: mails.in_base64(t).replace(b"\n", b"")[:-7], mails.plain(encoding="base64")
         ),
         2,
-        "is no base64",
+        "is not base64",
     ),
     "unknown transfer encoding": (
         lambda: mails.with_patch(1, lambda t: t, mails.plain(encoding="x-uuencode")),
@@ -110,7 +110,7 @@ CORPUS: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "a charset that is none": (
         lambda: mails.with_patch(1, lambda t: t, mails.plain("rot13")),
         2,
-        "its charset 'rot13' is none of mail",
+        "its charset 'rot13' is not a charset of mail",
     ),
     "not in its charset": (
         lambda: mails.with_patch(1, lambda t: t.encode() + b"\xff\xff", mails.plain("euc-jp")),
@@ -141,22 +141,22 @@ CORPUS: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "an image": (
         lambda: parts(1, (TEXT, mails.body(1)), ("Content-Type: image/png\n", "x")),
         2,
-        "what is no text: a part (image/png)",
+        "parts that are not text: a part (image/png)",
     ),
     "two attachments": (
         lambda: parts(1, (TEXT, "See below."), (ATTACHED, mails.DIFFS[0]), (ATTACHED, mails.DIFFS[1])),
         2,
-        "it holds 2 parts with a diff",
+        "it has 2 parts with a diff",
     ),
     "a mail in a mail": (
         lambda: parts(1, (TEXT, "See below."), ("Content-Type: message/rfc822\n", mails.mail(1).decode())),
         2,
-        "it holds another mail as an attachment",
+        "it has another mail as an attachment",
     ),
     "a patch file attached": (
         lambda: parts(1, (TEXT, "See below."), (ATTACHED, mails.mail(1).decode())),
         2,
-        "its attachment is a mail of its own",
+        "its attachment is a whole mail",
     ),
     "encrypted": (lambda: parts(1, (TEXT, mails.body(1)), kind="encrypted"), 2, "it is encrypted"),
     "boundary lost": (
@@ -186,15 +186,15 @@ CORPUS: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "a header in a header": (
         lambda: changed(b"[PATCH 2/3] Add", b"[PATCH 2/3] =?utf-8?q?x=0AFrom:_Eve_=3Ceve=40x=3E?= Add"),
         2,
-        "its Subject holds a control character",
+        "its Subject contains a control character",
     ),
     "escapes for the terminal": (
         lambda: changed(b"[PATCH 2/3] Add", b"[PATCH 2/3] =?utf-8?q?=1B=5B2J?= Add"),
         2,
-        "its Subject holds a control character",
+        "its Subject contains a control character",
     ),
-    "no author": (lambda: changed(b"From: Ada Author <ada@example.org>\n", b"From: Ada\n"), 2, "is no author"),
-    "no date": (lambda: changed(b"Date: Wed, 3 Jun 2026 19:43:29 +0200", b"Date: soon"), 2, "'soon' is no date"),
+    "no author": (lambda: changed(b"From: Ada Author <ada@example.org>\n", b"From: Ada\n"), 2, "is not an author"),
+    "no date": (lambda: changed(b"Date: Wed, 3 Jun 2026 19:43:29 +0200", b"Date: soon"), 2, "'soon' is not a date"),
     "a second mail in the text": (
         lambda: mails.with_patch(
             1,
@@ -212,7 +212,7 @@ CORPUS: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "gzip cut": (lambda: gzip.compress(good())[:-20], 2, "its gzip stream does not end"),
     "gzip bomb": (lambda: gzip.compress(b"From x\n" + b"\n" * (mbox.MAX_BYTES + 1)), 2, "it unpacks to more than"),
     # the patches
-    "no diff": (lambda: diff_mail("nothing here\n"), 2, "holds no diff"),
+    "no diff": (lambda: diff_mail("nothing here\n"), 2, "contains no diff"),
     "too large": (
         lambda: diff_mail(create("big.c", line="x" * hostile.MAX_BYTES)),
         2,
@@ -266,7 +266,7 @@ CORPUS: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "git reads another file": (
         lambda: diff_mail("--- a/dir/one.c\n+++ b/dir/one.c.mine\n@@ -1,1 +1,1 @@\n-line 1\n+x\n"),
         2,
-        "is ambiguous: git and this toolkit read different files in it: dir/one.c, dir/one.c.mine",
+        "is ambiguous: git and this toolkit find different files in it: dir/one.c, dir/one.c.mine",
     ),
     "escapes in a path": (lambda: diff_mail(create("/etc/\x1b[2Jx")), 2, "control character"),
     "escapes in a mode": (lambda: diff_mail(create("x", "1\x1b[2J")), 2, "has the mode"),
@@ -278,12 +278,12 @@ CORPUS: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "a hunk with a line too many": (
         lambda: changed(b"@@ -19,6 +19,7 @@", b"@@ -19,5 +19,6 @@"),
         2,
-        "the hunk of line 11 has more lines than its header says",
+        "the hunk of line 11 has more lines than its header gives",
     ),
     "a hunk with an added line too many": (
         lambda: changed(b"\n+new\n+\ttab", b"\n+new\n+\ttab\n+one more"),
         2,
-        "has more lines than its header says",
+        "has more lines than its header gives",
     ),
     # it is well formed, but not for this tree
     "does not apply": (lambda: changed(b"\n line 4\n", b"\n line four\n"), 1, "a patch does not apply"),

@@ -14,8 +14,7 @@ import yaml
 from commands import program
 from core.errors import InfraError, UserError
 from dataflow import layouts
-from patches import incoming, mbox, posting
-from patches import series as names
+from patches import incoming, mbox, posting, series
 from tests import mails
 from tests.mails import expected, good, read
 from tests.served import serving
@@ -40,7 +39,7 @@ def test_a_posting_is_picked_by_revision_or_message_id(tmp_path: Path) -> None:
         assert [reason for _where, reason in found.posting.left_out] == ["is of another posting"] * 8
     with pytest.raises(UserError, match="2 postings that could be meant") as error:
         read(tmp_path, two_postings(), revision=1)
-    assert error.value.hint == "say --cover MESSAGE-ID"
+    assert error.value.hint == "use --cover MESSAGE-ID"
     with pytest.raises(UserError, match="no revision 2: there is 1"):
         read(tmp_path, two_postings(), cover="u-0@example.org", revision=2)
 
@@ -89,7 +88,7 @@ def test_a_patch_that_ends_without_a_hunk(tmp_path: Path) -> None:
 def test_nothing_to_import(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["patches.import", "x"]) == 2
     assert program.main(["patches.refresh"]) == 2
-    assert "say --from FILE" in capsys.readouterr().err
+    assert "use --from FILE" in capsys.readouterr().err
 
 
 def test_a_thread_that_bites_its_tail(tmp_path: Path) -> None:
@@ -148,9 +147,9 @@ def test_trailers_of_replies_are_kept_apart(tmp_path: Path) -> None:
     assert found.posting.trailers == {0: ("Tested-by: T <t@x.org>",), 2: (trailer,)}
     assert all("Rita" not in patch.text for patch in found.patches)
     incoming.write("mine", found)
-    entry = yaml.safe_load((names.imported_place("mine") / "series.yaml").read_text())["series"]["mine"]
+    entry = yaml.safe_load((series.imported_place("mine") / "series.yaml").read_text())["series"]["mine"]
     assert entry["trailers"] == {"all": ["Tested-by: T <t@x.org>"], "0002-Add-new.c.patch": [trailer]}
-    assert (names.imported_place("mine") / "cover.txt").read_text() == "What it is for.\n"
+    assert (series.imported_place("mine") / "cover.txt").read_text() == "What it is for.\n"
 
 
 def files(folder: Path, **options: object) -> Path:
@@ -170,7 +169,7 @@ def test_a_directory_is_ordered_by_subjects(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"patch 2/3 is there 2 times: 0003-x.patch and 0004-again.patch"):
         incoming.read(str(folder))
     (folder / "0005-link.patch").symlink_to("/etc/passwd")
-    with pytest.raises(UserError, match="is no regular file"):
+    with pytest.raises(UserError, match="is not a regular file"):
         incoming.read(str(folder))
 
 
@@ -187,7 +186,7 @@ def test_a_directory_without_numbers_is_ordered_by_names(tmp_path: Path) -> None
     (folder / "0\x1b[2J.patch").write_text("x")
     with pytest.raises(UserError, match=r"has a control character: '0\\x1b"):
         incoming.read(str(folder))
-    with pytest.raises(UserError, match="holds no file that ends in"):
+    with pytest.raises(UserError, match="contains no file that ends in"):
         incoming.read(str(tmp_path / "user-home"))
 
 
@@ -253,7 +252,7 @@ def test_from_an_address(
     monkeypatch.setattr(mbox, "MAX_BYTES", 100)
     with pytest.raises(InfraError, match="sends more than 100 bytes"):
         incoming.read(f"{base}/t.mbox.gz")
-    for bad, said in (("ftp://x/y", "is no http address"), ("nowhere", "is no file, no directory")):
+    for bad, said in (("ftp://x/y", "is not an http address"), ("nowhere", "is not a file, a directory")):
         with pytest.raises(UserError, match=said):
             incoming.read(bad)
     with pytest.raises(UserError, match="is not a sha256"):
@@ -281,7 +280,7 @@ def test_no_archive_is_the_machines_failure(tmp_path: Path, monkeypatch: pytest.
     # The real b4, which is its own process and would reach the network: a proxy that refuses stands for none.
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert program.main(["patches.import", "rfc-v1", "--from", names.load_all()["rfc-v1"].fetch]) == 3
+    assert program.main(["patches.import", "rfc-v1", "--from", series.load_all()["rfc-v1"].fetch]) == 3
 
 
 # --- keeping it
@@ -292,11 +291,11 @@ def test_an_imported_series_is_a_series(tree: Path, tmp_path: Path, capsys: pyte
     words = ["patches.import", "theirs", "--from", str(tmp_path / "in.mbox")]
     assert program.main(words) == 0
     assert "generation: not given, layout: not given" in capsys.readouterr().out
-    mine = names.load("theirs")
+    mine = series.load("theirs")
     assert (mine.generation, mine.layout, mine.imported, mine.here) == (None, None, True, "imported")
     assert program.main([*words, "--generation", "L1", "--layout", "K2", "--content", mine.content, "--json"]) == 0
     assert f'"content": "{mine.content}"' in capsys.readouterr().out
-    mine = names.load("theirs")
+    mine = series.load("theirs")
     assert (mine.generation, mine.layout, mine.subject) == ("L1", "K2", "a cover letter")
     assert program.main(["patches.list"]) == 0
     assert "theirs  imported  3        L1          K2" in capsys.readouterr().out
@@ -314,9 +313,9 @@ def test_names(tmp_path: Path) -> None:
     found = read(tmp_path, good())
     for name, said in (
         ("kit", "is a series of this toolkit"),
-        ("../x", "is no name"),
-        ("", "is no name"),
-        (".x", "is no name"),
+        ("../x", "is not a name"),
+        ("", "is not a name"),
+        (".x", "is not a name"),
     ):
         with pytest.raises(UserError, match=said):
             incoming.write(name, found)
@@ -326,54 +325,54 @@ def test_names(tmp_path: Path) -> None:
     other = read(tmp_path, mails.mbox([mails.mail(1, 1)]))
     with pytest.raises(UserError, match="a series mine already, with other patches"):
         incoming.write("mine", other)
-    assert len(names.load("mine").patches) == 3
+    assert len(series.load("mine").patches) == 3
     with pytest.raises(UserError, match=r"no series mime \(did you mean mine\?\)"):
-        names.load("mime")
+        series.load("mime")
 
 
 def test_a_directory_of_another_kind_is_left_alone(tmp_path: Path) -> None:
-    names.imported_place("mine").mkdir(parents=True)
-    with pytest.raises(UserError, match="is there and holds no series"):
+    series.imported_place("mine").mkdir(parents=True)
+    with pytest.raises(UserError, match="exists and contains no series"):
         incoming.write("mine", read(tmp_path, good()))
 
 
 def test_a_posting_that_is_not_shipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wanted = names.load_all()["rfc-v1"]
+    wanted = series.load_all()["rfc-v1"]
     assert (wanted.here, wanted.patches, wanted.generation, wanted.layout) == ("not here", (), "L0", "K1")
     assert program.main(["patches.check", "rfc-v1"]) == 2
     assert f"./invoke patches.import rfc-v1 --from {wanted.fetch}" in capsys.readouterr().err
     data = good().replace(b"t-0@example.org", wanted.fetch.encode())
     mine = incoming.write("rfc-v1", read(tmp_path, data))
     assert (mine.generation, mine.layout, mine.message_id) == ("L0", "K1", wanted.fetch)
-    assert names.load_all()["rfc-v1"].here == "imported"
+    assert series.load_all()["rfc-v1"].here == "imported"
 
 
 def test_a_name_that_the_toolkit_took_later(tmp_path: Path) -> None:
     incoming.write("mine", read(tmp_path, good()))
-    names.imported_place("mine").rename(names.imported_place("kit"))
-    file = names.imported_place("kit") / "series.yaml"
+    series.imported_place("mine").rename(series.imported_place("kit"))
+    file = series.imported_place("kit") / "series.yaml"
     file.write_text(file.read_text().replace("  mine:", "  kit:"))
-    with pytest.raises(UserError, match="has the name of the shipped series kit and is another one"):
-        names.load("kit")
+    with pytest.raises(UserError, match="has the name of the shipped series kit, but is a different one"):
+        series.load("kit")
 
 
 def test_an_altered_patch_is_noticed_and_a_killed_import_is_repeated(tmp_path: Path) -> None:
-    beside = names.imported_place(".mine.new")
+    beside = series.imported_place(".mine.new")
     beside.mkdir(parents=True)
     (beside / "0001-half.patch").write_text("half")
-    assert set(names.load_all()) == {"kit", "kit-l3", "kit-g1", "none", "rfc-v1", "rfc-v2"}
+    assert set(series.load_all()) == {"kit", "kit-l3", "kit-g1", "none", "rfc-v1", "rfc-v2"}
     mine = incoming.write("mine", read(tmp_path, good()))
     assert not beside.exists()
     assert len(mine.patches) == 3
     mine.patches[0].path.write_text("x")
     with pytest.raises(UserError, match=r"is not the patch that series\.yaml pins") as error:
-        names.load("mine")
-    assert error.value.hint == f"remove {names.imported_place('mine')} and import it again"
+        series.load("mine")
+    assert error.value.hint == f"remove {series.imported_place('mine')} and import it again"
     mine.patches[0].path.unlink()
     with pytest.raises(UserError, match=r"there is no patch 0001-dir-say-five\.patch"):
-        names.load("mine")
+        series.load("mine")
 
 
 def test_the_words_of_a_series_are_those_of_compilers() -> None:
-    assert set(names.GENERATIONS) == set(probe.GENERATIONS)
-    assert set(layouts.LAYOUTS) == set(names.LAYOUTS)
+    assert set(series.GENERATIONS) == set(probe.GENERATIONS)
+    assert set(layouts.LAYOUTS) == set(series.LAYOUTS)

@@ -10,8 +10,7 @@ import pytest
 from commands import program
 from core.errors import UserError
 from core.store import Product
-from patches import apply, incoming, mbox, outgoing
-from patches import series as names
+from patches import apply, incoming, mbox, outgoing, series
 from tests import mails
 
 
@@ -22,12 +21,12 @@ def git(place: Path, *words: str) -> str:
 
 
 @pytest.fixture
-def kit() -> names.Series:
-    return names.load("kit")
+def kit() -> series.Series:
+    return series.load("kit")
 
 
 @pytest.fixture
-def theirs(tmp_path: Path) -> names.Series:
+def theirs(tmp_path: Path) -> series.Series:
     (tmp_path / "in.mbox").write_bytes(mails.mbox(mails.series()))
     return incoming.write("theirs", incoming.read(str(tmp_path / "in.mbox")))
 
@@ -43,7 +42,7 @@ def repository(tmp_path: Path) -> Path:
     return place
 
 
-def test_our_series_round_trips_through_an_mbox(kit: names.Series, tmp_path: Path) -> None:
+def test_our_series_round_trips_through_an_mbox(kit: series.Series, tmp_path: Path) -> None:
     outgoing.export_mbox(kit, tmp_path / "kit.mbox")
     found = incoming.read(str(tmp_path / "kit.mbox"))
     assert [(p.name, p.sha256) for p in found.patches] == [(p.name, p.sha256) for p in kit.patches]
@@ -68,7 +67,7 @@ def test_our_series_round_trips_through_an_mbox(kit: names.Series, tmp_path: Pat
 
 
 def test_the_tree_of_an_imported_series_is_the_tree_of_the_series(
-    theirs: names.Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    theirs: series.Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Product("source", "0" * 64, tmp_path / "s", {})
     mails.make_tree(tmp_path / "s/src")
@@ -83,7 +82,7 @@ def test_the_tree_of_an_imported_series_is_the_tree_of_the_series(
     assert mails.digest(other.path / "linux") == before
 
 
-def test_git_am_takes_what_is_exported(theirs: names.Series, repository: Path, tmp_path: Path) -> None:
+def test_git_am_takes_what_is_exported(theirs: series.Series, repository: Path, tmp_path: Path) -> None:
     files = outgoing.export(theirs, tmp_path / "out")
     assert [file.name for file in files] == [patch.name for patch in theirs.patches]
     git(repository, "am", "-q", *map(str, files))
@@ -106,7 +105,7 @@ def test_git_am_takes_what_is_exported(theirs: names.Series, repository: Path, t
     assert incoming.read(str(tmp_path / "attached")).content == theirs.content
 
 
-def test_export_does_not_mix(theirs: names.Series, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_does_not_mix(theirs: series.Series, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert program.main(["patches.export", "theirs", "-o", str(out), "--mbox", str(tmp_path / "m")]) == 0
     assert capsys.readouterr().out.split("\n")[:1] == [str(out / "0001-dir-say-five.patch")]
@@ -132,15 +131,15 @@ def test_lines_that_begin_with_from_survive(repository: Path, tmp_path: Path) ->
     assert [p.sha256 for p in incoming.read(str(tmp_path / "m")).patches] == [p.sha256 for p in mine.patches]
 
 
-def our_own(tmp_path: Path, kit: names.Series) -> Path:
+def our_own(tmp_path: Path, kit: series.Series) -> Path:
     """A copy of series.yaml and our patches."""
     place = tmp_path / "patches"
     outgoing.export(kit, place / "linux")
-    (place / "series.yaml").write_text(names.FILE.read_text())
+    (place / "series.yaml").write_text(series.FILE.read_text())
     return place / "series.yaml"
 
 
-def test_refresh(kit: names.Series, theirs: names.Series, repository: Path, tmp_path: Path) -> None:
+def test_refresh(kit: series.Series, theirs: series.Series, repository: Path, tmp_path: Path) -> None:
     file = our_own(tmp_path, kit)
     git(repository, "am", "-q", *map(str, outgoing.export(theirs, tmp_path / "out")))
     git(repository, "config", "format.attach", "true")
@@ -153,10 +152,10 @@ def test_refresh(kit: names.Series, theirs: names.Series, repository: Path, tmp_
     assert mails.digest(repository) == before
     assert changed[0] == "0001-dir-say-five.patch is new"
     assert changed[-1].endswith(".patch is gone")
-    now = names.load("kit", file)
+    now = series.load("kit", file)
     assert [p.name for p in now.patches] == [p.name for p in theirs.patches]
     assert (now.generation, now.bases) == (kit.generation, kit.bases)
-    assert file.read_text().count("\n") == names.FILE.read_text().count("\n") - 3
+    assert file.read_text().count("\n") == series.FILE.read_text().count("\n") - 3
     for mine, other in zip(now.patches, theirs.patches, strict=True):
         text = mine.path.read_text()
         assert "Signed-off-by: Ada" in text
@@ -166,16 +165,16 @@ def test_refresh(kit: names.Series, theirs: names.Series, repository: Path, tmp_
     # A run that was killed between its two renames left no directory; the next one needs none.
     (file.parent / "linux").rename(file.parent / ".linux.old")
     outgoing.refresh(outgoing.from_branch(repository, "base..main"), file)
-    assert names.load("kit", file).patches == now.patches
+    assert series.load("kit", file).patches == now.patches
     assert sorted(p.name for p in file.parent.iterdir()) == ["linux", "series.yaml"]
 
 
-def test_refresh_refuses(kit: names.Series, repository: Path, tmp_path: Path) -> None:
+def test_refresh_refuses(kit: series.Series, repository: Path, tmp_path: Path) -> None:
     for span, said in (
         ("base..main", "it is empty"),
-        ("base", "is no range of commits"),
-        ("base...main", "is no range of commits"),
-        ("..", "is no range of commits"),
+        ("base", "is not a range of commits"),
+        ("base...main", "is not a range of commits"),
+        ("..", "is not a range of commits"),
         ("base..nothing", "has no commit nothing"),
         ("--output=/tmp/x..main", "has no commit --output"),
     ):
@@ -183,7 +182,7 @@ def test_refresh_refuses(kit: names.Series, repository: Path, tmp_path: Path) ->
             outgoing.from_branch(repository, span)
     with pytest.raises(UserError, match="has no commit"):
         outgoing.from_branch(tmp_path / "user-home", "base..main")
-    with pytest.raises(UserError, match="is no directory"):
+    with pytest.raises(UserError, match="is not a directory"):
         outgoing.from_branch(tmp_path / "nowhere", "base..main")
     git(repository, "commit", "-q", "--allow-empty", "-m", "nothing")
     with pytest.raises(UserError, match=r"0001-nothing\.patch is empty"):
@@ -196,7 +195,7 @@ def test_refresh_refuses(kit: names.Series, repository: Path, tmp_path: Path) ->
         outgoing.from_branch(repository, "base..side")
     git(repository, "checkout", "-q", "main")
     git(repository, "merge", "-q", "--no-ff", "-m", "both", "side")
-    with pytest.raises(UserError, match="holds merges"):
+    with pytest.raises(UserError, match="contains merges"):
         outgoing.from_branch(repository, "base..main")
     file = our_own(tmp_path, kit)
     file.write_text("series: {}\n")
@@ -212,7 +211,7 @@ def test_refresh_refuses(kit: names.Series, repository: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["kit", "kit-l3"])
 def test_our_own_patches_are_in_their_normal_form(name: str, tmp_path: Path) -> None:
-    wanted = names.load(name)
+    wanted = series.load(name)
     found = incoming.read(str(outgoing.export(wanted, tmp_path / "out")[0].parent))
     assert [(p.name, p.sha256) for p in found.patches] == [(p.name, p.sha256) for p in wanted.patches]
     assert len(mbox.load(wanted.patches[0].path)) == 1

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from core.errors import UnderTest, UserError
 from core.store import Product
-from patches import apply, hostile
-from patches import series as names
+from patches import apply, hostile, series
 from patches.parse import parse
 from patches.series import PatchFile, Series
 from tests.mails import digest
@@ -86,7 +85,7 @@ def series_of(folder: Path, *texts: str | bytes) -> Series:
     for number, text in enumerate(texts, 1):
         data = text if isinstance(text, bytes) else text.encode()
         (folder / f"{number:04}-p.patch").write_bytes(data)
-    return Series("test", "s", "a", "here", None, None, (), names.read_directory(folder))
+    return Series("test", "s", "a", "here", None, None, (), series.read_directory(folder))
 
 
 def product_of(source: Path) -> Product:
@@ -109,7 +108,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "is empty"),
     "blank": ("\n \n", "is empty"),
     "nul": (MINIMAL.replace("five", "fi\0ve"), ":6: a NUL byte"),
-    "no diff": ("Subject: hello\n\njust text\n", "holds no diff"),
+    "no diff": ("Subject: hello\n\njust text\n", "contains no diff"),
     "absolute": (git_diff("x").replace("a/x", "/etc/passwd").replace("b/x", "/etc/passwd"), "is an absolute path"),
     "double slash": (git_diff("/etc/passwd"), "is an absolute path"),
     "dots": (git_diff("../../etc/passwd"), "leaves the tree through .."),
@@ -125,12 +124,12 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         "diff --git a/dir/one.c b/x\nsimilarity index 100%\ncopy from ../../secret\ncopy to x\n",
         "leaves the tree through ..",
     ),
-    "dot": (git_diff("./x"), "is no plain path"),
+    "dot": (git_diff("./x"), "has an empty part or a dot between"),
     "git hook": (git_diff(".git/hooks/post-commit"), "reaches into a git directory"),
     "git hook in capitals": (git_diff("dir/.GIT/config"), "reaches into a git directory"),
     "git by its short name": (git_diff("git~1/config"), "reaches into a git directory"),
     "windows": (git_diff("C:/x"), "is an absolute path"),
-    "backslash": (git_diff("dir\\x"), "holds a backslash"),
+    "backslash": (git_diff("dir\\x"), "contains a backslash"),
     "control character": (git_diff("di\x01r"), "a control character"),
     "quoted": (
         'diff --git "a/d\\303" "b/d\\303"\n--- "a/d\\303"\n+++ "b/d\\303"\n@@ -1 +1 @@\n-a\n+b\n',
@@ -170,9 +169,9 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "cut in a hunk": (MINIMAL.rsplit("\n", 2)[0] + "\n", "the hunk is cut short: 1 old and 1 new lines are missing"),
     "cut before the hunk": ("diff --git a/dir/one.c b/dir/one.c\n--- a/dir/one.c\n+++ b/dir/one.c\n", "has no hunk"),
     "rubbish in a hunk": (MINIMAL.replace("-line 5", "*line 5"), "inside the hunk of line 3"),
-    "too many lines": (MINIMAL.replace("@@ -4,3 +4,3 @@", "@@ -4,1 +4,2 @@"), "has more lines than its header says"),
-    "hunk without a file": ("@@ -1 +1 @@\n-a\n+b\n", "a hunk that belongs to no file"),
-    "bad header": (MINIMAL.replace("@@ -4,3 +4,3 @@", "@@ -4,x +4 @@"), "is no hunk header"),
+    "too many lines": (MINIMAL.replace("@@ -4,3 +4,3 @@", "@@ -4,1 +4,2 @@"), "has more lines than its header gives"),
+    "hunk without a file": ("@@ -1 +1 @@\n-a\n+b\n", "a hunk without a file"),
+    "bad header": (MINIMAL.replace("@@ -4,3 +4,3 @@", "@@ -4,x +4 @@"), "is not a hunk header"),
     "no first component": ("--- one.c\n+++ one.c\n@@ -1 +1 @@\n-a\n+b\n", "is malformed: git says"),
     "index without hunks": ("diff --git a/x b/x\nindex 1111111..2222222 100644\n", "x has no hunk"),
     "mode without meaning": (
@@ -204,10 +203,10 @@ def test_refused_with_its_own_sentence(kind: str, source: Path, tmp_path: Path) 
 def test_too_large(tmp_path: Path, source: Path) -> None:
     with pytest.raises(UserError, match="too large for a patch"):
         apply.check(source, series_of(tmp_path / "s", MINIMAL + "x" * hostile.MAX_BYTES))
-    with pytest.raises(UserError, match="is no regular file"):
+    with pytest.raises(UserError, match="is not a regular file"):
         hostile.read(tmp_path)
     (tmp_path / "l.patch").symlink_to("/etc/passwd")
-    with pytest.raises(UserError, match="is no regular file"):
+    with pytest.raises(UserError, match="is not a regular file"):
         hostile.read(tmp_path / "l.patch")
 
 
@@ -319,13 +318,13 @@ def test_files_that_are_not_there_or_already_there(source: Path, tmp_path: Path)
     assert "already exists in working directory" in reports[0].reason
     with pytest.raises(UnderTest) as error:
         apply.require(reports[1:], "Linux 7.1.8")
-    assert error.value.hint == "say --series none: the tree is patched already"
+    assert error.value.hint == "use --series none: the tree is patched already"
 
 
 def test_the_tree_is_a_read_only_copy(source: Path, tmp_path: Path) -> None:
     before = digest(source)
-    series = series_of(tmp_path / "s", GOOD)
-    made = apply.tree(product_of(source), series)
+    patched = series_of(tmp_path / "s", GOOD)
+    made = apply.tree(product_of(source), patched)
     linux = made.path / "linux"
     assert made.kind == "tree"
     assert "line five" in (linux / "dir/one.c").read_text()
@@ -336,7 +335,7 @@ def test_the_tree_is_a_read_only_copy(source: Path, tmp_path: Path) -> None:
     assert (linux / "dir/one.c").stat().st_nlink == 1
     assert digest(source) == before
     assert made.metadata["patches"][0]["status"] == "applied"
-    assert apply.tree(product_of(source), series).key == made.key
+    assert apply.tree(product_of(source), patched).key == made.key
     assert apply.tree(product_of(source), series_of(tmp_path / "t")).key != made.key
 
 
@@ -372,18 +371,18 @@ def test_an_enclosing_repository_has_no_say(source: Path, tmp_path: Path, monkey
 
 
 def test_series_by_name() -> None:
-    assert names.load("none").patches == ()
-    assert names.load("none").generation is None
-    kit = names.load("kit")
+    assert series.load("none").patches == ()
+    assert series.load("none").generation is None
+    kit = series.load("kit")
     assert (kit.generation, kit.layout) == ("L0", "kit-1")
     assert [p.name[:4] for p in kit.patches] == [f"{i:04}" for i in range(1, len(kit.patches) + 1)]
     with pytest.raises(UserError, match=r"there is no series kitt \(did you mean kit\?\)"):
-        names.load("kitt")
-    assert {"kit", "kit-l3", "kit-g1", "none", "rfc-v1", "rfc-v2"} == set(names.load_all())
+        series.load("kitt")
+    assert {"kit", "kit-l3", "kit-g1", "none", "rfc-v1", "rfc-v2"} == set(series.load_all())
 
 
 def test_our_own_patches_are_welcome() -> None:
-    for patch in names.load("kit").patches:
+    for patch in series.load("kit").patches:
         assert hostile.check(hostile.read(patch.path), patch.name)
 
 
@@ -397,10 +396,10 @@ def test_pinned_hashes(tmp_path: Path) -> None:
     )
     file = tmp_path / "series.yaml"
     file.write_text(text.replace("NAME", "0001-a.patch").replace("PIN", f'"{pin}"'))
-    assert names.load("s", file).patches == (PatchFile("0001-a.patch", tmp_path / "d/0001-a.patch", pin),)
+    assert series.load("s", file).patches == (PatchFile("0001-a.patch", tmp_path / "d/0001-a.patch", pin),)
     (tmp_path / "d/0001-a.patch").write_text(MINIMAL + "\n")
     with pytest.raises(UserError, match="is not the patch that"):
-        names.load("s", file)
+        series.load("s", file)
     file.write_text(text.replace("NAME", "0002-a.patch").replace("PIN", f'"{pin}"'))
     with pytest.raises(UserError, match=r"there is no patch 0002-a.patch \(did you mean 0001-a.patch\?\)"):
-        names.load("s", file)
+        series.load("s", file)

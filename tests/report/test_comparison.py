@@ -147,7 +147,7 @@ def test_the_command_ends_with_1_only_when_something_broke(
     side(tmp_path / "A", {"a": "passed", "b": "failed"})
     side(tmp_path / "B", {"a": "failed", "b": "passed"})
     side(tmp_path / "C", {"a": "passed", "b": "passed"})
-    with pytest.raises(Exit, match="1 of what was well") as raised:
+    with pytest.raises(Exit, match="1 result does not pass any more") as raised:
         report.compare.body(None, str(tmp_path / "A"), str(tmp_path / "B"))
     assert raised.value.code == 1
     said = capsys.readouterr().out
@@ -163,7 +163,7 @@ def test_the_command_ends_with_1_only_when_something_broke(
 
 
 def test_no_kind_is_without_its_place_in_the_table() -> None:
-    assert set(comparison.ORDER) == {FIXED, BROKEN, FLAKY, NEWLY_SKIPPED, NEVER_REPORTED}
+    assert set(comparison.ORDER) == {FIXED, BROKEN, FLAKY, NEWLY_SKIPPED, NEVER_REPORTED, "refused"}
 
 
 def test_a_cell_of_a_matrix_without_a_result_is_compared_with_the_one_that_has_it(tmp_path: Path) -> None:
@@ -174,3 +174,15 @@ def test_a_cell_of_a_matrix_without_a_result_is_compared_with_the_one_that_has_i
     assert {one.name: one.kind for one in found.changes} == {WHOLE: NEVER_REPORTED, "a": NEVER_REPORTED}
     assert found.broke
     assert found.unreadable == []
+
+
+def test_a_refused_run_is_not_a_guest_that_never_reported(tmp_path: Path) -> None:
+    good = read(runs.save(tmp_path / "good", checks={"a": True}).folder)
+    refused = read(runs.save(tmp_path / "refused", status="refused", reasons=["no such program"]).folder)
+    changes = compare([good], [refused]).changes
+    assert [(one.name, one.kind, one.why, one.broke) for one in changes] == [
+        (WHOLE, "refused", "no such program", True)
+    ]
+    assert compare([refused], [good]).changes == []
+    assert compare([refused], [refused]).changes == []
+    assert compare([good], [good, refused]).changes == []

@@ -75,6 +75,13 @@ def test_the_command_writes_it(tmp_path: Path) -> None:
     assert "the disk is full" in (tmp_path / "out" / "junit.xml").read_text()
 
 
+def test_a_refused_run_is_an_error_of_its_own_type(tmp_path: Path) -> None:
+    made = runs.save(tmp_path / "run", status="refused", reasons=["no such program"])
+    for text in (junit.junit_of([history.read(made.folder)]), junit.junit(made)):
+        assert counted(text)[0] == {"tests": 1, "failures": 0, "errors": 1, "skipped": 0}
+        assert 'type="refused"' in text
+
+
 def test_a_suite_that_did_not_build_counts_as_in_the_file_of_its_own_run(tmp_path: Path) -> None:
     from dataclasses import replace
 
