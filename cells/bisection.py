@@ -1,8 +1,7 @@
-"""The patch or commit that breaks a cell, found by halving.
+"""Find the patch or commit that breaks a cell, by bisection.
 
-What comes in is a cell and a list of candidates, of which the first is good and the last is bad; what goes out is the
-first bad one. A machine that fails is no verdict: that candidate is left out. What is known is written down after each
-verdict, so that a call that was killed goes on where it was.
+Takes a cell and a list of candidates; the first must be good and the last bad. Gives the first bad one. If the machine
+fails, that candidate is skipped. Every verdict is saved, so that a call that was killed continues where it stopped.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ GOOD, BAD, WRONG, SKIP = "good", "bad", "wrong", "skip"
 
 @dataclass(frozen=True)
 class Found:
-    """What came of a search.
+    """The result of a search.
 
     Attributes:
         first_bad: the first candidate that is bad.
-        between: candidates right before it that could not be judged: it may be one of them as well.
-        verdicts: candidate -> `good`, `bad`, `wrong` (its records do not hold) or `skip`.
+        between: candidates right before it that could not be judged; each of them may be the first bad one.
+        verdicts: candidate -> `good`, `bad`, `wrong` (it boots, but its records are wrong) or `skip`.
         reason: why the first bad one is bad.
-        trouble: why the last of those between could not be judged; empty if there is none.
-        patch: file name of the patch that the first bad one ends with; empty for a commit.
+        trouble: why the last one of `between` could not be judged; empty if `between` is empty.
+        patch: file name of the patch that the first bad prefix ends with; empty for a commit.
     """
 
     first_bad: str
@@ -46,16 +45,16 @@ class Found:
     patch: str = ""
 
     def require(self) -> None:
-        """Raise if the search did not come down to one candidate.
+        """Raise if the search did not end with one candidate.
 
         Raises:
-            InfraError: names those that could not be judged.
+            InfraError: some candidates could not be judged; the error names them.
         """
         if self.between:
             raise InfraError(
                 f"the first bad one is {self.first_bad}, or one of {', '.join(self.between)}, "
                 f"which could not be judged: {self.trouble}",
-                "the same call tries these again, and nothing else",
+                "run the same command again: it tries only these",
             )
 
 
@@ -69,10 +68,11 @@ def search(
 
     Args:
         candidates: in order; at least two, each name once.
-        judge: gives `good`, `bad`, `wrong` (it boots, and its records do not hold) or `skip`, and the reason. What is
-            wrong counts as bad if that is what the last one is, else as good.
-        state: file with the verdicts so far; what was skipped is tried again. Removed once one candidate is left.
-        told: gets each new verdict.
+        judge: gives `good`, `bad`, `wrong` (it boots, but its records are wrong) or `skip`, and the reason. A wrong
+            candidate counts as bad if the last one is wrong too, else as good.
+        state: file with the verdicts so far. Skipped candidates are tried again. The file is removed once the search
+            ends with one candidate.
+        told: called with each new verdict.
 
     Raises:
         UserError: the first is not good, or the last is not bad.
@@ -80,8 +80,8 @@ def search(
     """
     known: dict[str, tuple[str, str]] = {}
     if state.is_file():
-        said = json.loads(state.read_text())
-        known = {name: (v, why) for name, (v, why) in said.items() if v != SKIP and name in candidates}
+        saved = json.loads(state.read_text())
+        known = {name: (v, why) for name, (v, why) in saved.items() if v != SKIP and name in candidates}
 
     def verdict(index: int) -> str:
         name = candidates[index]
@@ -92,25 +92,25 @@ def search(
         return known[name][0]
 
     def settled(index: int) -> str:
-        got = verdict(index)
-        if got != WRONG:
-            return got
-        # A series makes its records exact patch by patch; a search for what does not boot must not end there.
+        status = verdict(index)
+        if status != WRONG:
+            return status
+        # The records of early prefixes are wrong anyway; a search for a failed boot must not stop at them.
         return BAD if verdict(len(candidates) - 1) == WRONG else GOOD
 
-    for index, wanted in ((0, GOOD), (len(candidates) - 1, BAD)):
-        got = settled(index)
-        if got == SKIP:
+    for index, expected in ((0, GOOD), (len(candidates) - 1, BAD)):
+        status = settled(index)
+        if status == SKIP:
             raise InfraError(f"{candidates[index]} could not be judged: {known[candidates[index]][1]}", "try again")
-        if got != wanted:
-            raise UserError(f"{candidates[index]} is {got}, not {wanted}", "choose other ends: --good, --bad")
+        if status != expected:
+            raise UserError(f"{candidates[index]} is {status}, not {expected}", "choose other ends: --good, --bad")
     low, high = 0, len(candidates) - 1
     while True:
         middle = _middle([i for i in range(low + 1, high) if known.get(candidates[i], ("",))[0] != SKIP], low, high)
         if middle is None:
             break
-        got = settled(middle)
-        low, high = (middle, high) if got == GOOD else (low, middle) if got == BAD else (low, high)
+        status = settled(middle)
+        low, high = (middle, high) if status == GOOD else (low, middle) if status == BAD else (low, high)
     name, between = candidates[high], tuple(candidates[low + 1 : high])
     if not between:
         state.unlink(missing_ok=True)
@@ -119,7 +119,7 @@ def search(
 
 
 def _middle(open_: Sequence[int], low: int, high: int) -> int | None:
-    """The candidate nearest to the middle of those that are left."""
+    """Return the index of the open candidate nearest to the middle; None if none is open."""
     return min(open_, key=lambda index: abs(2 * index - low - high), default=None)
 
 
@@ -139,18 +139,18 @@ def run(
     Args:
         good, bad: numbers of patches, or revisions of the repository.
         repository: a git repository of Linux; it and its work tree are only read.
-        boot: a kernel that does not boot, or whose records are wrong, is bad as well.
+        boot: boot each kernel too; one that does not boot, or whose records are wrong, counts as bad.
 
     Raises:
-        UserError: a revision or number is unknown, or the ends are not as said.
+        UserError: a revision or number is unknown, or an end is not what the caller claims.
         InfraError: the machine failed at one of the ends.
 
     Returns:
-        What was found; `Found.require` turns a search that is not decided into an exit code.
+        The result. `Found.require` raises if the search did not end with one candidate.
     """
     if not good or not bad:
         ends = "--good REV --bad REV" if repository else f"--good 0 --bad {len(cell.series.patches)}"
-        raise UserError("both ends must be named, with --good and --bad", f"for all of it: {ends}")
+        raise UserError("--good and --bad must both be given", f"to search all of it: {ends}")
     names = checkout.git_between(repository, good, bad) if repository else _prefixes(cell, good, bad)
     first = cell.with_linux(f"git:{repository}@{names[0]}") if repository else prefixes.prefix(cell, int(good))
     folder = runs.new_folder(f"bisect-{cell.series.name}-{cell.label}")
@@ -159,8 +159,8 @@ def run(
         "names": names,
         "boot": boot,
         "where": runtime.name,
-        # A name says less than what it stood for when a verdict was given: series are imported again, compilers change.
-        "patches": [one.sha256 for one in cell.series.patches],
+        # Names are not enough: a series may be imported again and compilers change, and then old verdicts do not hold.
+        "patches": [patch.sha256 for patch in cell.series.patches],
         "inputs": _inputs(first, runtime, guard=guard),
     }
     state = store.home() / "bisect" / f"{store.key_of(asked)[:24]}.json"
@@ -168,8 +168,8 @@ def run(
     def judge(name: str) -> tuple[str, str]:
         try:
             if repository:
-                one = cell.with_linux(f"git:{repository}@{name}")
-                row = _commit(one, name, runtime, folder, boot=boot, guard=guard)
+                commit = cell.with_linux(f"git:{repository}@{name}")
+                row = _commit(commit, name, runtime, folder, boot=boot, guard=guard)
             else:
                 number = int(name.rpartition("@")[2])
                 row = prefixes.judge(cell, number, runtime, folder, set(), boot=boot, reuse=True, guard=guard)
@@ -180,16 +180,16 @@ def run(
         return (WRONG, row.wrong) if row.wrong else (GOOD, "")
 
     with store.lock(f"bisect-{state.stem}"):
-        found = search(names, judge, state, told)
+        result = search(names, judge, state, told)
     if not repository:
         patches = cell.series.patches
-        found = replace(found, patch=patches[int(found.first_bad.rpartition("@")[2]) - 1].name)
-    store.write_json(folder / "bisect.json", asdict(found))
-    return found
+        result = replace(result, patch=patches[int(result.first_bad.rpartition("@")[2]) - 1].name)
+    store.write_json(folder / "bisect.json", asdict(result))
+    return result
 
 
 def _commit(cell: Cell, name: str, runtime: Runtime, folder: Path, *, boot: bool, guard: bool) -> Row:
-    """Build the cell of a commit, and boot it if that is asked."""
+    """Build the cell at a commit, and boot it if `boot` is set."""
     try:
         kernel = kernels.build(cell, runtime, guard=guard)
     except UnderTest as error:
@@ -199,7 +199,7 @@ def _commit(cell: Cell, name: str, runtime: Runtime, folder: Path, *, boot: bool
 
 
 def _inputs(first: Cell, runtime: Runtime, *, guard: bool) -> dict[str, Any]:
-    """What decides the kernel of the good end; nothing if there cannot be one, which its verdict will say."""
+    """Return the inputs of the good end's kernel; empty if it cannot be prepared, which its verdict will report."""
     try:
         return dict(kernels.prepare(first, runtime, guard=guard).inputs)
     except UnderTest:
@@ -207,12 +207,12 @@ def _inputs(first: Cell, runtime: Runtime, *, guard: bool) -> dict[str, Any]:
 
 
 def _prefixes(cell: Cell, good: str, bad: str) -> list[str]:
-    """The prefixes from good to bad, as `NAME@K`."""
+    """Return the prefixes from good to bad, as `NAME@K`."""
     count = len(cell.series.patches)
     for word in (good, bad):
         if not word.isdigit() or int(word) > count:
             raise UserError(
-                f"{word} is not a prefix of {cell.series.name}: it has {count} patches", "say --good 0 --bad N"
+                f"{word} is not a prefix of {cell.series.name}: it has {count} patches", "use --good 0 --bad N"
             )
     if int(good) >= int(bad):
         raise UserError(f"--good {good} does not come before --bad {bad}")

@@ -1,7 +1,7 @@
-"""Look: a person in a guest, at a debugger, or at the memory that a hung guest left.
+"""Let a person look into a guest: with a shell, with gdb, or with crash at the memory of a hung guest.
 
-What comes in is a cell, or a run's folder; what goes out is an exit status. Kernels come from the store, or are built.
-Nothing here is a verdict, and no result is written.
+Takes a cell, or a run's folder. Gives an exit status. Takes the kernel from the store, or builds it. Never judges a
+guest and never writes a result.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def _size(kernel: Kernel, smp: str, memory: str) -> Size:
 
 
 def busybox(runtime: Runtime, folder: Path) -> bytes:
-    """The static busybox of this machine's architecture.
+    """Return the static busybox of this machine's architecture.
 
     Args:
         folder: of the run.
 
     Raises:
-        InfraError: there is none.
+        InfraError: there is no busybox.
     """
     mounts = [Mount(folder, "/kdf/run", writable=True)]
     with runtime.open_session(image=_image(runtime), mounts=mounts) as session:
@@ -51,11 +51,11 @@ def busybox(runtime: Runtime, folder: Path) -> bytes:
 
 
 def shell(cell: Cell, runtime: Runtime, files: Sequence[Path], smp: str, memory: str) -> int:
-    """Boot a cell's kernel on the user's terminal, with a shell; returns QEMU's exit status.
+    """Boot a cell's kernel with a shell on the user's terminal; return QEMU's exit status.
 
     Args:
-        files: what the guest has in /root.
-        smp, memory: of the guest, as the user says them; empty for the usual.
+        files: files to put into the guest's /root.
+        smp, memory: of the guest, as the user writes them; empty for the defaults.
 
     Raises:
         KitError: there is no kernel, no busybox for its architecture, or no terminal.
@@ -63,8 +63,8 @@ def shell(cell: Cell, runtime: Runtime, files: Sequence[Path], smp: str, memory:
     size_of(smp, memory)
     if cell.arch != host_arch():
         raise UserError(
-            f"a shell for {cell.arch} is only on such a machine",
-            "run a program in it: ./invoke test.run --profile all --exec FILE",
+            f"a shell for {cell.arch} needs a machine of that architecture",
+            "run a program in the guest instead: ./invoke test.run --profile all --exec FILE",
         )
     for file in files:
         if not file.is_file():
@@ -72,10 +72,10 @@ def shell(cell: Cell, runtime: Runtime, files: Sequence[Path], smp: str, memory:
     kernel = kernels.build(cell, runtime)
     folder = new_folder(f"shell-{cell.profile.name}-{cell.names.base}")
     box = busybox(runtime, folder)
-    made = toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
+    toolchain = toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
     columns, rows = shutil.get_terminal_size()
     content = shells.archive(box, files, cell.profile.name, os.environ.get("TERM", "linux"), (columns, rows))
-    with toolchains.open_session(made, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
+    with toolchains.open_session(toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES) as session:
         proved = kvm.prove(kernel.path, cell.arch, session, folder)
         print(proved.sentence)
         return shells.enter(kernel.path, cell.arch, session, folder, content, proved.name, _size(kernel, smp, memory))
@@ -89,11 +89,11 @@ def gdb(
     memory: str,
     told: Callable[[str], None],
 ) -> int:
-    """Boot a cell's kernel with a debugger on it; returns gdb's exit status.
+    """Boot a cell's kernel with gdb attached; return gdb's exit status.
 
     Args:
-        commands: of gdb; none for a person at a terminal.
-        told: gets each line of gdb's if there are commands.
+        commands: gdb commands; empty for a person at a terminal.
+        told: called with each line that gdb prints, if there are commands.
 
     Raises:
         KitError: there is no kernel, no gdb, or no terminal.
@@ -102,39 +102,41 @@ def gdb(
     ready = kernels.prepare(cell, runtime)
     kernel = kernels.build(cell, runtime)
     folder = new_folder(f"gdb-{cell.profile.name}-{cell.names.base}")
-    looked = debug.Kernel(kernel.path, cell.arch, ready.tree.path / "linux", _scripts(ready, kernel))
-    opened = runtime.open_session(image=_image(runtime), mounts=looked.mounts(folder))
+    target = debug.Kernel(kernel.path, cell.arch, ready.tree.path / "linux", _scripts(ready, kernel))
+    opened = runtime.open_session(image=_image(runtime), mounts=target.mounts(folder))
     guest = toolchains.open_session(ready.toolchain, guests.mounts(kernel.path, folder), devices=guests.DEVICES)
     with guest as machine, opened as debugger:
         todo = plan.draw(plan.STANDARD)
-        return debug.gdb(looked, todo, machine, debugger, folder, commands, _size(kernel, smp, memory), told)
+        return debug.gdb(target, todo, machine, debugger, folder, commands, _size(kernel, smp, memory), told)
 
 
 def _scripts(ready: Ready, kernel: Kernel) -> Path | None:
-    """The build directory with the kernel's own scripts for gdb, if it was built for them (GDB_SCRIPTS)."""
+    """Make the kernel's own gdb scripts and return their build directory; None if GDB_SCRIPTS is off."""
     if kernel.config.get("GDB_SCRIPTS") != "y":
         return None
-    with open_workplace(ready) as place:
-        place.configure()
-        done = place.session.run([*place.command, "scripts_gdb"], env=place.env, log=place.log)
-        return place.build_dir if done.ok else None
+    with open_workplace(ready) as work:
+        work.configure()
+        done = work.session.run([*work.command, "scripts_gdb"], env=work.env, log=work.log)
+        return work.build_dir if done.ok else None
 
 
 def crash(folder: Path, runtime: Runtime, commands: Sequence[str], told: Callable[[str], None]) -> int:
-    """Look into the memory that the guest of a run left; returns crash's exit status.
+    """Open the memory dump of a run's guest in crash; return crash's exit status.
 
     Args:
         folder: of the run.
-        commands: of crash; none for a person at a terminal.
-        told: gets each line of crash's if there are commands.
+        commands: crash commands; empty for a person at a terminal.
+        told: called with each line that crash prints, if there are commands.
 
     Raises:
-        KitError: the run has no kernel or no memory, or there is no crash.
+        KitError: the run has no kernel or no memory dump, or the program crash is missing.
     """
     try:
         kernel = Path(json.loads((folder / result.FILE).read_text())["facts"]["kernel"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{folder} is no run that booted a kernel", "see ./invoke report.html for the latest") from None
+        raise UserError(
+            f"{folder} is not a run that booted a kernel", "list the latest runs: ./invoke report.html"
+        ) from None
     if not (kernel / "vmlinux").is_file():
         raise UserError(f"the kernel of this run is no longer in the store: {kernel}", "run it again")
     with runtime.open_session(image=_image(runtime), mounts=guests.mounts(kernel, folder)) as session:

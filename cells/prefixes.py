@@ -1,8 +1,7 @@
-"""Every prefix of a series, built and booted one after the other in one build directory.
+"""Build and boot every prefix of a series, one after the other, in one build directory.
 
-What comes in is a cell; what goes out is one row for the bare source and one for each patch, with the first patch that
-breaks something. The source is one directory in which only the files change that a patch changes, so make compiles what
-depends on them. A machine that fails ends the run: it says nothing about a patch.
+Takes a cell. Gives one row for the bare source and one for each patch. Each step changes only the files that its patch
+changes, so make compiles only what depends on them. If the machine fails, the run ends without blaming a patch.
 """
 
 from __future__ import annotations
@@ -36,22 +35,22 @@ _CONFIG = re.compile(r"^\+\s*(?:menu)?config\s+(\w+)\s*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one prefix.
+    """The result of one prefix.
 
     Attributes:
         prefix: how many patches are applied.
-        patch: the last of them; empty for the bare source.
+        patch: the last patch of the prefix; empty for the bare source.
         status: `passed` or `failed`.
-        not_yet: symbols that the profile asks for and no patch so far defines, and those that wait for them.
-        objects: how many were compiled for this step.
-        seconds: of make, wall time; of a prefix that failed, of all its work up to then.
-        cpu_seconds: of make and all that it started.
-        new_warnings: that no earlier prefix gave.
+        not_yet: requested symbols that no patch so far defines, and symbols of the patches that depend on them.
+        objects: number of objects that make compiled in this step.
+        seconds: wall time of make; if the prefix failed, of all its work until then.
+        cpu_seconds: CPU time of make and its children.
+        new_warnings: warnings that no earlier prefix gave.
         image: size of the boot image, bytes; None if there is none.
-        boots: `yes`, `no`, or `-` if it was not asked or not built.
+        boots: `yes`, `no`, or `-` if it was not booted.
         records: `K of N` checks that hold, or `-` if there is nothing to record yet.
-        wrong: what of the records does not hold; `run` and the bisection say whether that is a failure.
-        reason: why it failed.
+        wrong: which checks of the records do not hold; `run` and the bisection decide whether that is a failure.
+        reason: why the prefix failed.
     """
 
     prefix: int
@@ -74,8 +73,7 @@ class Each:
     """All rows of a series.
 
     Attributes:
-        cold: CPU seconds of make for the whole series from nothing, without results of a cache; None if it was not
-            asked.
+        cold: CPU seconds of make for the whole series in an empty directory without ccache; None if not measured.
     """
 
     cell: Cell
@@ -89,11 +87,11 @@ class Each:
 
     @property
     def ratio(self) -> float | None:
-        """CPU time of make for all prefixes, as a multiple of one build from nothing; wall time varies with load."""
+        """Return the CPU time of make for all prefixes divided by that of one full build. Wall time varies more."""
         return self.cpu_seconds / self.cold if self.cold else None
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return all of it as JSON values."""
         return {
             "cell": asdict(self.cell.names),
             "rows": [asdict(row) for row in self.rows],
@@ -107,7 +105,7 @@ class Each:
         """Raise if a prefix failed.
 
         Raises:
-            UnderTest: names the first patch that breaks.
+            UnderTest: a prefix failed; the error names the first patch that breaks something.
         """
         bad = next((row for row in self.rows if row.status != "passed"), None)
         if bad is not None:
@@ -124,14 +122,13 @@ def run(
     guard: bool = True,
     told: Callable[[Row], None] = lambda _row: None,
 ) -> Each:
-    """Build every prefix of a cell's series, and boot it if that is asked.
+    """Build every prefix of a cell's series, and boot it if `boot` is set.
 
     Args:
-        boot: with the standard workloads; their records are checked once the profile's symbols are all defined, and
-            must hold from the first prefix on at which they do, and at the last one.
-        cold: do without results of ccache, and build the whole series from nothing as well if it can be built, for
-            the ratio.
-        told: gets each row when it is done.
+        boot: boot with the standard workloads. Their records are checked once all requested symbols are defined. They
+            must hold at the last prefix, and from the first prefix on at which they held.
+        cold: compile without ccache, and also build the whole series in an empty directory, for the ratio.
+        told: called with each row when it is done.
 
     Raises:
         UserError: the request is wrong.
@@ -139,28 +136,28 @@ def run(
         InfraError: the machine failed; the rows so far are in the folder.
     """
     folder = runs.new_folder(f"each-{cell.series.name}-{cell.label}")
-    found = Each(cell, (), folder)
+    each = Each(cell, (), folder)
     warnings: set[str] = set()
-    # Objects that an earlier run left are not compiled again, and their warnings would count as new at a later prefix.
+    # make would not compile objects of an earlier run, and their warnings would count as new at a later prefix.
     _forget(kernels.prepare(prefix(cell, 0), runtime, guard=guard))
     held = False
     for number in range(len(cell.series.patches) + 1):
         row = judge(cell, number, runtime, folder, warnings, boot=boot, fresh=cold, guard=guard)
-        # A series makes its records exact patch by patch: what never held before is not broken yet.
+        # The records of early prefixes are not complete yet: they count as broken only after they held once.
         if row.wrong and (held or number == len(cell.series.patches)):
             row = replace(row, status="failed", reason=row.wrong)
         held = held or (row.records != "-" and not row.wrong)
-        found = replace(found, rows=(*found.rows, row))
-        store.write_json(folder / FILE, found.as_json())
+        each = replace(each, rows=(*each.rows, row))
+        store.write_json(folder / FILE, each.as_json())
         told(row)
-    if cold and found.rows[-1].status == "passed":
-        found = replace(found, cold=_cold(kernels.prepare(cell, runtime, guard=guard)))
-        store.write_json(folder / FILE, found.as_json())
-    return found
+    if cold and each.rows[-1].status == "passed":
+        each = replace(each, cold=_cold(kernels.prepare(cell, runtime, guard=guard)))
+        store.write_json(folder / FILE, each.as_json())
+    return each
 
 
 def prefix(cell: Cell, number: int) -> Cell:
-    """The cell with the first patches of its series only."""
+    """Return the cell with only the first patches of its series."""
     return cell.with_series(series.prefix(cell.series, number))
 
 
@@ -176,31 +173,31 @@ def judge(
     reuse: bool = False,
     guard: bool = True,
 ) -> Row:
-    """Build one prefix of a cell's series, and boot it if that is asked.
+    """Build one prefix of a cell's series, and boot it if `boot` is set.
 
     Args:
-        number: how many patches.
+        number: number of patches in the prefix.
         folder: of the run; a boot gets a folder in it.
-        seen: warnings of the prefixes before; grows.
-        fresh: do without results of ccache.
-        reuse: take a kernel of this prefix that the store has; what make did for it is then not in the row.
+        seen: warnings of earlier prefixes; this one adds its own.
+        fresh: compile without ccache.
+        reuse: take this prefix's kernel from the store if it is there; the row then has no figures of make.
 
     Raises:
-        UserError, InfraError: as `run`; what is wrong with the prefix is in the row.
+        UserError, InfraError: as `run`. If the prefix itself fails, the row has the reason.
     """
-    one = prefix(cell, number)
+    step = prefix(cell, number)
     row = Row(number, cell.series.patches[number - 1].name if number else "", "passed")
     began = time.monotonic()
     try:
-        ready = kernels.prepare(one, runtime, guard=guard)
-        # All symbols survived in what is found: a kernel without some of them has another key.
-        made = built.find(ready.inputs) if reuse else None
-        if made is not None:
-            row, kernel = replace(row, image=made.sizes[built.IMAGE]), made
+        ready = kernels.prepare(step, runtime, guard=guard)
+        # In a stored kernel all symbols survived: one without some of them has another key.
+        stored = built.find(ready.inputs) if reuse else None
+        if stored is not None:
+            row, kernel = replace(row, image=stored.sizes[built.IMAGE]), stored
         else:
             row, kernel = _build(ready, row, seen, last=number == len(cell.series.patches), fresh=fresh)
         if boot:
-            row = boot_row(one, kernel, runtime, row, folder / f"{number:02}")
+            row = boot_row(step, kernel, runtime, row, folder / f"{number:02}")
     except UnderTest as error:
         row = replace(
             row, status="failed", reason=str(error), seconds=row.seconds or round(time.monotonic() - began, 1)
@@ -209,14 +206,14 @@ def judge(
 
 
 def _home(ready: Ready, kind: str) -> Path:
-    """The directory in which all prefixes of a series are built; the patches themselves do not decide which."""
+    """Return the directory in which all prefixes of a series are built; it does not depend on the patches."""
     names = replace(ready.cell.names, series=ready.cell.series.name.partition("@")[0])
     inputs = {"cell": asdict(names), "toolchain": ready.toolchain.key, "kind": kind}
     return store.home() / "build" / f"{kind}-{store.key_of(inputs)[:16]}"
 
 
 def source_of(ready: Ready, place: Path) -> Path:
-    """Give a directory the content of a prefix's tree; a file that does not change keeps its time."""
+    """Bring `place/linux` to the content of a prefix's tree; an unchanged file keeps its time."""
     source = apply.source_directory(catalogue.source_tree(ready.cell.linux))
     patches = ready.cell.series.patches
     changes = apply.changed_files(source, patches, f"Linux {ready.cell.linux}") if patches else {}
@@ -227,7 +224,7 @@ def source_of(ready: Ready, place: Path) -> Path:
 
 
 def set_modes(tree: Path, linux: Path, paths: Iterable[str]) -> None:
-    """Give files the modes that they have in the patched tree; one that is still the store's own has its mode."""
+    """Give files the modes of the patched tree; skip hard links to the store, whose modes are right already."""
     for path in paths:
         ours, theirs = linux / path, tree / path
         if ours.is_file() and theirs.is_file() and ours.stat().st_nlink == 1:
@@ -235,35 +232,35 @@ def set_modes(tree: Path, linux: Path, paths: Iterable[str]) -> None:
 
 
 def _forget(ready: Ready) -> None:
-    """Remove what earlier runs of this series compiled; the source may stay."""
-    place = _home(ready, "each")
-    with store.lock(f"each-{place.name}"), store.disk_errors(place):
-        store.remove_tree(place / "out")
+    """Remove the objects that earlier runs of this series compiled; keep the source."""
+    folder = _home(ready, "each")
+    with store.lock(f"each-{folder.name}"), store.disk_errors(folder):
+        store.remove_tree(folder / "out")
 
 
 def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -> tuple[Row, Kernel]:
     """Configure and compile one prefix.
 
     Args:
-        seen: warnings of the prefixes before; grows.
-        last: the whole series: it must define every symbol.
-        fresh: do without results of ccache.
+        seen: warnings of earlier prefixes; this one adds its own.
+        last: whether this is the whole series, which must define every symbol.
+        fresh: compile without ccache.
 
     Raises:
-        UnderTest: a symbol was lost, or it does not compile.
+        UnderTest: a symbol was lost, or the kernel does not compile.
         UserError: the whole series instruments nothing that the cell names.
     """
-    place = _home(ready, "each")
-    with store.lock(f"each-{place.name}"), store.disk_errors(place):
-        place.mkdir(parents=True, exist_ok=True)
-        linux = source_of(ready, place)
-        with open_workplace(ready, linux=linux, build_dir=place / "out") as work:
+    folder = _home(ready, "each")
+    with store.lock(f"each-{folder.name}"), store.disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        linux = source_of(ready, folder)
+        with open_workplace(ready, linux=linux, build_dir=folder / "out") as work:
             work = _without_cache(work) if fresh else work
             not_yet = _configure(work, brought(ready.cell), last=last)
             done = compilation.compile_all(work)
-            new = sorted({one for one in done.warnings if _PLACE.sub(":", one) not in seen})
-            seen |= {_PLACE.sub(":", one) for one in new}
-            # Without them `kernel.build` would refuse this configuration, so the product is not that of `kernel.build`.
+            new = sorted({warning for warning in done.warnings if _PLACE.sub(":", warning) not in seen})
+            seen |= {_PLACE.sub(":", warning) for warning in new}
+            # `kernel.build` refuses a configuration without these symbols, so this product needs a key of its own.
             inputs = {**ready.inputs, "not_yet": list(not_yet)} if not_yet else dict(ready.inputs)
             try:
                 instrument.require(work.build_dir, ready.cell.instrument, work.log)
@@ -272,7 +269,7 @@ def _build(ready: Ready, row: Row, seen: set[str], *, last: bool, fresh: bool) -
                     raise
                 inputs["uninstrumented"] = sorted(ready.cell.instrument)  # a later patch may choose objects
             if work.session.name != "docker":
-                inputs["source"] = str(linux)  # a container sees every tree at one place, the host does not
+                inputs["source"] = str(linux)  # a container mounts every tree at one path, the host does not
             kernel = built.make(inputs, lambda out: compilation.keep(work, done, out))
     row = replace(
         row,
@@ -291,17 +288,17 @@ def _without_cache(work: Workplace) -> Workplace:
 
 
 def brought(cell: Cell) -> frozenset[str]:
-    """The configuration symbols that the patches of a cell's series, or of a prefix of it, add."""
+    """Return the Kconfig symbols that the patches of a cell's series, or of a prefix of it, add."""
     texts = (patch.path.read_text(errors="replace") for patch in cell.series.patches)
     return frozenset(name for text in texts for name in _CONFIG.findall(text))
 
 
 def _configure(work: Workplace, added: frozenset[str], *, last: bool) -> tuple[str, ...]:
-    """Configure; returns the symbols that this prefix does not define yet, and those of its own that wait for them.
+    """Configure; return the symbols that this prefix does not define yet, and added symbols that depend on them.
 
     Args:
-        added: symbols that the patches so far brought. A patch may bring a symbol before the one that it depends on;
-            one of the bare source has no such excuse.
+        added: symbols that the patches so far add. A patch may add a symbol before the one that it depends on. A
+            symbol of the bare source must survive.
 
     Raises:
         UnderTest: a symbol that the tree defines was lost.
@@ -311,15 +308,15 @@ def _configure(work: Workplace, added: frozenset[str], *, last: bool) -> tuple[s
     if not lost:
         return ()
     graph = symbols.load(work.session, work.build_dir, work.command, work.log, work.env)
-    undefined = {one.symbol for one in lost if not graph.defines(one.symbol)}
-    waiting = {one.symbol for one in lost if one.symbol in added} if undefined else set()
-    wrong = lost if last else [one for one in lost if one.symbol not in undefined | waiting]
+    undefined = {item.symbol for item in lost if not graph.defines(item.symbol)}
+    waiting = {item.symbol for item in lost if item.symbol in added} if undefined else set()
+    wrong = lost if last else [item for item in lost if item.symbol not in undefined | waiting]
     survival.require_none(work.explained(wrong, graph)[0], work.log)
     return tuple(sorted(undefined | waiting))
 
 
 def boot_row(cell: Cell, kernel: Kernel, runtime: Runtime, row: Row, folder: Path) -> Row:
-    """Boot a kernel, and check its records if there must be some; the row with what came of it."""
+    """Boot a kernel, check its records if it must have some, and return the row with the results."""
     folder.mkdir()
     try:
         booted = runs.boot(cell, kernel, runtime, plan.draw(), folder)
@@ -333,30 +330,29 @@ def boot_row(cell: Cell, kernel: Kernel, runtime: Runtime, row: Row, folder: Pat
         checks = runs.check(booted)
     except UnderTest as error:
         return replace(row, wrong=str(error))
-    wrong = [one for one in checks if not one.ok]
+    wrong = [check for check in checks if not check.ok]
     row = replace(row, records=f"{len(checks) - len(wrong)} of {len(checks)}")
     if not wrong:
         return row
-    said = "; ".join(f"{one.name}: asked {one.asked}, got {one.got}" for one in wrong[:3])
-    return replace(row, wrong=said)
+    return replace(row, wrong="; ".join(f"{c.name}: asked {c.asked}, got {c.got}" for c in wrong[:3]))
 
 
 def _cold(ready: Ready) -> float:
-    """CPU seconds of make for the whole series in an empty directory, without results of ccache."""
-    place = _home(ready, "cold")
-    with store.lock(f"each-{place.name}"), store.disk_errors(place):
-        store.remove_tree(place)
-        place.mkdir(parents=True)
-        with open_workplace(ready, build_dir=place / "out") as work:
+    """Return the CPU seconds of make for the whole series in an empty directory, without ccache."""
+    folder = _home(ready, "cold")
+    with store.lock(f"each-{folder.name}"), store.disk_errors(folder):
+        store.remove_tree(folder)
+        folder.mkdir(parents=True)
+        with open_workplace(ready, build_dir=folder / "out") as work:
             work = _without_cache(work)
             survival.require_none(work.lost(work.configure().config)[0], work.log)
             seconds = compilation.compile_all(work).cpu_seconds
-        store.remove_tree(place)
+        store.remove_tree(folder)
     return round(seconds, 1)
 
 
 def table(rows: Sequence[Row]) -> list[dict[str, object]]:
-    """Rows for a table, each with the change of the image since the one before."""
+    """Return rows for a table, each with the change of the image's size since the row before."""
     shown: list[dict[str, object]] = []
     before: int | None = None
     for row in rows:

@@ -1,8 +1,8 @@
-"""Provenance: what a kernel was made of, in the two forms that other tools read.
+"""Write the provenance of a kernel in two formats that other tools read.
 
-What comes in is a kernel of the store and the toolchain that made it; what goes out is `provenance.intoto.json`, an
-in-toto statement (v1) with SLSA's provenance (v1) as its predicate, and `sbom.cdx.json`, a CycloneDX 1.6 list. Nothing
-is signed here: a signature is by whoever publishes, over these files. What is not known is left out, never guessed.
+Takes a kernel of the store and the toolchain that made it. Gives `provenance.intoto.json`, an in-toto statement (v1)
+with an SLSA provenance predicate (v1), and `sbom.cdx.json`, a CycloneDX 1.6 list. Never signs the files, and leaves out
+what is not known.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:kcov-dataflow-kit:kernel:1"
 _BUILDER = "urn:kcov-dataflow-kit:builder"
-# What is made anew has these files byte for byte; the log of the build tells times and the cache's hits.
+# Another build does not repeat these byte for byte: the build log contains times and ccache's hits.
 _NOT_REPEATED = ("build.log",)
 _ROOT = Path(__file__).parent.parent
 
 
 def write(folder: Path, kernel: Kernel, runtime: Runtime, started: int) -> None:
-    """Write both files beside a result.
+    """Write both files into the folder of a run.
 
     Args:
         folder: of the run.
-        where: the runtime that the kernel was made in, `docker` or `host`.
+        runtime: the runtime in which the kernel was built.
         started: when the run began, seconds since the epoch.
     """
     toolchain = toolchains.ensure(specs.spec(kernel.cell["toolchain"]), runtime, targets=(kernel.arch,))
@@ -49,28 +49,29 @@ def write(folder: Path, kernel: Kernel, runtime: Runtime, started: int) -> None:
 
 
 def revision() -> Mapping[str, str]:
-    """The commit of this kit and whether files differ from it; empty if it is no checkout."""
+    """Return the commit of this kit and whether files differ from it; empty if it is not a git checkout."""
     if not (_ROOT / ".git").exists() or not shutil.which("git"):
         return {}
-    told = process.capture(["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"])
-    commit, _, dirty = told.out.strip().partition("-")
-    if told.code or not commit:
+    done = process.capture(["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"])
+    commit, _, dirty = done.out.strip().partition("-")
+    if done.code or not commit:
         return {}
     return {"gitCommit": commit, **({"state": "dirty"} if dirty else {})}
 
 
 def files_of(kernel: Kernel) -> dict[str, str]:
-    """Name -> sha256 of what a kernel consists of, its modules included: an older kernel's metadata lacks those."""
+    """Return name -> sha256 of a kernel's files. Modules are hashed here if the metadata lacks them (older kernels)."""
     hashes = {name: value for name, value in kernel.hashes.items() if name not in _NOT_REPEATED}
     more = {f"{built.MODULES}/{path.name}": path for path in kernel.modules}
     return hashes | {name: store.hash_file(path) for name, path in more.items() if name not in hashes}
 
 
 def statement(kernel: Kernel, toolchain: Toolchain, run: str, started: int) -> dict[str, Any]:
-    """The in-toto statement of a kernel.
+    """Return the in-toto statement of a kernel.
 
     Args:
-        run: a name of the run, its folder's.
+        run: name of the run's folder.
+        started: when the run began, seconds since the epoch.
     """
     return {
         "_type": STATEMENT_TYPE,
@@ -92,7 +93,7 @@ def statement(kernel: Kernel, toolchain: Toolchain, run: str, started: int) -> d
                 "metadata": {
                     "invocationId": run,
                     "startedOn": _time(started),
-                    # The kernel may be older than the run that booted it: this is when it was finished.
+                    # When the kernel was finished; it may be older than the run that booted it.
                     "finishedOn": _time(kernel.made),
                 },
                 "byproducts": [
@@ -106,7 +107,7 @@ def statement(kernel: Kernel, toolchain: Toolchain, run: str, started: int) -> d
 
 
 def dependencies(kernel: Kernel, toolchain: Toolchain) -> Iterator[dict[str, Any]]:
-    """What a kernel was made of, as in-toto resource descriptors: this kit, source, patches, toolchain, packages."""
+    """Yield the inputs of a kernel as in-toto resource descriptors: kit, source, patches, toolchain, packages."""
     if commit := revision():
         own = {"name": "kcov-dataflow-kit", "digest": {"gitCommit": commit["gitCommit"]}}
         yield {**own, **({"annotations": {"state": commit["state"]}} if "state" in commit else {})}
@@ -115,7 +116,7 @@ def dependencies(kernel: Kernel, toolchain: Toolchain) -> Iterator[dict[str, Any
     if source:
         yield _source(kernel.cell["linux"], source)
     if tree:
-        applied = [one["patch"] for one in tree.metadata["patches"]]
+        applied = [patch["patch"] for patch in tree.metadata["patches"]]
         for name, digest in zip(applied, tree.metadata["inputs"]["patches"], strict=True):
             yield {"name": name, "digest": {"sha256": digest}}
     manifest = toolchain.manifest
@@ -134,11 +135,12 @@ def dependencies(kernel: Kernel, toolchain: Toolchain) -> Iterator[dict[str, Any
 
 def _source(name: str, source: Product) -> dict[str, Any]:
     origin, inputs = source.metadata.get("origin", {}), source.metadata["inputs"]
-    found: dict[str, Any] = {"name": f"linux {name}", "uri": f"urn:kcov-dataflow-kit:source:{source.key}"}
+    descriptor: dict[str, Any] = {"name": f"linux {name}", "uri": f"urn:kcov-dataflow-kit:source:{source.key}"}
     if "://" in str(origin.get("url", "")):
-        found["uri"] = origin["url"]
-    found["digest"] = {"gitCommit": inputs["git"]} if "git" in inputs else {"sha256": inputs.get("sha256", source.key)}
-    return found
+        descriptor["uri"] = origin["url"]
+    commit = {"gitCommit": inputs["git"]} if "git" in inputs else {}
+    descriptor["digest"] = commit or {"sha256": inputs.get("sha256", source.key)}
+    return descriptor
 
 
 def _machine() -> dict[str, str]:
@@ -154,9 +156,9 @@ def _time(seconds: int) -> str:
 
 
 def material_list(kernel: Kernel, toolchain: Toolchain) -> str:
-    """The CycloneDX list of a kernel, JSON: the same for the same kernel.
+    """Return the CycloneDX list of a kernel as JSON; the same kernel gives the same list.
 
-    The packages of the image are in it as excluded: they take part in the build, not in the kernel.
+    The packages of the image have the scope `excluded`: the build uses them, but the kernel does not contain them.
     """
     from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.bom import Bom, BomMetaData
@@ -165,46 +167,50 @@ def material_list(kernel: Kernel, toolchain: Toolchain) -> str:
     from cyclonedx.output.json import JsonV1Dot6
     from packageurl import PackageURL
 
-    def made(name: str, kind: ComponentType, **more: Any) -> Component:
+    def component(name: str, kind: ComponentType, **more: Any) -> Component:
         return Component(name=name, type=kind, bom_ref=f"{kind.value}:{name}@{more.get('version', '')}", **more)
 
     def digest(value: Any) -> list[HashType]:
         return [HashType(alg=HashAlgorithm.SHA_256, content=value["sha256"])] if "sha256" in value else []
 
-    root = made(
+    root = component(
         f"linux-{kernel.cell['profile']}-{kernel.cell['base']}",
         ComponentType.OPERATING_SYSTEM,
         version=kernel.release,
         properties=[Property(name=f"kdf:{axis}", value=str(value)) for axis, value in kernel.cell.items() if value],
         components=[
-            made(name, ComponentType.FILE, hashes=digest({"sha256": value}))
+            component(name, ComponentType.FILE, hashes=digest({"sha256": value}))
             for name, value in sorted(files_of(kernel).items())
         ],
     )
     parts = []
-    for one in dependencies(kernel, toolchain):
-        if one["name"] == "kcov-dataflow-kit" or one["name"].startswith("packages of"):
+    for part in dependencies(kernel, toolchain):
+        if part["name"] == "kcov-dataflow-kit" or part["name"].startswith("packages of"):
             continue
-        is_source, is_tool = one["name"].startswith("linux "), one["name"] == toolchain.name
+        is_source, is_tool = part["name"].startswith("linux "), part["name"] == toolchain.name
         kind = ComponentType.APPLICATION if is_tool else ComponentType.FILE
         kind = ComponentType.OPERATING_SYSTEM if is_source else kind
         more: dict[str, Any] = {"scope": ComponentScope.EXCLUDED} if is_tool else {}
         if is_source:
             more["version"] = kernel.release
-        parts.append(made(one["name"], kind, hashes=digest(one["digest"]), **more))
+        parts.append(component(part["name"], kind, hashes=digest(part["digest"]), **more))
     for line in image.package_list(toolchain.packages):
         name, _, rest = line.partition("=")
         version, _, arch = rest.rpartition(":")
         purl = PackageURL("deb", "debian", name, version, {"arch": arch} if arch else None)
         parts.append(
-            made(f"{name}:{arch}", ComponentType.LIBRARY, version=version, purl=purl, scope=ComponentScope.EXCLUDED)
+            component(
+                f"{name}:{arch}", ComponentType.LIBRARY, version=version, purl=purl, scope=ComponentScope.EXCLUDED
+            )
         )
     bom = Bom(
         components=parts,
         serial_number=uuid.UUID(kernel.key[:32]),
         metadata=BomMetaData(
             component=root,
-            tools=ToolRepository(components=[made("kcov-dataflow-kit", ComponentType.APPLICATION, version=VERSION)]),
+            tools=ToolRepository(
+                components=[component("kcov-dataflow-kit", ComponentType.APPLICATION, version=VERSION)]
+            ),
         ),
     )
     bom.metadata.timestamp = _moment(kernel.made)

@@ -1,4 +1,7 @@
-"""Captures of runs: find one to show, or record a user's own program."""
+"""Find the capture of a run to show, or record a user's own program.
+
+Takes the name of a run, or a cell and a static program. Gives an opened capture with the kernel that made it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from kernel.cell import Cell
 
 @dataclass(frozen=True)
 class Recorded:
-    """A program that was recorded."""
+    """The result of recording a program."""
 
     folder: Path
     shown: Shown
@@ -30,13 +33,13 @@ class Recorded:
 
 
 def find(run: str) -> Path:
-    """The directory of a run.
+    """Return the directory of a run.
 
     Args:
-        run: its name or path; the latest run with captures if empty.
+        run: name or path of the run; the latest run with captures if empty.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such run with captures.
     """
     folders = store.home() / "runs"
     known = sorted(p.name for p in folders.iterdir() if (p / CAPTURES).is_dir()) if folders.is_dir() else []
@@ -47,24 +50,25 @@ def find(run: str) -> Path:
     for folder in (Path(run), folders / run):
         if (folder / CAPTURES).is_dir():
             return folder
-    raise UserError(f"there is no run {run}{nearest(run, known)}")
+    raise UserError(f"there is no run {run} with captures{nearest(run, known)}")
 
 
 def prepare(run: str, workload: str) -> Shown:
     """Open a capture of a run, with the kernel that made it.
 
     Args:
-        workload: the capture's name; needed if the run has several.
+        run: name or path of the run; the latest run with captures if empty.
+        workload: name of the capture; needed if the run has several.
 
     Raises:
-        UserError: there is no such run or capture, or its kernel is gone from the store.
+        UserError: there is no such run or capture, or its kernel is no longer in the store.
     """
     folder = find(run) / CAPTURES
     names = sorted(p.stem for p in folder.glob("*.words"))
     if not workload and len(names) == 1:
         workload = names[0]
     if workload not in names:
-        raise UserError(f"{folder.parent} has {', '.join(names) or 'no captures'}", "name one with --workload")
+        raise UserError(f"{folder.parent} has {', '.join(names) or 'no captures'}", "choose one with --workload")
     try:
         key = str(json.loads((folder / f"{workload}.json").read_text())["kernel"])
     except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
@@ -78,10 +82,10 @@ def prepare(run: str, workload: str) -> Shown:
 
 
 def program(line: str) -> tuple[Path, tuple[str, ...]]:
-    """A program and its arguments, from what the user wrote.
+    """Split a command line into a program and its arguments.
 
     Raises:
-        UserError: it is not there or is no static ELF program.
+        UserError: the program is missing or is not a static ELF program.
     """
     words = shlex.split(line)
     if not words:
@@ -103,10 +107,10 @@ def record(
     words: int,
     guard: bool = True,
 ) -> Recorded:
-    """Build a kernel, run a program in it while it records, and open the capture.
+    """Build a kernel, record a program in it, and open the capture.
 
     Args:
-        words: size of the buffer.
+        words: size of the buffer, 64-bit words.
 
     Raises:
         UnderTest: the guest failed, has no recording device, or recorded nothing.
@@ -118,12 +122,12 @@ def record(
     booted.verdict.require(booted.outcome.console)
     checks.require_device(booted.outcome.said.hello)
     if not (folder / CAPTURES / "exec.words").is_file():
-        raise UnderTest("the program ran, but no buffer came back", "read the console", booted.outcome.console)
+        raise UnderTest("the program ran, but the guest sent no buffer", "read the console", booted.outcome.console)
     shown = listing.prepare(folder / CAPTURES / "exec.words", kernel.path)
     if not shown.calls:
         raise UnderTest(
-            "nothing was recorded: the program ran through no instrumented function",
-            "instrument more: --profile all, or --instrument with what it calls",
+            "nothing was recorded: the program did not call any instrumented function",
+            "instrument more: use --profile all, or --instrument with the objects that it calls",
             booted.outcome.console,
         )
     status = shown.capture.facts.get("exit", "unknown")

@@ -1,8 +1,8 @@
-"""Reproduce: make the kernel of a result once more, elsewhere and without a cache, and compare the bytes.
+"""Build the kernel of a result again, in another directory and without a cache, and compare the bytes.
 
-What comes in is a result's folder with its provenance; what goes out says of each file whether it is the same. Neither
-the store's kernel nor ccache decides: the build directory is new, and every object is compiled. A machine that would
-make something else from the start (another compiler, another tree) is refused by name before anything is built.
+Takes the folder of a run with its provenance. Gives for each file whether it is the same. Compiles every object in a
+new build directory. If this machine would build another kernel (another compiler, another tree), it refuses before it
+builds, and names what differs.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a statement says of a kernel.
+    """The parts of a statement that a reproduction needs.
 
     Attributes:
-        inputs: what decided it (kernel.Ready).
+        file: the statement itself.
+        runtime: `docker` or `host`.
+        inputs: the inputs of the kernel (`Ready.inputs` in kernel.workplace).
         files: name -> sha256.
-        revision: of the kit that made the statement; empty if it is not known.
+        revision: commit of the kit that made the statement; empty if it is not known.
     """
 
     file: Path
@@ -52,7 +54,8 @@ class Compared:
     """One file, then and now.
 
     Attributes:
-        sections: of an ELF file, those that differ; empty if that is not known, since the first one is not here.
+        then, now: sha256 of the first build and of this one; `now` is empty if this build does not have the file.
+        sections: sections of an ELF file that differ; empty if the first file is not in this store.
     """
 
     name: str
@@ -67,11 +70,11 @@ class Compared:
 
 @dataclass(frozen=True)
 class Reproduced:
-    """What came of it.
+    """The result of a reproduction.
 
     Attributes:
-        directory: in which it was built; it is gone.
-        objects: how many were compiled.
+        directory: the build directory; it is removed afterwards.
+        objects: number of objects that were compiled.
     """
 
     cell: CellNames
@@ -82,69 +85,69 @@ class Reproduced:
     folder: Path
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        files = [{**asdict(one), "same": one.same} for one in self.compared]
+        """Return all of it as JSON values."""
+        files = [{**asdict(file), "same": file.same} for file in self.compared]
         own = {"cell": asdict(self.cell), "files": files, "folder": str(self.folder)}
         return {**own, "directory": self.directory, "objects": self.objects, "cpu_seconds": self.cpu_seconds}
 
     def require(self) -> None:
-        """Raises UnderTest if a file differs."""
-        differ = [one for one in self.compared if not one.same]
+        """Raise UnderTest if a file differs."""
+        differ = [file for file in self.compared if not file.same]
         if differ:
-            told = [f"{one.name} ({_listed(one.sections)})" if one.sections else one.name for one in differ]
+            names = [f"{file.name} ({_listed(file.sections)})" if file.sections else file.name for file in differ]
             raise UnderTest(
-                f"{len(differ)} of {len(self.compared)} files differ: {', '.join(told)}",
-                "both are kept for a look",
+                f"{len(differ)} of {len(self.compared)} files differ: {', '.join(names)}",
+                "compare them: this build's files are in the run's folder, the first build's in the store",
                 self.folder / FILE,
             )
 
 
 def load(place: Path) -> Recorded:
-    """The statement beside a result.
+    """Load the statement of a run.
 
     Args:
-        place: a run's folder, or a file in it.
+        place: folder of the run, or a file in it.
 
     Raises:
-        UserError: there is none, it is not one of ours, or a name of its cell is not known here.
+        UserError: there is no statement, it is not from this kit, or a name in its cell is unknown here.
     """
     folder = place if place.is_dir() else place.parent
     file = folder / provenance.STATEMENT
     try:
-        told = json.loads(file.read_bytes())
+        statement = json.loads(file.read_bytes())
     except FileNotFoundError:
         raise UserError(
-            f"{folder} has no {provenance.STATEMENT}", "name the folder of a run that built a kernel"
+            f"{folder} has no {provenance.STATEMENT}", "give the folder of a run that built a kernel"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: cannot be read: {error}") from None
     try:
-        build = told["predicate"]["buildDefinition"]
-        if told["_type"] != provenance.STATEMENT_TYPE or build["buildType"] != provenance.BUILD_TYPE:
-            raise UserError(f"{file}: it is no statement of a kernel of this kit")
+        build = statement["predicate"]["buildDefinition"]
+        if statement["_type"] != provenance.STATEMENT_TYPE or build["buildType"] != provenance.BUILD_TYPE:
+            raise UserError(f"{file}: it is not a statement about a kernel of this kit")
         inner, commits = build["internalParameters"], build["resolvedDependencies"][:1]
-        files = {str(one["name"]): str(one["digest"]["sha256"]) for one in told["subject"]}
-        commit = next((str(one["digest"]["gitCommit"]) for one in commits if "gitCommit" in one["digest"]), "")
+        files = {str(item["name"]): str(item["digest"]["sha256"]) for item in statement["subject"]}
+        commit = next((str(item["digest"]["gitCommit"]) for item in commits if "gitCommit" in item["digest"]), "")
         cell = resolve(_cell(build["externalParameters"]["cell"]))
         recorded = Recorded(file, cell, str(inner["runtime"]), dict(inner["inputs"]), files, commit)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{file}: a part of it is missing or of another kind: {error}") from None
+        raise UserError(f"{file}: a part of it is missing or has the wrong type: {error}") from None
     if recorded.runtime not in ("docker", "host") or not files:
-        raise UserError(f"{file}: it names no runtime that there is, or no file")
+        raise UserError(f"{file}: it names no known runtime, or no file")
     return recorded
 
 
-def _cell(told: Mapping[str, Any]) -> CellNames:
+def _cell(names: Mapping[str, Any]) -> CellNames:
     def word(axis: str) -> str:
-        if not isinstance(told[axis], str):
+        if not isinstance(names[axis], str):
             raise TypeError(f"cell.{axis}")
-        return str(told[axis])
+        return str(names[axis])
 
     def words(option: str) -> tuple[str, ...]:
-        found = told[option]
-        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        values = names[option]
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             raise TypeError(f"cell.{option}")
-        return tuple(found)
+        return tuple(values)
 
     return CellNames(
         word("toolchain"),
@@ -160,22 +163,23 @@ def _cell(told: Mapping[str, Any]) -> CellNames:
 
 
 def run(recorded: Recorded, folder: Path, *, install: bool = True) -> Reproduced:
-    """Make the kernel of a statement once more and compare.
+    """Build the kernel of a statement again and compare.
 
     Args:
-        folder: of this run; gets `reproduced.json`, and what differs.
+        folder: of this run; gets `reproduced.json` and the files that differ.
+        install: whether missing packages may be installed.
 
     Raises:
-        UserError: this machine would make another kernel, with what differs.
-        UnderTest: it does not compile, though it did.
+        UserError: this machine would build another kernel; the error names what differs.
+        UnderTest: the kernel does not compile this time.
         InfraError: the machine failed.
     """
     ready = kernels.prepare(recorded.cell, Runtime(recorded.runtime, install))
     if other := sorted(differences(recorded.inputs, ready.inputs)):
         at = f"; it was made at commit {recorded.revision[:12]}" if recorded.revision else ""
         raise UserError(
-            f"what is here would make another kernel than {recorded.file}: {_listed(other)}{at}",
-            "check that commit out, or take toolchain and image from where it was made (toolchain.export, store.push)",
+            f"this machine would build another kernel than {recorded.file}; what differs: {_listed(other)}{at}",
+            "check that commit out, or get toolchain and image from the first machine (toolchain.export, store.push)",
         )
     builds = store.home() / "build"
     with store.disk_errors(builds):
@@ -183,20 +187,20 @@ def run(recorded: Recorded, folder: Path, *, install: bool = True) -> Reproduced
     with tempfile.TemporaryDirectory(dir=builds, prefix="reproduce-") as scratch:
         build_dir, out = Path(scratch) / "elsewhere" / "build", Path(scratch) / "out"
         out.mkdir()
-        with open_workplace(ready, build_dir=build_dir) as place:
-            place = replace(place, env={**place.env, "CCACHE_DISABLE": "1"})
-            made = kernels.make(place, out)
+        with open_workplace(ready, build_dir=build_dir) as work:
+            work = replace(work, env={**work.env, "CCACHE_DISABLE": "1"})
+            made = kernels.make(work, out)
         if made["ccache"]["hits"]:
             raise InfraError(
-                "ccache gave objects though it was told not to", "this is a bug of ours: report it", place.log
+                "ccache gave objects although it was disabled", "this is a bug of ours: report it", work.log
             )
         first = built.by_key(store.key_of(recorded.inputs))
         compared = tuple(_compare(name, recorded.files, made["files"], out, first) for name in sorted(recorded.files))
         done = Reproduced(recorded.cell.names, compared, str(build_dir), made["objects"], made["cpu_seconds"], folder)
-        for one in compared:
-            if not one.same and one.now:
-                target = folder / Path(one.name).name
-                target.write_bytes((out / one.name).read_bytes())
+        for file in compared:
+            if not file.same and file.now:
+                target = folder / Path(file.name).name
+                target.write_bytes((out / file.name).read_bytes())
     store.write_json(folder / FILE, done.as_json())
     return done
 
@@ -209,7 +213,7 @@ def _compare(name: str, then: Mapping[str, str], made: Mapping[str, Any], out: P
 
 
 def differences(then: Any, now: Any, path: str = "") -> Iterator[str]:
-    """Places in which two JSON values differ, such as `request.asked.FRAME_WARN`."""
+    """Yield the paths at which two JSON values differ, such as `request.asked.FRAME_WARN`."""
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         for key in sorted({*then, *now}):
             yield from differences(then.get(key), now.get(key), f"{path}.{key}" if path else str(key))
@@ -218,14 +222,14 @@ def differences(then: Any, now: Any, path: str = "") -> Iterator[str]:
 
 
 def sections(first: Path, second: Path) -> list[str]:
-    """Names of the sections in which two ELF files differ; empty if one is not ELF."""
+    """Return the names of the sections in which two ELF files differ; empty if a file is not ELF."""
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
     def hashes(file: Path) -> dict[str, str]:
         with file.open("rb") as stream:
             elf = ELFFile(stream)
-            return {one.name: hashlib.sha256(one.data()).hexdigest() for one in elf.iter_sections() if one.name}
+            return {part.name: hashlib.sha256(part.data()).hexdigest() for part in elf.iter_sections() if part.name}
 
     try:
         mine, theirs = hashes(first), hashes(second)
@@ -234,7 +238,7 @@ def sections(first: Path, second: Path) -> list[str]:
     return [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
 
 
-def _listed(found: Iterable[str]) -> str:
-    words = list(found)
+def _listed(names: Iterable[str]) -> str:
+    words = list(names)
     more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
     return ", ".join(words[:_SHOWN]) + more

@@ -1,7 +1,7 @@
-"""Run a cell: build, boot, capture, check, and keep the result.
+"""Run a cell: build, boot, capture, check, and save the result.
 
-What comes in is a cell and a runtime; what goes out is a Result whose folder holds `result.json` from the first moment.
-Nothing is judged here: the verdict is the guest's room, the checks are the records' room.
+Takes a cell and a runtime. Gives a Result; its folder has a `result.json` from the start. Never judges itself: the
+verdict comes from `guest.verdict`, the checks of the records from `dataflow.checks`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ EXACT = "TCG with -icount: guest time is the number of instructions"
 
 @dataclass(frozen=True)
 class Booted:
-    """A kernel that was booted, with what came of it.
+    """A kernel that was booted, and the results.
 
     Attributes:
-        frames: of each splat of the verdict, the first ones.
+        accelerator: a sentence about KVM or TCG.
+        frames: the first frames of each splat of the verdict.
     """
 
     kernel: Kernel
@@ -49,18 +50,18 @@ class Booted:
     frames: Sequence[Sequence[Frame]] = ()
 
     def splats(self) -> list[result.Splat]:
-        """What went wrong in the kernel, as results tell it."""
+        """Return the splats in the form of a result."""
         return [
-            result.Splat(str(one.kind), one.title, one.line, one.during, [str(frame) for frame in frames])
-            for one, frames in zip(self.verdict.splats, self.frames, strict=True)
+            result.Splat(str(splat.kind), splat.title, splat.line, splat.during, [str(frame) for frame in frames])
+            for splat, frames in zip(self.verdict.splats, self.frames, strict=True)
         ]
 
 
 class Stages:
-    """A clock for the stages of a run.
+    """Measures the stages of a run.
 
     Attributes:
-        seconds: name of a stage -> its wall time.
+        seconds: name of a stage -> its wall time, seconds.
     """
 
     def __init__(self) -> None:
@@ -75,7 +76,7 @@ class Stages:
 
 
 def new_folder(label: str) -> Path:
-    """A directory for a run, named by time and label.
+    """Create a directory for a run, named by time and label.
 
     Raises:
         InfraError: the disk is full or read-only.
@@ -112,10 +113,10 @@ def boot(
 
     Args:
         program: the user's static program for the workload `exec`.
-        modules: further kernel modules that the plan names.
-        files: further files of the guest.
-        exact: under TCG, with a clock that counts the guest's instructions.
-        size: of the machine; the RFC's by default.
+        modules: more kernel modules that the plan names.
+        files: more files for the guest.
+        exact: boot under TCG, with a clock that counts the guest's instructions.
+        size: of the guest; the size that the RFC of June 2026 (LKML) uses by default.
 
     Raises:
         UnderTest: the guest failed or never reported.
@@ -138,11 +139,11 @@ def boot(
         )
         with pool.slot():
             outcome = guests.boot(start, session, folder)
-        made = outcome.judge()
+        verdict = outcome.judge()
         symbolizer = session.path(toolchain.product.path / "bin" / "llvm-symbolizer")
-        found = frames.resolve(made.splats, kernel.path, session, symbolizer)
+        resolved = frames.resolve(verdict.splats, kernel.path, session, symbolizer)
     captures = guests.write_captures(outcome, kernel.layout, kernel.key)
-    return Booted(kernel, outcome, made, captures, proved.sentence if proved else EXACT, found)
+    return Booted(kernel, outcome, verdict, captures, proved.sentence if proved else EXACT, resolved)
 
 
 def run(
@@ -158,21 +159,21 @@ def run(
     smp: str = "",
     memory: str = "",
 ) -> Result:
-    """Take a cell all the way: build, boot, the standard workloads, their checks.
+    """Run a cell completely: build, boot, run the standard workloads, check their records.
 
     Args:
-        seed: of an earlier run, to repeat its draws.
-        facts: what else the result is to tell.
-        copy: a second place for result.json.
-        control: of a kernel whose configuration has no dataflow, one to compare with, ask only that it boots.
-        boots_only: ask that of any kernel, and let it do nothing; the folder's name then begins with BOOT.
-        smp, memory: processors of the guest, and its MB, as the user says them; empty for the RFC's.
+        seed: seed of an earlier run, to repeat its draws.
+        facts: more facts for the result.
+        copy: a second path for result.json.
+        control: if the kernel's configuration has no dataflow (a kernel to compare with), check only that it boots.
+        boots_only: check only that the kernel boots, without workloads; the folder's name then begins with BOOT.
+        smp, memory: processors of the guest, and its MB, as the user writes them; empty for the RFC's.
 
     Returns:
         The result, whatever its status; `Result.require` turns it into an exit code.
 
     Raises:
-        KitError: it could not be carried through; result.json then holds the reason.
+        KitError: the run could not be finished; result.json then has the reason.
     """
     size_of(smp, memory)
     folder = new_folder(f"{BOOT if boots_only else ''}{cell.label}")
@@ -199,10 +200,10 @@ def run(
 
 
 def _standard(cell: Cell, kernel: Kernel, seed: str) -> Plan:
-    """The standard workloads, and the sample modules' if the kernel has them.
+    """Return a plan with the standard workloads, and those of the sample modules if the kernel has them.
 
     Raises:
-        UserError: the kernel could not record anything.
+        UserError: the kernel cannot record anything.
     """
     require_sites(cell.profile.name, kernel.config, cell.instrument, lambda: _instrumented(kernel))
     modules = [path.name for path in kernel.modules]
@@ -210,7 +211,7 @@ def _standard(cell: Cell, kernel: Kernel, seed: str) -> Plan:
 
 
 def facts_of(cell: Cell, booted: Booted) -> dict[str, Any]:
-    """Collect what a result tells of a guest; of one that hung, where its memory is as well."""
+    """Return the facts about a guest for a result; if it hung, also the path of its memory dump."""
     return {
         "linux": booted.outcome.said.hello.get("release", ""),
         "kernel": str(booted.kernel.path),
@@ -222,25 +223,25 @@ def facts_of(cell: Cell, booted: Booted) -> dict[str, Any]:
 
 
 def _came_up(booted: Booted) -> list[Check]:
-    """The one check of a guest that only boots."""
+    """Return the one check of a guest that only boots."""
     asked, token = booted.outcome.plan.token, booted.outcome.said.token
     return [Check("the guest said its token at the end", token == asked, asked, str(token))]
 
 
 def status_of(error: BaseException) -> str:
-    """The status of a run that ended with an error."""
+    """Return the status of a run that ended with an error."""
     return "failed" if isinstance(error, UnderTest) else "refused" if isinstance(error, UserError) else "lost"
 
 
 def require_sites(
     profile: str, values: Mapping[str, str], instrument: Sequence[str], instrumented: Callable[[], int]
 ) -> None:
-    """Refuse a kernel that could not record anything, before it is booted for records.
+    """Refuse a kernel that cannot record anything, before it is booted for records.
 
     Args:
-        values: its configuration.
-        instrument: objects that were opted in; that they have callbacks was looked at when they were built.
-        instrumented: counts the functions that report; only asked where makefiles alone could opt something in.
+        values: the kernel's configuration.
+        instrument: objects that the user opted in; the build checked that they have callbacks.
+        instrumented: counts the instrumented functions; called only if nothing but a makefile can opt an object in.
 
     Raises:
         UserError: no object opts in.
@@ -250,7 +251,7 @@ def require_sites(
     if not instrumented():
         raise UserError(
             f"profile {profile} records in the objects that opt in, and none does",
-            "name some: --instrument fs/open.o,net/; or take the profile all",
+            "choose objects: --instrument fs/open.o,net/; or use --profile all",
         )
 
 
@@ -262,7 +263,7 @@ def _instrumented(kernel: Kernel) -> int:
 
 
 def check(booted: Booted) -> list[Check]:
-    """The checks of a booted kernel's captures.
+    """Check the captures of a booted kernel.
 
     Raises:
         UnderTest: the kernel has no recording device, or a capture cannot be read.

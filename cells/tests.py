@@ -1,7 +1,7 @@
 """Run tests in a guest: selftests of the tree, KUnit, a user's own program.
 
-What comes in is a cell and what is to be run; what goes out is a Result with suites, and `result.json` in the run's
-folder. How the tests are judged is in cells.suites.
+Takes a cell and the tests to run. Gives a Result with suites, and `result.json` in the run's folder. `cells.suites`
+judges the tests.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from kernel.selftests import Target
 
 KUNIT_FRAGMENT = Path(selftests.__file__).parent / "kunit.config"
 _FOLDER = "kdf/tests"
-# What the user's own program may take of guest time, seconds.
+# Time limit of the user's own program, seconds of guest time.
 _EXEC_SECONDS = 300.0
-# Whose scripts busybox's shell runs, as Debian's dash would.
+# Scripts for these interpreters run in busybox's shell, which takes what Debian's dash takes.
 _SHELLS = ("/bin/sh", "/usr/bin/sh")
 _BUSYBOX = "bin/busybox"
 _WITH_APPLETS = f'/bin/busybox --install -s /bin; export PATH=/bin; cd /{_FOLDER}/exec; exec sh "$@"'
@@ -38,14 +38,14 @@ _WITH_APPLETS = f'/bin/busybox --install -s /bin; export PATH=/bin; cd /{_FOLDER
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be run.
+    """The tests to run.
 
     Attributes:
         kselftest: targets of tools/testing/selftests.
-        kunit: whether KUnit's suites are built in and wanted.
-        program: the user's own program or script with its arguments; empty for none.
-        required: patterns of tests that must pass, and not be skipped.
-        smp, memory: processors of the guest, and its MB, as the user says them; empty for the usual.
+        kunit: whether to build KUnit's suites in and run them.
+        program: the user's own program or script with its arguments; empty if there is none.
+        required: patterns of tests that must pass; a skipped one counts as failed.
+        smp, memory: processors of the guest, and its MB, as the user writes them; empty for the defaults.
     """
 
     kselftest: Sequence[str] = ()
@@ -58,7 +58,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class _Job:
-    """A program of the guest and the suite that it belongs to."""
+    """A program to run in the guest, and the suite that it belongs to."""
 
     suite: str
     name: str
@@ -74,22 +74,22 @@ def run(
     told: Callable[[str], None] | None = None,
     ended: Callable[[Result], None] = lambda _result: None,
 ) -> Result:
-    """Build a kernel and its tests, boot, run them, and judge.
+    """Build a kernel and its tests, boot it, run them, and judge.
 
     Args:
-        told: gets a line for each test that finished, while the guest runs.
-        ended: gets the final result, also of a run that an error ends.
+        told: called with a line for each finished test, while the guest runs.
+        ended: called with the final result, also if an error ends the run.
 
     Returns:
         The result, whatever its status; `Result.require` turns it into an exit code.
 
     Raises:
-        UserError: nothing is to be run, or a target or program is not there.
+        UserError: there is nothing to run, or a target or program does not exist.
         UnderTest: the kernel does not build.
         InfraError: the machine failed.
     """
     if not (asked.kselftest or asked.kunit or asked.program):
-        raise UserError("there is nothing to run", "say --kselftest TARGETS, --kunit or --exec FILE")
+        raise UserError("there is nothing to run", "add --kselftest TARGETS, --kunit or --exec FILE")
     size_of(asked.smp, asked.memory)
     own = own_program(asked.program, cell.arch) if asked.program else None
     if asked.kunit:
@@ -113,10 +113,10 @@ def run(
                 cell, kernel, runtime, load.plan, result.folder, modules=load.modules, files=load.files, size=size
             )
         stages.end("guest")
-        found = _suites(targets, load.jobs, booted, kunit=asked.kunit)
-        status, reasons = suites.judge(booted.verdict, found, _required(asked, booted))
-        result = replace(result, suites=found, splats=booted.splats(), facts=runs.facts_of(cell, booted))
-        done = finish(result, status, reasons=reasons, checks=_checks(booted, found), stages=stages.seconds)
+        ran = _suites(targets, load.jobs, booted, kunit=asked.kunit)
+        status, reasons = suites.judge(booted.verdict, ran, _required(asked, booted))
+        result = replace(result, suites=ran, splats=booted.splats(), facts=runs.facts_of(cell, booted))
+        done = finish(result, status, reasons=reasons, checks=_checks(booted, ran), stages=stages.seconds)
     except (KitError, KeyboardInterrupt) as error:
         reasons = [str(error) or type(error).__name__]
         ended(finish(result, runs.status_of(error), reasons=reasons, stages=stages.seconds))
@@ -127,7 +127,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Load:
-    """What the guest gets: programs to run, files, and kernel modules."""
+    """Programs to run, files and kernel modules for the guest."""
 
     jobs: list[_Job]
     files: list[Entry]
@@ -152,7 +152,7 @@ class Own:
     """A user's program as a test of the guest, and the files that it needs there.
 
     Attributes:
-        busybox: whether it needs that, too.
+        busybox: whether it also needs busybox.
     """
 
     program: Program
@@ -161,44 +161,46 @@ class Own:
 
     @property
     def name(self) -> str:
-        """The name of the program's file."""
+        """Return the name of the program's file."""
         return self.program.title.removeprefix("exec/")
 
 
 def own_program(words: Sequence[str], arch: str) -> Own:
-    """What a user's program needs.
+    """Return a user's program with the files that it needs in the guest.
 
     Args:
-        words: a static program, or a script for a shell or for another interpreter that is a static program on this
-            machine, and arguments.
+        words: a program and its arguments: a static program, a script for a shell, or a script for another interpreter
+            that is a static program on this machine.
         arch: of the guest.
 
     Raises:
-        UserError: it is not there, or the guest cannot run it.
+        UserError: the program does not exist, or the guest cannot run it.
     """
     path = Path(words[0])
     if not path.is_file():
         raise UserError(f"there is no program {path}")
-    place, title = f"{_FOLDER}/exec/{path.name}", f"exec/{path.name}"
-    files = [initramfs.regular(place, path.read_bytes(), executable=True)]
+    inside, title = f"{_FOLDER}/exec/{path.name}", f"exec/{path.name}"
+    files = [initramfs.regular(inside, path.read_bytes(), executable=True)]
     interpreter = _interpreter(path)
     if not interpreter:
         _require_static(path)
-        return Own(Program(title, f"/{place}", tuple(words[1:]), _EXEC_SECONDS), files)
+        return Own(Program(title, f"/{inside}", tuple(words[1:]), _EXEC_SECONDS), files)
     script = f"{path} is a script for {interpreter[0]}"
     if arch != host_arch():
-        raise UserError(f"{script}, and its interpreter is taken from this machine, which is no {arch}")
+        raise UserError(
+            f"{script}, and this machine cannot provide one for {arch}", f"use a static {arch} program instead"
+        )
     if interpreter[0] in _SHELLS:
-        arguments = ("sh", "-c", _WITH_APPLETS, "sh", *interpreter[1:], f"/{place}", *words[1:])
+        arguments = ("sh", "-c", _WITH_APPLETS, "sh", *interpreter[1:], f"/{inside}", *words[1:])
         return Own(Program(title, f"/{_BUSYBOX}", arguments, _EXEC_SECONDS), files, busybox=True)
     if not Path(interpreter[0]).is_file():
-        raise UserError(f"{script}, which is not here")
+        raise UserError(f"{script}, which does not exist", "install it, or write the script for /bin/sh")
     if why := initramfs.lacking(Path(interpreter[0])):
-        raise UserError(f"{script}, which {why}", "write it for /bin/sh: the guest has busybox then")
-    # Not at its own path: the guest may have mounted something there.
+        raise UserError(f"{script}, which {why}", "write it for /bin/sh: the guest then has busybox")
+    # It does not get its own path: the guest may have mounted something there.
     shell = f"{_FOLDER}/exec/bin/{Path(interpreter[0]).name}"
     files.append(initramfs.regular(shell, Path(interpreter[0]).read_bytes(), executable=True))
-    return Own(Program(title, f"/{shell}", (*interpreter[1:], f"/{place}", *words[1:]), _EXEC_SECONDS), files)
+    return Own(Program(title, f"/{shell}", (*interpreter[1:], f"/{inside}", *words[1:]), _EXEC_SECONDS), files)
 
 
 def _busybox(content: bytes) -> list[Entry]:
@@ -206,14 +208,14 @@ def _busybox(content: bytes) -> list[Entry]:
 
 
 def _interpreter(path: Path) -> list[str]:
-    """What the first line of a script names, and the one argument that it may give; empty if it is none."""
+    """Return the interpreter of a script and its one argument, if any; empty if the file is not a script."""
     with path.open("rb") as source:
         first = source.readline(256)
     return first[2:].decode("utf-8", "replace").strip().split(maxsplit=1) if first.startswith(b"#!") else []
 
 
 def _needs(path: Path) -> str:
-    """What a program needs that the guest does not have; empty if it is a static ELF program."""
+    """Return why the guest cannot run a program; empty if it is a static ELF program."""
     if interpreter := _interpreter(path):
         return f"is a script for {interpreter[0]}, which the guest does not have"
     return initramfs.lacking(path)
@@ -225,7 +227,7 @@ def _require_static(path: Path) -> None:
 
 
 def _jobs(target: Target) -> list[_Job]:
-    """The programs of a target that the guest can run."""
+    """Return the programs of a target that the guest can run."""
     return [
         _Job(
             target.name,
@@ -252,34 +254,34 @@ def _files(target: Target) -> list[Entry]:
 
 
 def _suites(targets: Sequence[Target], jobs: Sequence[_Job], booted: Booted, *, kunit: bool) -> list[Suite]:
-    ran = {one.index: one for one in booted.outcome.said.ran}
-    told: dict[tuple[str, str], tuple[Test, tuple[str, ...]]] = {
+    ran = {program.index: program for program in booted.outcome.said.ran}
+    results: dict[tuple[str, str], tuple[Test, tuple[str, ...]]] = {
         (job.suite, job.name): suites.of_program(job.name, ran.get(index)) for index, job in enumerate(jobs)
     }
-    made = []
+    collected = []
     for target in targets:
         if target.product is None:
-            made.append(suites.not_built(target.name, target.reason, target.log, target.lacks))
+            collected.append(suites.not_built(target.name, target.reason, target.log, target.lacks))
             continue
         tests = [
-            told.get((target.name, path.name), (Test(path.name, SKIPPED, f"it {_needs(path)}"), ()))
+            results.get((target.name, path.name), (Test(path.name, SKIPPED, f"it {_needs(path)}"), ()))
             for path in target.programs()
         ]
-        problems = tuple(f"{test.name}: {problem}" for test, found in tests for problem in found)
-        made.append(
+        problems = tuple(f"{test.name}: {problem}" for test, own in tests for problem in own)
+        collected.append(
             Suite(target.name, "kselftest", tuple(test for test, _ in tests), problems=problems, lacks=target.lacks)
         )
     if kunit:
         console = booted.outcome.console
-        made.append(suites.of_console(console.read_bytes() if console.exists() else b""))
-    for (suite, _name), (test, problems) in told.items():
+        collected.append(suites.of_console(console.read_bytes() if console.exists() else b""))
+    for (suite, _name), (test, problems) in results.items():
         if suite == "exec":
-            made.append(Suite("exec", "exec", (test,), problems=problems))
-    return made
+            collected.append(Suite("exec", "exec", (test,), problems=problems))
+    return collected
 
 
 def _required(asked: Asked, booted: Booted) -> list[str]:
-    """What must pass: what the user names, the user's own program, and the series' own tests where the device is."""
+    """Return the patterns of tests that must pass: the user's, the own program, the series' if there is a device."""
     required = list(asked.required)
     if asked.program:
         required.append("exec/*")
@@ -288,10 +290,10 @@ def _required(asked: Asked, booted: Booted) -> list[str]:
     return required
 
 
-def _checks(booted: Booted, found: Sequence[Suite]) -> list[Check]:
-    """One line for the guest and one for each suite."""
+def _checks(booted: Booted, ran: Sequence[Suite]) -> list[Check]:
+    """Return one check for the guest and one for each suite."""
     checks = [Check("guest", booted.verdict.passed, "passed", str(booted.verdict.status))]
-    for suite in found:
+    for suite in ran:
         counts = suite.counts()
         got = (
             ", ".join(f"{count} {status}" for status, count in counts.items() if count) if suite.built else "not built"

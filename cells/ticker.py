@@ -1,8 +1,7 @@
-"""Live: tell of tests while the guest still runs them.
+"""Report each test as soon as it has finished, while the guest runs.
 
-What comes in are the channel's and the console's files while QEMU writes them; what goes out is one line for each test
-that finished. Nobody judges by it: the verdict reads the files again when the guest has ended, and nothing that goes
-wrong here may reach it.
+Takes the channel's and the console's files while QEMU writes them. Gives one line for each finished test. Decides
+nothing: the verdict reads both files again at the end, and an error here never changes it.
 """
 
 from __future__ import annotations
@@ -20,27 +19,27 @@ from guest.guests import CHANNEL, CONSOLE
 
 _POLL_SECONDS = 0.3
 _CHUNK = 1 << 20
-# A line of a program that never ends its lines; bytes.
+# The longest line that is kept, bytes: a program may never end its line.
 _LONGEST = 1 << 16
 
 
 @dataclass
 class _Program:
-    """A program that runs: its results so far, and the line that is not complete."""
+    """A running program: its results so far, and the part of a line that has arrived."""
 
     name: str
     parser: ktap.Parser = field(default_factory=ktap.Parser)
     rest: bytes = b""
-    told: int = 0
+    results: int = 0
     facts: dict[str, str] = field(default_factory=dict)
 
 
 class Feed:
-    """Reads a channel's bytes as they come.
+    """Reads the channel's bytes as they arrive.
 
     Args:
-        names: of the programs, in the order of the plan: the guest calls them all `test`.
-        told: gets a line for each test that finished.
+        names: names of the programs in the order of the plan; in the guest all of them have the name `test`.
+        told: called with a line for each finished test.
     """
 
     def __init__(self, names: Sequence[str], told: Callable[[str], None]) -> None:
@@ -50,7 +49,7 @@ class Feed:
         self._programs: dict[int, _Program] = {}
 
     def add(self, data: bytes) -> None:
-        """Take what came."""
+        """Read more bytes."""
         for frame in self._stream.add(data):
             self._take(frame)
 
@@ -59,36 +58,36 @@ class Feed:
             if frame.workload < len(self._names):
                 self._programs[frame.workload] = _Program(self._names[frame.workload])
             return
-        one = self._programs.get(frame.workload)
-        if one is None:
+        program = self._programs.get(frame.workload)
+        if program is None:
             return
         if frame.kind is Type.OUTPUT:
-            *lines, one.rest = (one.rest + frame.payload).split(b"\n")
-            one.rest = one.rest[-_LONGEST:]
+            *lines, program.rest = (program.rest + frame.payload).split(b"\n")
+            program.rest = program.rest[-_LONGEST:]
             for line in lines:
-                self._line(one, line)
+                self._line(program, line)
         elif frame.kind is Type.FACTS:
-            one.facts |= channel.key_values(frame.payload)
+            program.facts |= channel.key_values(frame.payload)
         elif frame.kind is Type.END:
-            self._line(one, one.rest)
+            self._line(program, program.rest)
             del self._programs[frame.workload]
-            how = one.facts.get("ended") or ", ".join(
-                f"{name} {one.facts[name]}" for name in ("exit", "signal") if name in one.facts
+            how = program.facts.get("ended") or ", ".join(
+                f"{name} {program.facts[name]}" for name in ("exit", "signal") if name in program.facts
             )
-            results = f", {one.told} results" if one.told else ""
-            self._told(printable(f"ended    {one.name}: {how or 'nothing said'}{results}"))
+            results = f", {program.results} results" if program.results else ""
+            self._told(printable(f"ended    {program.name}: {how or 'no status'}{results}"))
 
-    def _line(self, one: _Program, line: bytes) -> None:
-        for test in one.parser.feed(line.decode("utf-8", "replace")):
-            one.told += 1
-            self._told(_finished(one.name, test))
+    def _line(self, program: _Program, line: bytes) -> None:
+        for test in program.parser.feed(line.decode("utf-8", "replace")):
+            program.results += 1
+            self._told(_finished(program.name, test))
 
 
 class Console:
-    """Reads a console as it comes, for KUnit's results, which the kernel prints while it boots.
+    """Reads the console as it grows, for KUnit's results, which the kernel prints while it boots.
 
     Args:
-        told: gets a line for each test that finished.
+        told: called with a line for each finished test.
     """
 
     def __init__(self, told: Callable[[str], None]) -> None:
@@ -97,33 +96,33 @@ class Console:
         self._rest = b""
 
     def add(self, data: bytes) -> None:
-        """Take what came."""
+        """Read more bytes."""
         *lines, rest = (self._rest + data).split(b"\n")
         self._rest = rest[-_LONGEST:]
         for line in lines:
-            for message in (said for text in console.clean(line) for said in console.messages(text)):
+            for message in (part for text in console.clean(line) for part in console.messages(text)):
                 if self._parser is None and message.startswith(("KTAP version", "TAP version")):
                     self._parser = ktap.Parser()
                 for test in self._parser.feed(message) if self._parser else ():
                     self._told(_finished("kunit", test))
 
 
-def _finished(where: str, test: ktap.Test) -> str:
+def _finished(suite: str, test: ktap.Test) -> str:
     reason = f" ({test.reason})" if test.reason else ""
-    return printable(f"{test.status:8} {where}: {test.name}{reason}")
+    return printable(f"{test.status:8} {suite}: {test.name}{reason}")
 
 
 @contextlib.contextmanager
 def watching(
     folder: Path, names: Sequence[str], told: Callable[[str], None] | None, *, kunit: bool = False
 ) -> Iterator[None]:
-    """Tell of tests while the block runs.
+    """Report finished tests while the block runs.
 
     Args:
         folder: of the run.
-        names: of the programs, in the order of the plan.
-        told: gets a line for each test that finished, in a thread of its own; None for no telling at all.
-        kunit: whether the console has results, too.
+        names: names of the programs, in the order of the plan.
+        told: called with a line for each finished test, in a separate thread; None to report nothing.
+        kunit: whether the console has results too.
     """
     if told is None:
         yield
@@ -142,16 +141,16 @@ def watching(
 
 
 def _follow(readers: list[tuple[Path, Feed | Console]], over: threading.Event) -> None:
-    places = dict.fromkeys((path for path, _ in readers), 0)
+    offsets = dict.fromkeys((path for path, _ in readers), 0)
     while True:
-        # What was written before the end is told, too.
+        # The last pass also reports what was written just before the end.
         last = over.wait(_POLL_SECONDS)
         for path, reader in readers:
-            # The file is not there before QEMU; the terminal that is told may be gone.
+            # The file does not exist before QEMU starts, and the terminal may be gone.
             with contextlib.suppress(OSError, ValueError), path.open("rb") as source:
-                source.seek(places[path])
+                source.seek(offsets[path])
                 while data := source.read(_CHUNK):
-                    places[path] += len(data)
+                    offsets[path] += len(data)
                     reader.add(data)
         if last:
             return

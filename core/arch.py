@@ -182,7 +182,7 @@ def of_host(problem: str) -> Architecture:
     """Look up this machine's architecture, where another one will not do.
 
     Args:
-        problem: begin of the message, such as `no LLVM is built for`.
+        problem: start of the message, such as `no LLVM is built for`.
 
     Raises:
         InfraError: the table does not have it.

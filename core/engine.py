@@ -1,7 +1,7 @@
-"""The Docker engine (or podman's socket, which speaks the same API): a client, its errors as sentences, its leftovers.
+"""Connect to the Docker engine (or to podman's socket, which has the same API).
 
-What comes in are calls of the SDK; what goes out are `InfraError`s that say what was being done. Nothing is run here:
-that is `core.runtime`'s.
+Gives a client, turns errors of the SDK into `InfraError`s that name the step, and removes containers of killed runs.
+Never runs commands: `core.runtime` does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LABEL = "org.kcov-dataflow-kit"
 
 
 def client() -> Any:
-    """A client of the Docker engine (or of podman's socket, which speaks the same API).
+    """Return a client of the Docker engine, or of podman's socket.
 
     Raises:
         InfraError: no engine answers.
@@ -26,19 +26,20 @@ def client() -> Any:
     import docker
 
     try:
-        found = docker.from_env(timeout=600)
-        found.ping()
-    except Exception as error:  # the SDK raises its own, requests' and urllib3's kinds
-        raise InfraError("no Docker engine answers", "start one (as root: dockerd), or say --runtime host") from error
-    return found
+        engine = docker.from_env(timeout=600)
+        engine.ping()
+    except Exception as error:  # the SDK raises exceptions of its own, of requests and of urllib3
+        raise InfraError("no Docker engine answers", "start one (as root: dockerd), or use --runtime host") from error
+    return engine
 
 
 @contextlib.contextmanager
 def errors(doing: str, log: Path | None = None) -> Iterator[None]:
-    """Turn what the SDK raises when the engine goes away into a sentence.
+    """Turn exceptions of the SDK into an error that names the step.
 
     Args:
-        log: where what was done until then can be read.
+        doing: the step, as it follows `while`.
+        log: file with the output so far.
 
     Raises:
         InfraError: the engine refused or went away.
@@ -47,7 +48,7 @@ def errors(doing: str, log: Path | None = None) -> Iterator[None]:
     import requests
     import urllib3
 
-    again = "start the engine and run the same command again; what was finished is kept"
+    again = "start the engine and run the same command again; finished work is kept"
     try:
         yield
     except docker.errors.ImageNotFound as error:
@@ -65,25 +66,25 @@ def errors(doing: str, log: Path | None = None) -> Iterator[None]:
 
 
 def process_mark(pid: int) -> str:
-    """A name for a process that its successors with the same pid do not share; empty if it is gone."""
+    """Return a name for a process that a later process with the same pid does not get; empty if it is gone."""
     try:
-        # Field 22 of /proc/pid/stat is the start time (proc(5)); the name in field 2 may hold spaces and brackets.
+        # Field 22 of /proc/pid/stat is the start time (proc(5)); the name in field 2 may contain spaces and brackets.
         return f"{pid}:{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
     except OSError:
         return ""
 
 
 def sweep(client: Any) -> int:
-    """Remove the containers that killed runs with this home left behind; returns how many."""
+    """Remove the containers that killed runs with this home left; return how many."""
     gone = 0
     mine = {"label": f"{LABEL}.home={home()}"}
-    # The client asks for the list, and then for each one in it: another run may have removed one meanwhile.
+    # The client asks for the list, and then for each container in it: another run may remove one in between.
     with errors("removing containers of killed runs"):
         for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
             mark = container.labels.get(f"{LABEL}.owner", "")
             pid = mark.partition(":")[0]
             if not pid.isdigit() or process_mark(int(pid)) != mark:
-                with contextlib.suppress(Exception):  # another run may be removing it, too
+                with contextlib.suppress(Exception):  # another run may be removing it too
                     container.remove(force=True, v=True)
                     gone += 1
     return gone

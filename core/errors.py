@@ -1,6 +1,6 @@
-"""The three kinds of failure, and the one place that turns them into exit codes.
+"""Define the three kinds of failure, and print them.
 
-Every module raises one of these; `tasks.py` alone turns them into the exit code of the process.
+Every module raises one of these. Only `tasks.py` turns them into the exit code of the process.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ class KitError(Exception):
     """A failure that a user can act on.
 
     Args:
-        message: one sentence that says what happened.
-        hint: one sentence that says what to do, or empty.
-        log: the file that holds the details, if one was written.
+        message: what happened, in one sentence.
+        hint: what to do, in one sentence; may be empty.
+        log: the file with the details, if there is one.
     """
 
     exit_code = 3
-    advice = "mend that, then run the same command again: what was finished is kept"
+    advice = "fix that, then run the same command again: finished work is kept"
 
     def __init__(self, message: str, hint: str = "", log: Path | None = None) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class KitError(Exception):
         self.log = log
 
 
-class UnderTest(KitError):  # noqa: N818  (it names the thing that failed)
+class UnderTest(KitError):  # noqa: N818  (the name is the thing that failed)
     """What is under test failed: a patch, a config, a compile, a boot, the records."""
 
     exit_code = 1
@@ -49,15 +49,15 @@ class InfraError(KitError):
     exit_code = 3
 
 
-# More names than this are no help in an error message.
+# An error message lists at most this many names.
 _LISTED = 20
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which known name a wrong one may have meant.
+    """Suggest the known name that a wrong one may have meant.
 
     Returns:
-        `" (did you mean X?)"`, or the list of known names if none is near, or an empty string if none is known.
+        `" (did you mean X?)"`; the list of known names if no name is near; empty if no name is known.
     """
     names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
@@ -70,9 +70,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """A text without what would move a terminal's cursor, colour it or turn its direction; lines and tabs stay.
+    """Return a text without characters that control a terminal (cursor, colour, direction); lines and tabs stay.
 
-    Much of what is said quotes what came from outside: patches, mails, consoles of guests.
+    Many messages quote text from outside: patches, mails, consoles of guests.
     """
     if text.isprintable():
         return text
@@ -80,10 +80,10 @@ def printable(text: str) -> str:
 
 
 def describe(error: KitError, advice: str = "") -> str:
-    """The lines that a user sees: what happened, what to do, where the log is.
+    """Return the lines that a user sees: what happened, what to do, where the log is.
 
     Args:
-        advice: what to do where the error itself says nothing and no log does; that of its kind if empty.
+        advice: what to do if the error has neither hint nor log; the advice of its kind if empty.
     """
     lines = [f"error: {error.message}"]
     lines.append(f"  do: {error.hint or ('read the log' if error.log else advice or error.advice)}")

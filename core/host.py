@@ -1,8 +1,8 @@
-"""What the host lacks, and getting it: Debian packages that are missing, and programs that are too old.
+"""Find what the host lacks (missing Debian packages, programs that are too old), and install it.
 
-What comes in is a list of Debian packages; what goes out is nothing (all are there), or the exact line that installs
-the missing ones. On a Debian machine the package database decides; elsewhere, and for programs that somebody installed
-by hand, a program or file of the package does. Nothing is installed without root, or sudo and a yes on a terminal.
+Takes a list of Debian packages. Installs the missing ones, or raises an error with the line that installs them. A
+package counts as there if dpkg has it, or if its program or file exists. Never installs anything unless it runs as
+root, or with sudo after a yes on a terminal.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 from core import arch, process, store
 from core.errors import InfraError, UserError
 
-# What proves a package where dpkg does not know it: a program, or a file if it begins with a slash. Packages that are
-# not here are proved by a program of their own name.
+# The program (or the file, if it begins with a slash) that proves a package that dpkg does not have. A package that is
+# not in this table is proved by a program of the same name.
 _PROOFS = {
     "binutils": "objdump",
     "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
@@ -50,7 +50,7 @@ class Need:
 
 
 def need(package: str) -> Need:
-    """The need of a package by its name alone."""
+    """Return the need of a package by its name."""
     match = re.fullmatch(r"(lld|llvm)-(\d+)(-dev)?", package)
     if match:
         return Need(_LLVM[match[1] + (match[3] or "")].format(match[2]), package)
@@ -58,12 +58,12 @@ def need(package: str) -> Need:
 
 
 def _installed(packages: Sequence[str]) -> set[str]:
-    """Those that the package database has as installed; none on a machine without dpkg."""
+    """Return the packages that dpkg lists as installed; empty on a machine without dpkg."""
     if not packages or shutil.which("dpkg-query") is None:
         return set()
-    # One line for each known package, whatever its state; unknown ones make the status 1 (dpkg-query(1)).
-    found = process.capture(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages])
-    return {line.split()[0] for line in found.out.splitlines() if line.endswith(" installed")}
+    # One line for each known package in any state; the exit status is 1 if a package is unknown (dpkg-query(1)).
+    done = process.capture(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages])
+    return {line.split()[0] for line in done.out.splitlines() if line.endswith(" installed")}
 
 
 def _proved(proof: str) -> bool:
@@ -71,29 +71,29 @@ def _proved(proof: str) -> bool:
 
 
 def missing(needs: Sequence[Need]) -> list[Need]:
-    """Those that are neither installed as packages nor there as programs or files."""
+    """Return the needs that are neither installed packages nor existing programs or files."""
     installed = _installed([need.package for need in needs])
     return [need for need in needs if need.package not in installed and not _proved(need.proof)]
 
 
 def apt_line(packages: Sequence[str]) -> str:
-    """The exact line that installs packages."""
+    """Return the shell line that installs packages."""
     return shlex.join(["apt-get", "install", "-y", "--no-install-recommends", *sorted(set(packages))])
 
 
 def ensure_packages(packages: Sequence[str], *, install: bool = True) -> None:
-    """Make sure that Debian packages are there; see `ensure`."""
+    """Make sure that Debian packages are installed; see `ensure`."""
     ensure([need(package) for package in packages], install=install)
 
 
 def ensure(needs: Sequence[Need], *, install: bool = True) -> None:
-    """Make sure that programs are there: as root they are installed, with sudo on a terminal after a yes.
+    """Make sure that programs exist: install the missing ones as root, or with sudo after a yes on a terminal.
 
     Args:
-        install: whether anything may be installed; else what is missing is only named.
+        install: whether anything may be installed; if not, the error only names what is missing.
 
     Raises:
-        InfraError: something is missing and may not or cannot be installed; the hint is the line that does it.
+        InfraError: something is missing and may not or cannot be installed; the hint is the line that installs it.
     """
     lacking = missing(needs)
     if not lacking:
@@ -104,17 +104,17 @@ def ensure(needs: Sequence[Need], *, install: bool = True) -> None:
         raise InfraError(f"this machine lacks {proofs}", "install them; their Debian packages are " + " ".join(names))
     line = apt_line(names)
     root = os.geteuid() == 0
-    said = InfraError(f"this machine lacks {', '.join(names)}", line if root else f"sudo {line}")
+    error = InfraError(f"this machine lacks {', '.join(names)}", line if root else f"sudo {line}")
     if not install or not (root or _agreed(names)):
-        raise said
+        raise error
     _install(names, sudo=not root)
     still = sorted({need.package for need in missing(lacking)})
     if still:
-        raise InfraError(f"apt-get installed no {', '.join(still)}", "see why in the log", _log())
+        raise InfraError(f"apt-get did not install {', '.join(still)}", "read the reason in the log", _log())
 
 
 def _agreed(names: Sequence[str]) -> bool:
-    """Whether a person at the terminal lets sudo install packages."""
+    """Ask the person at the terminal whether sudo may install packages; False without sudo or terminal."""
     if shutil.which("sudo") is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     print(f"missing: {' '.join(names)}\ninstall them with sudo? [y/N] ", end="", file=sys.stderr, flush=True)
@@ -129,7 +129,7 @@ def _install(names: Sequence[str], *, sudo: bool) -> None:
     """Run apt-get as root, or through sudo on the user's terminal.
 
     Raises:
-        InfraError: it failed; its own words are said.
+        InfraError: it failed; the error quotes apt-get's own message.
     """
     from core.progress import Progress
 
@@ -145,45 +145,48 @@ def _install(names: Sequence[str], *, sudo: bool) -> None:
                 raise InfraError(f"apt-get could not install {' '.join(names)}", f"sudo {apt_line(names)}")
             return
         with Progress("installing packages", unit="lines") as progress:
-            # An update that fails for one of several lists is not the end: what is needed may be in the others.
+            # If the update of one of several lists fails, the others may still have what is needed.
             for argv in (update, install):
                 done = process.run(
                     argv, env=_QUIET, log=_log(), timeout=INSTALL_SECONDS, on_line=lambda line: progress.step(1, line)
                 )
     if not done.ok:
-        words = [line for line in done.tail if line.startswith("E: ")]
-        why = "; ".join(words) or (f"no end after {INSTALL_SECONDS:g} s" if done.timed_out else "see the log")
+        errors = [line for line in done.tail if line.startswith("E: ")]
+        why = "; ".join(errors) or (f"still running after {INSTALL_SECONDS:g} s" if done.timed_out else "see the log")
         raise InfraError(f"apt-get could not install {' '.join(names)}: {why}", apt_line(names), _log())
 
 
 def version_of(program: str, flag: str = "--version") -> str:
-    """The first version number that a program says about itself, such as `14.0.6`; empty if it says none.
+    """Return the first version number that a program prints, such as `14.0.6`; empty if it prints none.
 
     Raises:
-        InfraError: it is not on this machine.
+        InfraError: the program is not on this machine.
     """
-    said = process.capture([program, flag], env={"LC_ALL": "C.UTF-8"})
-    match = re.search(r"\d+(\.\d+)+", said.out + said.err)
+    done = process.capture([program, flag], env={"LC_ALL": "C.UTF-8"})
+    match = re.search(r"\d+(\.\d+)+", done.out + done.err)
     return match[0] if match else ""
 
 
 def need_version(program: str, least: str, *, flag: str = "--version", hint: str = "") -> str:
-    """The version of a program that must be new enough.
+    """Return the version of a program; raise if it is too old.
 
     Args:
         least: the oldest version that works, such as `1.85`.
-        hint: what to do about an old one.
+        flag: the option that makes the program print its version.
+        hint: what to do about an old version.
 
     Raises:
-        UserError: it is too old.
-        InfraError: it is not on this machine.
+        UserError: the program is too old.
+        InfraError: the program is not on this machine.
     """
     from packaging.version import Version
 
-    found = version_of(program, flag)
-    if not found:
-        raise UserError(f"{program} {flag} names no version; {least} or newer is needed", hint)
-    if Version(found) < Version(least):
+    version = version_of(program, flag)
+    if not version:
+        raise UserError(f"{program} {flag} does not print a version; {least} or newer is needed", hint)
+    if Version(version) < Version(least):
         where = shutil.which(program) or program
-        raise UserError(f"{where} is version {found}, {least} or newer is needed", hint or f"install a newer {program}")
-    return found
+        raise UserError(
+            f"{where} is version {version}, {least} or newer is needed", hint or f"install a newer {program}"
+        )
+    return version

@@ -1,8 +1,8 @@
-"""Start programs: the only module that does so.
+"""Start programs; no other module does so.
 
-It takes an argument list, runs the program with its output in a log, and returns how it ended. A program that is
-started here never outlives its caller: it has a process group of its own, which is killed as a whole on timeout,
-on an exception and on Ctrl-C, and the kernel kills it when the caller is killed.
+Takes an argument list. Runs the program with its output in a log and returns how it ended. A program never outlives its
+caller: its whole process group is killed on timeout, on an exception and on Ctrl-C, and the kernel kills it when the
+caller is killed.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from core.errors import InfraError, UnderTest
 TAIL_LINES = 40
 AFTERMATH_SECONDS = 5.0
 _ENDING = (signal.SIGINT, signal.SIGTERM)
-# The kernel signals only those who asked before their parent died: whoever has another parent by then must not go on.
+# The kernel sends no signal if the parent died before the program asked for it, so a program with another parent exits.
 _UNLESS_ORPHANED = '[ "$PPID" = "$1" ] && shift && exec "$@"'
 
 
 class MissingProgramError(InfraError):
-    """A shell said that a program is not there."""
+    """A shell reported that a program does not exist."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Finished:
     """How a program ended.
 
     Attributes:
-        argv: what was started.
+        argv: the program and its arguments.
         code: exit status, or minus the signal number that ended it.
         tail: the last lines of its merged output.
         seconds: wall time.
-        timed_out: whether it was killed because its time ran out.
+        timed_out: whether it was killed at its time limit.
     """
 
     argv: tuple[str, ...]
@@ -69,16 +69,16 @@ class Captured:
 
 
 def _launcher() -> list[str]:
-    """Return the words that go before a program's own, so that it is killed when this process is.
+    """Return the words to put before a command, so that the program is killed when this process is.
 
-    `setpriv` asks the kernel for that (PR_SET_PDEATHSIG of prctl(2)), a shell closes the race with a parent that dies
-    just before, and both become the program by execve(2): its process id, exit status and signals are its own. No code
-    of ours runs between fork and exec, which would not be safe in a program with threads.
+    `setpriv` asks the kernel for that (PR_SET_PDEATHSIG of prctl(2)). A shell then checks that the parent did not die
+    before. Both become the program by execve(2), so process id, exit status and signals are the program's. None of our
+    code runs between fork and exec, which would not be safe in a program with threads.
 
     Raises:
         InfraError: setpriv is not on this machine.
     """
-    # The program may be started with a PATH that has neither of the two.
+    # The program's own PATH may contain neither setpriv nor the shell.
     setpriv = shutil.which("setpriv", path=os.defpath) or shutil.which("setpriv")
     if setpriv is None:
         raise InfraError("the program setpriv is not on this machine", "install the package util-linux")
@@ -87,39 +87,39 @@ def _launcher() -> list[str]:
 
 @contextlib.contextmanager
 def _held() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM until the block ends, then hand them to whoever handles them.
+    """Delay Ctrl-C and SIGTERM until the block ends, then raise them again for their handlers.
 
-    Blocking the signals would not do: another thread takes them then, and the main thread still runs the handler.
-    A signal that nobody handles is left alone: it ends this process, and the kernel ends what was started.
+    Blocking the signals is not enough: another thread would take them, and the main thread would still run the handler.
+    A signal without a handler is not delayed: it ends this process, and then the kernel ends the program.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # handlers run in the main thread alone
+        yield  # handlers run in the main thread only
         return
-    came: list[int] = []
+    received: list[int] = []
     before = {number: handler for number in _ENDING if callable(handler := signal.getsignal(number))}
     try:
         for number in before:
-            signal.signal(number, lambda got, _frame: came.append(got))
+            signal.signal(number, lambda caught, _frame: received.append(caught))
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for got in came:
-            signal.raise_signal(got)
+        for caught in received:
+            signal.raise_signal(caught)
 
 
 @contextlib.contextmanager
 def _started(
     argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None, **how: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a program in a session of its own; when the block ends, it and all that it started are gone.
+    """Start a program in a session of its own; kill it and all its children when the block ends.
 
-    The kernel also kills it when the thread that entered the block ends, so that thread must be the one that leaves it.
+    The kernel also kills it when the thread that entered the block ends, so the same thread must leave the block.
     """
     command = [*_launcher(), *argv]
     process: subprocess.Popen[bytes] | None = None
     try:
-        # A Ctrl-C between the program's start and our watch over it would leave it running.
+        # A Ctrl-C between the start and the assignment would leave the program running.
         with _held():
             process = subprocess.Popen(command, cwd=cwd, env=_environment(env), start_new_session=True, **how)
         yield process
@@ -129,24 +129,24 @@ def _started(
                 kill_group(process)
             for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe is not None:
-                    with contextlib.suppress(OSError):  # what it was sent and did not read
+                    with contextlib.suppress(OSError):  # the program did not read all of its input
                         pipe.close()
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """A block that Ctrl-C and SIGTERM only end at its end: for what must not be left half done. Keep it short."""
+    """Delay Ctrl-C and SIGTERM until the block ends, for work that must not stop halfway. Keep the block short."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # handlers run in the main thread alone
+        yield  # handlers run in the main thread only
         return
-    came: list[int] = []
-    before = {number: signal.signal(number, lambda got, _frame: came.append(got)) for number in _ENDING}
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda caught, _frame: received.append(caught)) for number in _ENDING}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
+    if received:
         raise KeyboardInterrupt
 
 
@@ -154,10 +154,10 @@ def deferred() -> Iterator[None]:
 def background(
     argv: Sequence[str], *, log: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that goes on while the block does other things, with all that it says in a log; killed at its end.
+    """Run a program while the block does other work, with its output in a log; kill it when the block ends.
 
     Raises:
-        InfraError: it is not on this machine.
+        InfraError: the program is not on this machine.
     """
     if _find(argv[0], env, cwd) is None:
         raise _missing(argv)
@@ -173,14 +173,14 @@ def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def shown(argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-    """The command as a line that can be pasted into a shell."""
+    """Return the command as a line that can be pasted into a shell."""
     words = [f"{k}={shlex.quote(v)}" for k, v in (env or {}).items()]
     line = " ".join([*words, shlex.join(argv)])
     return f"(cd {shlex.quote(str(cwd))} && {line})" if cwd else line
 
 
 def _find(program: str, env: Mapping[str, str] | None, cwd: Path | None = None) -> str | None:
-    """Where a program is; a relative path counts from the directory that it will be started in, as execve(2) does."""
+    """Return the path of a program; a relative path counts from its working directory, as in execve(2)."""
     if "/" in program and cwd is not None:
         program = str(cwd / program)
     return shutil.which(program, path=_environment(env).get("PATH"))
@@ -189,12 +189,12 @@ def _find(program: str, env: Mapping[str, str] | None, cwd: Path | None = None) 
 def _missing(argv: Sequence[str]) -> InfraError:
     return InfraError(
         f"the program {argv[0]} is not on this machine",
-        "run ./invoke doctor, it names the package to install",
+        "run ./invoke doctor: it names the package to install",
     )
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End a program and all that it started; returns once it is reaped."""
+    """Kill a program and all its children; return once it is reaped."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -204,22 +204,24 @@ def require(done: Finished, what: str, log: Path | None, errors: Sequence[str] =
     """Raise if a long step, such as a build, failed.
 
     Args:
-        what: the step, as a sentence starts with it.
-        errors: lines of its output that name errors, if the caller collected them; else its last lines are looked at.
+        done: how the step ended.
+        what: name of the step, as the begin of a sentence.
+        log: file with its output.
+        errors: error lines of its output, if the caller collected them; else the last lines are searched.
 
     Raises:
-        InfraError: it was killed, ran out of time or disk, or a program is missing (MissingProgramError): running it
-            again may help.
-        UnderTest: it failed by itself; the sentence holds the first error.
+        InfraError: the step was killed, ran out of time or disk, or a program is missing (MissingProgramError); another
+            try may help.
+        UnderTest: the step itself failed; the message contains the first error.
     """
     if done.ok:
         return
     if done.timed_out:
-        raise InfraError(f"{what} did not end within {done.seconds:.0f} s", "look at the load of this machine", log)
+        raise InfraError(f"{what} did not end within {done.seconds:.0f} s", "check the load of this machine", log)
     if done.code < 0 or any("Killed" in line for line in done.tail[-8:]):
         raise InfraError(
             f"{what} was killed" + (f" by signal {-done.code}" if done.code < 0 else ""),
-            "look at the memory of this machine (./invoke doctor), then run the same command again: it goes on",
+            "check the memory of this machine (./invoke doctor), then run the same command again: it continues",
             log,
         )
     if any("No space left on device" in line for line in (*done.tail, *errors)):
@@ -231,7 +233,7 @@ def require(done: Finished, what: str, log: Path | None, errors: Sequence[str] =
     for line in (*done.tail, *errors):
         if line.endswith((": not found", ": command not found")):
             raise MissingProgramError(
-                f"{what} lacks a program: {line}", "run ./invoke doctor, it names the package", log
+                f"{what} lacks a program: {line}", "run ./invoke doctor: it names the package", log
             )
     first = next(iter(errors), "") or next((line for line in done.tail if "rror" in line), f"it ended with {done.code}")
     raise UnderTest(f"{what} failed: {first.strip()}", "read the log", log)
@@ -247,16 +249,16 @@ def run(
     on_line: Callable[[str], None] | None = None,
     stdin: Path | None = None,
 ) -> Finished:
-    """Run a program to its end, its merged output going to a log line by line.
+    """Run a program to its end, with its merged output in a log.
 
     Args:
         argv: the program and its arguments.
         cwd: its working directory.
-        env: variables added to this process's environment; they are part of the logged command.
+        env: variables to add to this process's environment; the logged command contains them.
         log: file to append the command and the output to.
         timeout: seconds of wall time after which the whole process group is killed.
-        on_line: called with each line, without its end.
-        stdin: file that the program reads; nothing if None.
+        on_line: called with each line, without the line feed.
+        stdin: file to use as standard input; empty input if None.
 
     Raises:
         InfraError: the program is not on this machine, or the log cannot be written.
@@ -289,7 +291,7 @@ def _pump(
     started: float,
     timeout: float | None,
 ) -> bool:
-    """Move output until the program ends; False when the time ran out."""
+    """Copy the output until the program ends; return False if it ran out of time."""
     assert process.stdout is not None  # noqa: S101  (Popen was given PIPE)
     stream = process.stdout
     os.set_blocking(stream.fileno(), False)
@@ -303,7 +305,7 @@ def _pump(
                 feed.end()
                 return False
             ready = selector.select(min(1.0, left) if left is not None else 1.0)
-            # What inherited the pipe, silent or not, must not keep us waiting once the program itself ended.
+            # A child that inherited the pipe must not keep us waiting after the program itself has ended.
             if ended is None and process.poll() is not None:
                 ended = time.monotonic()
             if ended is not None and (not ready or time.monotonic() - ended > AFTERMATH_SECONDS):
@@ -330,7 +332,7 @@ def _pump(
 
 
 class LineFeed:
-    """Cuts a byte stream into lines for a tail and a listener."""
+    """Splits a byte stream into lines, for the tail and for `on_line`."""
 
     def __init__(self, tail: deque[str], on_line: Callable[[str], None] | None) -> None:
         self._rest = b""
@@ -355,13 +357,13 @@ class LineFeed:
 
 
 def foreground(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
-    """Run a program on the user's own terminal, in its session, as sudo and interactive guests need it.
+    """Run a program on the user's terminal and in its session, as sudo and interactive guests need it.
 
     Returns:
-        Its exit status.
+        The exit status.
 
     Raises:
-        InfraError: it is not on this machine.
+        InfraError: the program is not on this machine.
     """
     if _find(argv[0], env) is None:
         raise _missing(argv)
@@ -376,14 +378,14 @@ def capture(
     timeout: float = 60.0,
     text: str | None = None,
 ) -> Captured:
-    """Run a small program and keep all that it says.
+    """Run a small program and return all its output.
 
     Args:
-        timeout: seconds; a program that takes longer is an InfraError.
-        text: what it reads from its standard input.
+        timeout: seconds of wall time.
+        text: standard input of the program; empty input if None.
 
     Raises:
-        InfraError: it is not on this machine, or did not end in time.
+        InfraError: the program is not on this machine, or did not end in time.
     """
     if _find(argv[0], env, cwd) is None:
         raise _missing(argv)

@@ -16,16 +16,17 @@ PLAIN_SECONDS = 30.0
 
 
 def on_terminal() -> bool:
-    """Whether a person watches: stderr is a terminal and no CI says otherwise."""
+    """Check whether a person watches: stderr is a terminal, and CI is not set."""
     return sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
 
 
 class Progress:
-    """Progress of one piece of work.
+    """Shows the progress of one piece of work.
 
     Args:
-        label: what is going on.
-        total: how many steps there are, if known; `unit` names them.
+        label: name of the work.
+        total: number of steps, if known.
+        unit: name of the steps.
     """
 
     def __init__(self, label: str, total: int | None = None, unit: str = "steps") -> None:
@@ -68,11 +69,11 @@ class Progress:
             self._bar.stop()
 
     def step(self, n: int = 1, note: str = "") -> None:
-        """Say that n more steps are done."""
+        """Add n finished steps."""
         self.at(self.done + n, self.total, note)
 
     def at(self, done: int, total: int | None = None, note: str = "") -> None:
-        """Say how far the work is."""
+        """Set how many steps are finished."""
         self.done = done
         self.total = total if total is not None else self.total
         self.note = note
@@ -85,7 +86,7 @@ class Progress:
             print(self.line(now), file=sys.stderr, flush=True)
 
     def line(self, now: float) -> str:
-        """The plain line for a moment, seconds of the monotonic clock."""
+        """Return the plain line for a moment of the monotonic clock, seconds."""
         spent = now - self._started
         of = f"/{self.total}" if self.total else ""
         left = ""

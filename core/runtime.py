@@ -1,8 +1,8 @@
-"""Where commands run: in a container of a Docker engine, or on the host itself.
+"""Run commands in a container of a Docker engine, or on the host itself.
 
-A session is one place with one set of mounts that lives as long as one piece of work; each step is one `run` with its
-own exit status. In a container the inside paths are fixed, so that products do not depend on where the home is; there
-is no network unless asked for, the user's own uid, and a memory limit.
+A session is a container, or the host, for one piece of work with one set of mounts. Each step is one `run` with its own
+exit status. In a container all paths are fixed, so products do not depend on where the home is. A container has the
+user's own uid, a memory limit, and no network unless the caller asks for it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ NAMES = ("auto", "docker", "host")
 
 @dataclass(frozen=True)
 class Image:
-    """A container image, by its engine id, and what is in it.
+    """A container image and its packages.
 
     Attributes:
         name: its name in `toolchain/images/images.yaml`.
         ref: engine id, `sha256:...`.
-        packages: sha256 of the sorted list of installed packages with versions: the part that decides what it builds.
+        packages: sha256 of the sorted list of installed packages with versions; keys contain this part.
     """
 
     name: str
@@ -59,10 +59,10 @@ class Session(Protocol):
         """`docker` or `host`."""
 
     def path(self, host_path: Path) -> str:
-        """The path by which this session sees a host path.
+        """Return the path at which this session sees a host path.
 
         Raises:
-            ValueError: it is below no mount.
+            ValueError: it is not below a mount.
         """
 
     def run(
@@ -78,13 +78,15 @@ class Session(Protocol):
         """Run a command to its end; paths in `argv` and `env` are inside paths, `cwd` and `log` are host paths."""
 
     def cpu_seconds(self) -> float:
-        """What all commands so far took of the CPUs, user and system; on the host those of this process's other work
-        are in it, so only a difference says something."""
+        """Return the CPU seconds (user and system) of all commands so far.
+
+        On the host this includes other children of this process, so only a difference is meaningful.
+        """
 
 
 @dataclass(frozen=True)
 class HostSession:
-    """Commands on the host, as they are."""
+    """Runs commands directly on the host."""
 
     name: str = "host"
 
@@ -110,7 +112,7 @@ class HostSession:
 
 @dataclass(frozen=True)
 class DockerSession:
-    """Commands in one long-lived container, one exec each."""
+    """Runs each command as one exec in a long-lived container."""
 
     client: Any
     container: str
@@ -124,7 +126,7 @@ class DockerSession:
                 return mount.inside
             if real.is_relative_to(mount.host.absolute()):
                 return str(PurePosixPath(mount.inside) / real.relative_to(mount.host.absolute()))
-        raise ValueError(f"{host_path} is below no mount of this session")
+        raise ValueError(f"{host_path} is not below a mount of this session")
 
     def run(
         self,
@@ -181,10 +183,10 @@ class DockerSession:
                     self.kill_all()
         if code is None:
             raise InfraError(f"the container stopped while running {_program(argv)}", "run the same command again", log)
-        # The engine says in the program's place that it could not start it; a shell that finds nothing says so itself.
+        # If the engine cannot start a program, the engine prints the error. A shell prints its own if one is missing.
         if code in (126, 127) and (not tail or tail[-1].startswith("OCI runtime exec failed")):
             raise InfraError(f"the program {argv[0]} is not in the image", "report this: the image is ours", log)
-        # A shell's way to say "ended by signal n" is 128 + n; here as everywhere it is -n.
+        # The engine, like a shell, reports "ended by signal n" as 128 + n; `Finished.code` has -n.
         code = -(code - 128) if 128 < code < 160 else code
         return Finished(tuple(argv), code, tuple(tail), time.monotonic() - started, timed_out.is_set())
 
@@ -195,8 +197,8 @@ class DockerSession:
         return float(stats["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
 
     def kill_all(self) -> None:
-        """End everything in the container but its first process."""
-        with contextlib.suppress(Exception):  # the engine may be the thing that is gone
+        """Kill everything in the container but its first process."""
+        with contextlib.suppress(Exception):  # the engine itself may be gone
             made = self.client.api.exec_create(
                 self.container, ["sh", "-c", "kill -KILL -1"], user=f"{os.getuid()}:{os.getgid()}"
             )
@@ -204,7 +206,7 @@ class DockerSession:
 
 
 def _program(argv: Sequence[str]) -> str:
-    """What a command line runs: the program behind GNU time, which only measures it (time(1))."""
+    """Return the program of a command line, without GNU time (time(1)) before it."""
     words = iter(argv)
     for word in words:
         if word in ("-f", "-o"):
@@ -215,7 +217,7 @@ def _program(argv: Sequence[str]) -> str:
 
 
 def available_memory() -> int:
-    """Bytes of memory that new work can take (MemAvailable of proc(5))."""
+    """Return the bytes of memory that new work can use (MemAvailable of proc(5))."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
@@ -223,12 +225,16 @@ def available_memory() -> int:
 
 
 def total_memory() -> int:
-    """Bytes of memory of this machine."""
+    """Return the bytes of memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def jobs(memory_each: int = 1 << 30) -> int:
-    """How many compilers to run at once: as many as there are cores, if each can have so many bytes."""
+    """Return how many compilers to run at once: one per core, fewer if memory is short.
+
+    Args:
+        memory_each: bytes of memory for each compiler.
+    """
     return max(1, min(len(os.sched_getaffinity(0)), available_memory() // memory_each))
 
 
@@ -239,12 +245,12 @@ def tell(line: str) -> None:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where commands run, and what may be done there.
+    """The choice of docker or host, and what may be done there.
 
     Attributes:
         name: `docker` or `host`; the only part that keys and results contain.
         install: whether missing host packages may be installed.
-        say: gets each line that the user should see while the work goes on.
+        say: called with each line that the user should see during the work.
     """
 
     name: str
@@ -261,14 +267,14 @@ class Runtime:
         devices: Sequence[str] = (),
         memory: int | None = None,
     ) -> Iterator[Session]:
-        """Open a session that is gone, with all it runs, when the block ends.
+        """Open a session; when the block ends, the session and all its commands end too.
 
         Args:
-            image: what to run in; needed for docker.
+            image: the image of the container; needed for docker.
             mounts: what a container sees; the host sees everything.
-            network: whether a container has any.
+            network: whether a container has a network.
             devices: device files that a container may use if they exist.
-            memory: limit in bytes; 90% of the machine's by default.
+            memory: limit in bytes; 90% of the machine's memory by default.
 
         Raises:
             InfraError: the engine refused or went away.
@@ -280,21 +286,21 @@ class Runtime:
             raise ValueError("a docker session needs an image")
         client = engine.client()
         engine.sweep(client)
-        made: list[Any] = []
+        containers: list[Any] = []
         held: Any = None
         try:
-            # A container that nobody knows of yet could not be removed.
+            # A Ctrl-C before the container is in the list would leave it behind.
             with process.deferred(), engine.errors("making a container"):
                 container = _container(client, image, mounts, devices, network=network, memory=memory)
-                made.append(container)
+                containers.append(container)
             with engine.errors("starting a container"):
                 held = container.attach_socket(params={"stdin": 1, "stream": 1})
                 container.start()
             yield DockerSession(client, container.id, tuple(mounts))
         finally:
-            for one in made:
-                with contextlib.suppress(Exception):  # the next session sweeps what cannot be removed now
-                    one.remove(force=True, v=True)
+            for container in containers:
+                with contextlib.suppress(Exception):  # the next session removes it if this fails
+                    container.remove(force=True, v=True)
             if held is not None:
                 held.close()
             client.close()
@@ -303,21 +309,21 @@ class Runtime:
 def _container(
     client: Any, image: Image, mounts: Sequence[Mount], devices: Sequence[str], *, network: bool, memory: int | None
 ) -> Any:
-    """Make the container of a session; it does not run yet."""
-    there = [device for device in devices if Path(device).exists()]
-    # Not containers.run: that asks a registry for an image that the engine does not have.
+    """Create the container of a session without starting it."""
+    existing = [device for device in devices if Path(device).exists()]
+    # containers.run would ask a registry for an image that the engine does not have.
     return client.containers.create(
         image.ref,
-        # Process 1 reads until its input ends, as it does when this program is gone, however it went: then the
-        # container stops, and all that it runs. It is bash, which reaps what the steps leave behind.
+        # Process 1 reads until its input ends. That happens when this program ends in any way; then the container stops
+        # with all that runs in it. bash also reaps orphans of the steps.
         ["bash", "-c", "trap 'exit 0' TERM; while read -r _; do :; done"],
         stdin_open=True,
         network_mode="bridge" if network else "none",
         user=f"{os.getuid()}:{os.getgid()}",
         environment={"HOME": "/tmp", "LC_ALL": "C.UTF-8"},  # noqa: S108  (inside the container)
         volumes={str(m.host.absolute()): {"bind": m.inside, "mode": "rw" if m.writable else "ro"} for m in mounts},
-        devices=[f"{device}:{device}:rwm" for device in there],
-        group_add=sorted({str(Path(device).stat().st_gid) for device in there}),
+        devices=[f"{device}:{device}:rwm" for device in existing],
+        group_add=sorted({str(Path(device).stat().st_gid) for device in existing}),
         mem_limit=memory or int(total_memory() * 0.9),
         labels={f"{engine.LABEL}.home": str(home()), f"{engine.LABEL}.owner": engine.process_mark(os.getpid())},
         security_opt=["no-new-privileges"],
@@ -325,15 +331,16 @@ def _container(
 
 
 def choose(name: str = "auto", preferred: str = "", *, install: bool = True) -> Runtime:
-    """Choose the runtime: `auto` takes the preferred one, else docker; the host if no engine answers.
+    """Choose the runtime: `auto` means the preferred one, else docker, else (no engine answers) the host.
 
     Args:
-        preferred: the one that the store has something for, or empty; only `auto` looks at it.
+        name: `auto`, `docker` or `host`.
+        preferred: the runtime for which the store has products, or empty; only `auto` uses it.
         install: whether missing host packages may be installed.
 
     Raises:
         UserError: there is no such runtime.
-        InfraError: docker was asked for and no engine answers.
+        InfraError: the name is docker and no engine answers.
     """
     if name not in NAMES:
         raise UserError(f"there is no runtime {name}{nearest(name, NAMES)}")
@@ -352,20 +359,20 @@ def foreground(session: Session, argv: Sequence[str], env: Mapping[str, str] | N
     """Run a program of a session on the user's own terminal.
 
     Args:
-        cwd: inside path to stand in; the session's own if empty.
+        cwd: working directory, an inside path; the session's default if empty.
 
     Returns:
-        Its exit status.
+        The exit status.
 
     Raises:
         InfraError: there is no terminal, or the engine's own client is not on this machine.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise InfraError("this needs a terminal", "give a command with -c where there is none")
+        raise InfraError("this needs a terminal", "without a terminal, give a command with -c")
     if not isinstance(session, DockerSession):
         return process.foreground(argv, env=env)
     variables = [word for name, value in (env or {}).items() for word in ("-e", f"{name}={value}")]
-    place = ["-w", cwd] if cwd else []
+    directory = ["-w", cwd] if cwd else []
     user = f"{os.getuid()}:{os.getgid()}"
-    # The engine's own client knows about terminals, their size and their signals; everything else here does without it.
-    return process.foreground(["docker", "exec", "-it", "-u", user, *place, *variables, session.container, *argv])
+    # Only here we use the engine's own client, because it handles terminals, their size and their signals.
+    return process.foreground(["docker", "exec", "-it", "-u", user, *directory, *variables, session.container, *argv])

@@ -1,7 +1,7 @@
-"""Finished products, named by the hash of what they were made from.
+"""Keep finished products, named by the hash of their inputs.
 
-A product is a directory. It is made in a temporary sibling, gets `metadata.json` last, and is then renamed to its
-place: what stands in the store is complete. Two runs that want the same product wait for each other.
+A product is a directory. It is made next to its final path, gets `metadata.json` last, and is then renamed, so every
+product in the store is complete. Two runs that need the same product wait for each other.
 The time of the file `metadata.json` is when the product was last used; it is not part of any hash or archive.
 """
 
@@ -38,10 +38,10 @@ class Product:
     """A complete directory in the store.
 
     Attributes:
-        kind: what room made it: `tree`, `toolchain`, `kernel`, ...
+        kind: `tree`, `toolchain`, `kernel`, ...
         key: sha256 of its canonical inputs, 64 hex digits.
         path: its directory.
-        metadata: `inputs`, `made` (seconds since the epoch), `seconds`, and what the maker added.
+        metadata: `inputs`, `made` (seconds since the epoch), `seconds`, and what the maker adds.
     """
 
     kind: str
@@ -51,26 +51,26 @@ class Product:
 
 
 def home() -> Path:
-    """`$KDF_HOME`, or the user's cache directory; made if absent.
+    """Return `$KDF_HOME`, or the user's cache directory; create it if needed.
 
     Raises:
-        InfraError: it cannot be made or written.
+        InfraError: it cannot be created or written.
     """
-    named = os.environ.get("KDF_HOME")
-    path = Path(named).expanduser().absolute() if named else platformdirs.user_cache_path("kcov-dataflow-kit")
+    variable = os.environ.get("KDF_HOME")
+    path = Path(variable).expanduser().absolute() if variable else platformdirs.user_cache_path("kcov-dataflow-kit")
     with disk_errors(path):
         try:
             path.mkdir(parents=True, exist_ok=True)
         except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
             raise InfraError(
-                f"cannot make {path}: {error.strerror}", "point KDF_HOME at a directory of yours"
+                f"cannot create {path}: {error.strerror}", "point KDF_HOME at a directory of yours"
             ) from error
     return path
 
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into a sentence.
+    """Turn the errors of a full or read-only disk into an InfraError.
 
     Raises:
         InfraError: the operating system refused to write below `path`.
@@ -93,17 +93,17 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def canonical(inputs: Mapping[str, Any]) -> str:
-    """The one JSON text of some inputs: sorted keys, no spaces, no floats lost."""
+    """Return the canonical JSON text of some inputs: sorted keys, no spaces, exact floats."""
     return json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def key_of(inputs: Mapping[str, Any]) -> str:
-    """sha256 of the canonical JSON of some inputs, 64 hex digits."""
+    """Return the sha256 of the canonical JSON of some inputs, 64 hex digits."""
     return hashlib.sha256(canonical(inputs).encode()).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file in one step, so that a reader sees the old one or the new one."""
+    """Replace a JSON file in one step: a reader sees the old content or the new one."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
@@ -113,28 +113,28 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         InfraError: the disk is full or read-only.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with disk_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("w") as out:
+            with temporary.open("w") as out:
                 out.write(text)
                 out.flush()
                 os.fsync(out.fileno())
-            beside.replace(path)
+            temporary.replace(path)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def hash_file(path: Path) -> str:
-    """sha256 of a file, 64 hex digits."""
+    """Return the sha256 of a file, 64 hex digits."""
     with path.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold a lock by name below the home; says once if somebody else has it, then waits."""
+    """Hold a named lock below the home; if another run holds it, print that once and wait."""
     folder = home() / "locks"
     with disk_errors(folder):
         folder.mkdir(exist_ok=True)
@@ -150,17 +150,17 @@ def lock(name: str) -> Iterator[None]:
         held.release()
 
 
-def _place(kind: str, key: str) -> Path:
+def _path_of(kind: str, key: str) -> Path:
     return home() / "store" / kind / key
 
 
 def product(kind: str, key: str) -> Product | None:
-    """Find the product of a key, to use it; None if the store has none, or if it is not a key."""
+    """Find the product of a key and mark it as used; None if the store does not have it or the key is malformed."""
     return _taken(kind, key) if re.fullmatch(r"[0-9a-f]{64}", key) else None
 
 
 def _read(kind: str, key: str) -> Product | None:
-    path = _place(kind, key)
+    path = _path_of(kind, key)
     try:
         metadata = json.loads((path / METADATA).read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -171,22 +171,22 @@ def _read(kind: str, key: str) -> Product | None:
 
 
 def _taken(kind: str, key: str) -> Product | None:
-    there = _read(kind, key)
-    return mark_used(there) if there else None
+    product = _read(kind, key)
+    return mark_used(product) if product else None
 
 
 def mark_used(product: Product) -> Product:
-    """Record that a product is used now, so that `collect` keeps it; returns it.
+    """Record that a product is used now, so that `collect` keeps it; return it.
 
-    `find`, `make` and `product` do this. Whoever takes one out of the list of `products` calls it.
+    `find`, `make` and `product` do this. A caller that takes a product from `products` must call it.
     """
-    with contextlib.suppress(OSError):  # a store that is read-only, or a product that was removed just now
+    with contextlib.suppress(OSError):  # the store is read-only, or the product was just removed
         os.utime(product.path / METADATA)
     return product
 
 
 def last_used(product: Product) -> float:
-    """Return when a product was last used, or made if it was not used since; seconds since the epoch."""
+    """Return when a product was last used, or made if later; seconds since the epoch."""
     made = float(product.metadata.get("made", 0))
     try:
         return max(made, (product.path / METADATA).stat().st_mtime)
@@ -194,13 +194,13 @@ def last_used(product: Product) -> float:
         return made
 
 
-class Absent(Exception):  # noqa: N818  (no error: an answer)
-    """Something would have to be made, while we only look (`looking`)."""
+class Absent(Exception):  # noqa: N818  (not an error: an answer)
+    """Something would have to be made inside a block of `looking`."""
 
 
 @contextlib.contextmanager
 def looking() -> Iterator[None]:
-    """A block in which nothing is made or fetched: what is not there raises `Absent`."""
+    """Forbid making and fetching while the block runs: whatever is missing raises `Absent`."""
     before = _looking.set(True)
     try:
         yield
@@ -209,41 +209,41 @@ def looking() -> Iterator[None]:
 
 
 def may_make(what: str) -> None:
-    """Raises Absent if we only look."""
+    """Raise Absent inside a block of `looking`."""
     if _looking.get():
         raise Absent(what)
 
 
 def find(kind: str, inputs: Mapping[str, Any]) -> Product | None:
-    """Find the product of some inputs, to use it; None if it is not there."""
+    """Find the product of some inputs and mark it as used; None if the store does not have it."""
     return _taken(kind, key_of(inputs))
 
 
 def make(
     kind: str, inputs: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any]], *, renew: bool = False
 ) -> Product:
-    """The product of some inputs; made now if it is not there.
+    """Return the product of some inputs; make it if the store does not have it.
 
     Args:
-        kind: the room that makes it.
-        inputs: all that decides its content; JSON values only.
+        kind: of the product.
+        inputs: everything that decides its content; JSON values only.
         work: fills an empty directory and returns what to add to the metadata.
-        renew: make it even if it is there.
+        renew: make it even if the store has it.
 
     Raises:
-        InfraError: the disk is full; whatever `work` raises. Nothing is left in the store then.
+        InfraError: the disk is full. Errors of `work` pass through too. Neither leaves anything in the store.
     """
     key = key_of(inputs)
-    if not renew and (there := _taken(kind, key)):
-        return there
+    if not renew and (stored := _taken(kind, key)):
+        return stored
     may_make(f"{kind} {key[:12]}")
     with lock(f"{kind}-{key[:16]}"):
-        if not renew and (there := _taken(kind, key)):
-            return there
-        place = _place(kind, key)
-        with disk_errors(place):
-            _sweep(place.parent)
-            temporary = place.parent / f"{_WORK_PREFIX}{key[:16]}-{os.getpid()}"
+        if not renew and (stored := _taken(kind, key)):
+            return stored
+        path = _path_of(kind, key)
+        with disk_errors(path):
+            _sweep(path.parent)
+            temporary = path.parent / f"{_WORK_PREFIX}{key[:16]}-{os.getpid()}"
             remove_tree(temporary)
             temporary.mkdir(parents=True)
             started = time.time()
@@ -257,19 +257,19 @@ def make(
                     "seconds": round(time.time() - started, 2),
                 }
                 write_json(temporary / METADATA, metadata)
-                if place.exists():
-                    remove_tree(place)
-                temporary.rename(place)
+                if path.exists():
+                    remove_tree(path)
+                temporary.rename(path)
             except KitError as error:
                 _keep_log(error, temporary, f"{kind}-{key[:16]}")
                 raise
             finally:
                 remove_tree(temporary)
-    return Product(kind, key, place, metadata)
+    return Product(kind, key, path, metadata)
 
 
 def _keep_log(error: KitError, temporary: Path, name: str) -> None:
-    """Copy the log that an error names out of a directory that is about to go."""
+    """Copy the log that an error names out of a directory that will be removed."""
     if error.log is not None and error.log.is_relative_to(temporary) and error.log.is_file():
         kept = home() / "logs" / f"{name}.log"
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -278,7 +278,7 @@ def _keep_log(error: KitError, temporary: Path, name: str) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed runs left half-made: directories whose process is gone."""
+    """Remove unfinished directories of killed runs, whose process is gone."""
     for entry in folder.glob(f"{_WORK_PREFIX}*") if folder.is_dir() else ():
         pid = entry.name.rpartition("-")[2]
         if pid.isdigit() and int(pid) != os.getpid() and not Path("/proc", pid).exists():
@@ -286,7 +286,7 @@ def _sweep(folder: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory, also one whose parts are read-only; nothing if it is not there."""
+    """Remove a directory, even if parts of it are read-only; do nothing if it does not exist."""
     if not path.exists() and not path.is_symlink():
         return
 
@@ -300,7 +300,7 @@ def remove_tree(path: Path) -> None:
 
 
 def products(kind: str | None = None) -> list[Product]:
-    """List all products, or those of one kind, oldest first; this uses none of them (`mark_used`).
+    """List all products, or those of one kind, oldest first; does not mark them as used (`mark_used`).
 
     Raises:
         UserError: there is no such kind.
@@ -311,17 +311,17 @@ def products(kind: str | None = None) -> list[Product]:
         if kind not in kinds:
             raise UserError(f"the store has no products of kind {kind} (it has: {', '.join(kinds) or 'none'})")
         kinds = [kind]
-    found = [
-        there
+    listed = [
+        product
         for name in kinds
         for entry in (root / name).iterdir()
-        if not entry.name.startswith(".") and (there := _read(name, entry.name))
+        if not entry.name.startswith(".") and (product := _read(name, entry.name))
     ]
-    return sorted(found, key=lambda product: product.metadata.get("made", 0))
+    return sorted(listed, key=lambda product: product.metadata.get("made", 0))
 
 
 def size_of(path: Path) -> int:
-    """Bytes that a directory takes on disk."""
+    """Return the bytes that a directory takes on disk."""
     total = 0
     for folder, _dirs, files in os.walk(path):
         for name in files:
@@ -331,7 +331,7 @@ def size_of(path: Path) -> int:
 
 
 def count_content(path: Path) -> dict[str, int]:
-    """Files and bytes below a directory, its own metadata not counted: what a damaged product differs in."""
+    """Count files and bytes below a directory, without its own metadata; a damaged product has other counts."""
     files = total = 0
     for folder, _dirs, names in os.walk(path):
         for name in names:
@@ -344,29 +344,29 @@ def count_content(path: Path) -> dict[str, int]:
 
 
 def damaged() -> list[tuple[Product, str]]:
-    """Products that are not what their metadata says: other files, sizes, or bytes where hashes are kept."""
-    found: list[tuple[Product, str]] = []
+    """Return products that differ from their metadata in count, size or hash of files, with a reason each."""
+    bad: list[tuple[Product, str]] = []
     for product in products():
         now = count_content(product.path)
         then = product.metadata.get("content", now)
         if now != then:
-            found.append((product, f"has {now['files']} files of {now['bytes']} bytes, was made with {then}"))
+            bad.append((product, f"has {now['files']} files of {now['bytes']} bytes, was made with {then}"))
             continue
         hashes = product.metadata.get("files", {})
         wrong = [name for name, facts in hashes.items() if hash_file(product.path / name) != facts["sha256"]]
         if wrong:
-            found.append((product, f"differs in {', '.join(sorted(wrong))}"))
-    return found
+            bad.append((product, f"differs in {', '.join(sorted(wrong))}"))
+    return bad
 
 
 def collect(keep_days: float) -> list[tuple[Path, int]]:
-    """Remove what was not used for some days, and what killed runs left half-made.
+    """Remove what was not used for some days, and unfinished products of killed runs.
 
     Args:
-        keep_days: days without use after which a product goes, or a build directory or a run that did not change.
+        keep_days: remove products not used for so many days, and build directories and runs not changed for so many.
 
     Returns:
-        What went, with its size in bytes.
+        The removed paths with their sizes, bytes.
     """
     gone: list[tuple[Path, int]] = []
     limit = time.time() - keep_days * 86400
@@ -380,7 +380,7 @@ def collect(keep_days: float) -> list[tuple[Path, int]]:
     for path, product in old:
         with lock(f"{path.parent.name}-{path.name[:16]}"):
             if product and last_used(product) >= limit:
-                continue  # another run took it meanwhile
+                continue  # another run has used it meanwhile
             size = size_of(path)
             remove_tree(path)
             gone.append((path, size))

@@ -40,9 +40,9 @@ def test_another_interpreter_is_taken_along(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "arch", "said"),
     [
-        ("/no/such/thing", host_arch(), "is a script for /no/such/thing, which is not here"),
+        ("/no/such/thing", host_arch(), "is a script for /no/such/thing, which does not exist"),
         (os.path.realpath("/usr/bin/env"), host_arch(), "which needs a dynamic linker"),
-        ("/bin/sh", "arm64" if host_arch() == "x86_64" else "x86_64", "taken from this machine, which is no"),
+        ("/bin/sh", "arm64" if host_arch() == "x86_64" else "x86_64", "this machine cannot provide one for"),
     ],
 )
 def test_scripts_that_no_guest_runs(tmp_path: Path, first: str, arch: str, said: str) -> None:

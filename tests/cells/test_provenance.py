@@ -161,13 +161,13 @@ BUILD = ("predicate", "buildDefinition")
     ("change", "told"),
     [
         (drop("subject"), "subject"),
-        (other([], "subject"), "no runtime that there is, or no file"),
-        (other("urn:other", *BUILD, "buildType"), "no statement of a kernel of this kit"),
+        (other([], "subject"), "no known runtime, or no file"),
+        (other("urn:other", *BUILD, "buildType"), "not a statement about a kernel of this kit"),
         (other(7, *BUILD, "externalParameters", "cell", "linux"), "cell.linux"),
         (other("fs/", *BUILD, "externalParameters", "cell", "instrument"), "cell.instrument"),
         (other("m68k", *BUILD, "externalParameters", "cell", "arch"), "no architecture m68k"),
-        (other("vm", *BUILD, "internalParameters", "runtime"), "no runtime that there is"),
-        (other([1], *BUILD, "internalParameters", "inputs"), "of another kind"),
+        (other("vm", *BUILD, "internalParameters", "runtime"), "no known runtime"),
+        (other([1], *BUILD, "internalParameters", "inputs"), "has the wrong type"),
     ],
 )
 def test_what_is_no_statement_is_refused(folder: Path, change: Callable[[Any], None], told: str) -> None:

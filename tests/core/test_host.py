@@ -106,7 +106,7 @@ def test_packages_that_apt_does_not_have(fake: Path) -> None:
     with pytest.raises(InfraError, match="E: Unable to locate package lost") as caught:
         host.ensure_packages(["lost"])
     assert caught.value.log is not None
-    with pytest.raises(InfraError, match="apt-get installed no hollow"):
+    with pytest.raises(InfraError, match="apt-get did not install hollow"):
         host.ensure_packages(["hollow"])
 
 
@@ -159,7 +159,7 @@ def test_versions(fake: Path) -> None:
     with pytest.raises(UserError, match=r"bin/old is version 1.9.2, 1.10 or newer is needed") as caught:
         host.need_version("old", "1.10")
     assert "newer old" in caught.value.hint
-    with pytest.raises(UserError, match="names no version"):
+    with pytest.raises(UserError, match="does not print a version"):
         host.need_version("mute", "1")
     with pytest.raises(InfraError, match="the program none is not on this machine"):
         host.need_version("none", "1")

@@ -95,7 +95,7 @@ def test_what_made_a_kernel_stands_beside_its_result(ids: list[str], tmp_path: P
     (tmp_path / provenance.STATEMENT).write_text(json.dumps(told))
     other = invoke("cell.reproduce", str(tmp_path))
     assert other.code == 2
-    assert "would make another kernel" in other.err and "request.asked.FRAME_WARN" in other.err
+    assert "would build another kernel" in other.err and "request.asked.FRAME_WARN" in other.err
 
 
 def test_the_same_in_this_very_revision(ids: list[str]) -> None:

@@ -58,7 +58,7 @@ def test_a_guest_that_hangs_leaves_its_memory(tmp_path: Path) -> None:
 def test_what_has_no_memory_is_refused(tmp_path: Path) -> None:
     said = invoke("guest.crash", str(tmp_path), "--command", "ps")
     assert said.code == 2
-    assert "is no run that booted a kernel" in said.err
+    assert "is not a run that booted a kernel" in said.err
 
 
 def test_gdb_stops_the_kernel_before_it_runs() -> None:
