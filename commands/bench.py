@@ -107,18 +107,18 @@ def rfc(
     wanted |= {name: resolve(names) for name, names in rfc.beside(beside, asked.cell.names).items()}
     wishes = targets.targets() if check else []
     runtime = replace(asked.runtime, say=lambda _line: None) if asked.json else asked.runtime
-    found = rfc.run(wanted, runtime, rounds=rounds)
-    answers = targets.answers(found, wishes)
+    table = rfc.run(wanted, runtime, rounds=rounds)
+    answers = targets.answers(table, wishes)
     if asked.json:
-        print_json({**found.as_json(), **({"targets": [one.as_json() for one in answers]} if check else {})})
+        print_json({**table.as_json(), **({"targets": [answer.as_json() for answer in answers]} if check else {})})
     else:
         names = asked.cell.names
-        print(f"{found.machine}; series {names.series}, toolchain {names.toolchain}, base {names.base}")
-        print(rfc.markdown(found))
-        for one in answers:
-            print(one)
-        print(found.folder / rfc.RESULT)
-    rfc.require_agreement(found.differ, found.folder)
+        print(f"{table.machine}; series {names.series}, toolchain {names.toolchain}, base {names.base}")
+        print(rfc.markdown(table))
+        for answer in answers:
+            print(answer)
+        print(table.folder / rfc.RESULT)
+    rfc.require_agreement(table.differ, table.folder)
     targets.require(answers)
 
 
@@ -139,14 +139,14 @@ def idle(_c: Any, places: str = "", runtime: str = "auto", no_install: bool = Fa
     wanted = idle.chosen(places, measure.places)
     chosen = choose(runtime, install=not no_install)
     chosen = replace(chosen, say=lambda _line: None) if json else chosen
-    found, folder = idle.run(measure, wanted, chosen)
+    results, folder = idle.run(measure, wanted, chosen)
     if json:
-        print_json([one.as_json() for one in found])
+        print_json([result.as_json() for result in results])
     else:
-        print(idle.markdown(found))
+        print(idle.markdown(results))
         print(folder / idle.RESULT)
-    rfc.require_agreement([f"{one.place} {what}" for one in found for what in one.table.differ], folder)
-    targets.require([answer for one in found for answer in one.answers])
+    rfc.require_agreement([f"{result.place} {what}" for result in results for what in result.table.differ], folder)
+    targets.require([answer for result in results for answer in result.answers])
 
 
 @cell_command(
@@ -159,21 +159,21 @@ def gate(_c: Any, asked: Asked, update: bool = False) -> None:
     from bench import gate
     from commands.tables import print_json
 
-    found = gate.run(asked.cell, asked.runtime, update=update)
+    gated = gate.run(asked.cell, asked.runtime, update=update)
     if asked.json:
-        print_json({"same": found.same, "slower": [str(o) for o in found.slower], "folder": str(found.folder)})
+        print_json({"same": gated.same, "slower": [str(o) for o in gated.slower], "folder": str(gated.folder)})
     else:
         print(
-            f"boot {found.now.counts.boot:,} instructions, {found.now.counts.boot / found.now.control.boot:.4f} of none"
+            f"boot {gated.now.counts.boot:,} instructions, {gated.now.counts.boot / gated.now.control.boot:.4f} of none"
         )
-        for name, value in found.now.counts.loops.items():
-            print(f"{name} {value:,.1f} instructions, {value / found.now.control.loops[name]:.4f} of none")
-        said = (
+        for name, value in gated.now.counts.loops.items():
+            print(f"{name} {value:,.1f} instructions, {value / gated.now.control.loops[name]:.4f} of none")
+        basis = (
             "counts, to the digit before init"
-            if found.same
+            if gated.same
             else "ratios to none: another compiler, configuration or QEMU"
         )
-        print("written to bench/gate.yaml" if update else f"compared: {said}")
-        for one in found.faster:
-            print(f"faster: {one}")
-    found.require()
+        print("written to bench/gate.yaml" if update else f"compared: {basis}")
+        for figure in gated.faster:
+            print(f"faster: {figure}")
+    gated.require()

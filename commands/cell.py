@@ -34,14 +34,14 @@ def run(
         job.until(matrices.find_cell(id), choose(runtime, install=not no_install), until)
         print(f"{id}: done until {until}")
         return
-    found = job.do(matrices.find_cell(id), choose(runtime, install=not no_install), again=again)
+    outcome = job.do(matrices.find_cell(id), choose(runtime, install=not no_install), again=again)
     if json:
-        print_json(found)
+        print_json(outcome)
     else:
-        held = sum(check["ok"] for check in found["checks"])
-        print(f"{id}: {found['status']}, {held} of {len(found['checks'])} checks hold")
+        held = sum(check["ok"] for check in outcome["checks"])
+        print(f"{id}: {outcome['status']}, {held} of {len(outcome['checks'])} checks hold")
         print(job.place(id) / result.FILE)
-    job.require(found)
+    job.require(outcome)
 
 
 @command(
@@ -76,17 +76,15 @@ def reproduce(_c: Any, result: str, no_install: bool = False, json: bool = False
     from commands.tables import print_table
 
     recorded = reproduction.load(Path(result))
-    found = reproduction.run(recorded, new_folder(f"reproduce-{recorded.cell.profile.name}"), install=not no_install)
+    made = reproduction.run(recorded, new_folder(f"reproduce-{recorded.cell.profile.name}"), install=not no_install)
     if json:
-        print_json(found.as_json())
+        print_json(made.as_json())
     else:
         rows = [
-            {"file": one.name, "same": "yes" if one.same else "NO", "then": one.then[:16], "now": one.now[:16]}
-            for one in found.compared
+            {"file": file.name, "same": "yes" if file.same else "NO", "then": file.then[:16], "now": file.now[:16]}
+            for file in made.compared
         ]
         print_table(rows, ("file", "same", "then", "now"))
-        print(
-            f"{found.objects} objects compiled without a cache in {found.directory}, {found.cpu_seconds:.0f} s of CPU"
-        )
-        print(found.folder / reproduction.FILE)
-    found.require()
+        print(f"{made.objects} objects compiled without a cache in {made.directory}, {made.cpu_seconds:.0f} s of CPU")
+        print(made.folder / reproduction.FILE)
+    made.require()

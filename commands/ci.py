@@ -25,7 +25,7 @@ def plan(_c: Any, matrix: str = "tiny", runtime: str = "auto", json: bool = Fals
     from ci import matrices, plans
     from core.runtime import choose
 
-    rows = [one.as_row() for one in plans.plan(matrices.find(matrix), choose(runtime))]
+    rows = [planned.as_row() for planned in plans.plan(matrices.find(matrix), choose(runtime))]
     if json:
         print_json({"matrix": matrix, "cells": rows})
         return
@@ -46,20 +46,20 @@ def run(_c: Any, matrix: str = "tiny", runtime: str = "auto", since: str = "", j
     planned = plans.plan(matrices.find(matrix), chosen)
     if since:
         planned, same = changes.changed(planned, matrix, since, chosen)
-        for one in same:
-            print(f"{one.cell.id}: the same as in {since}", file=sys.stderr)
+        for cell in same:
+            print(f"{cell.cell.id}: the same as in {since}", file=sys.stderr)
     folder = runs.new_folder(f"matrix-{matrix}")
-    found = _watched(lambda told: schedule.run(matrix, planned, chosen, folder, told=told), json=json)
-    page = schedule.report(found)
+    finished = _watched(lambda show: schedule.run(matrix, planned, chosen, folder, told=show), json=json)
+    page = schedule.report(finished)
     if json:
-        print_json(found.as_json())
+        print_json(finished.as_json())
     else:
-        print_table([_row(one) for one in found.outcomes], ("id", "required", "status", "seconds", "reason"))
-        idle = "" if found.idle is None else f", processors idle {100 * found.idle:.0f}% of it"
-        print(f"{found.seconds:.0f} s{idle}, {found.slots} job slots")
+        print_table([_row(cell) for cell in finished.outcomes], ("id", "required", "status", "seconds", "reason"))
+        idle = "" if finished.idle is None else f", processors idle {100 * finished.idle:.0f}% of it"
+        print(f"{finished.seconds:.0f} s{idle}, {finished.slots} job slots")
         print(page)
-        print(found.folder / schedule.FILE)
-    found.require()
+        print(finished.folder / schedule.FILE)
+    finished.require()
 
 
 def _of_matrix(position: str, **texts: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -104,19 +104,19 @@ def verdict(_c: Any, folder: str, matrix: str = "tiny", output: str = "") -> Non
     from kconfig import annotate
 
     chosen = matrices.find(matrix)
-    found = artifacts.verdicts(chosen, Path(folder))
+    verdicts = artifacts.verdicts(chosen, Path(folder))
     new = warnings.fresh(chosen, Path(folder))
     annotate.tell(warnings.notes(new))
-    text = artifacts.markdown(chosen, found) + warnings.markdown(new)
+    text = artifacts.markdown(chosen, verdicts) + warnings.markdown(new)
     if output:
         with Path(output).open("a") as out:
             out.write(text)
     print(text, end="")
-    artifacts.require(found)
+    artifacts.require(verdicts)
 
 
-def _row(one: Outcome) -> dict[str, Any]:
-    return {**one.as_row(), "required": "yes" if one.cell.required else "no"}
+def _row(outcome: Outcome) -> dict[str, Any]:
+    return {**outcome.as_row(), "required": "yes" if outcome.cell.required else "no"}
 
 
 def _watched(work: Callable[[Callable[[MatrixRun], None]], MatrixRun], *, json: bool) -> MatrixRun:
@@ -127,14 +127,14 @@ def _watched(work: Callable[[Callable[[MatrixRun], None]], MatrixRun], *, json: 
     """
     from core.progress import on_terminal
 
-    said: dict[str, str] = {}
+    printed: dict[str, str] = {}
 
     def line(state: MatrixRun) -> None:
-        for one in state.outcomes:
-            if said.get(one.cell.id) != one.status:
-                said[one.cell.id] = one.status
-                why = f": {one.reason}" if one.reason else ""
-                print(f"{one.cell.id}: {one.status}{why}", file=sys.stderr if json else sys.stdout, flush=True)
+        for outcome in state.outcomes:
+            if printed.get(outcome.cell.id) != outcome.status:
+                printed[outcome.cell.id] = outcome.status
+                why = f": {outcome.reason}" if outcome.reason else ""
+                print(f"{outcome.cell.id}: {outcome.status}{why}", file=sys.stderr if json else sys.stdout, flush=True)
 
     if not on_terminal():
         return work(line)
@@ -151,6 +151,8 @@ def _table(state: MatrixRun) -> Any:
     from core.errors import printable
 
     table = Table("cell", "status", "seconds", "what it says", title=f"matrix {state.name}")
-    for one in state.outcomes:
-        table.add_row(one.cell.id, one.status, f"{one.seconds:.0f}", printable(one.reason or one.note)[:80])
+    for outcome in state.outcomes:
+        table.add_row(
+            outcome.cell.id, outcome.status, f"{outcome.seconds:.0f}", printable(outcome.reason or outcome.note)[:80]
+        )
     return table

@@ -28,8 +28,8 @@ def show(_c: Any, run: str = "", workload: str = "", filter: str = "", json: boo
     from dataflow import listing
 
     if json:
-        for one in listing.objects(shown, filter):
-            print(dumps(one))
+        for call in listing.objects(shown, filter):
+            print(dumps(call))
         return
     for line in listing.text(shown, filter):
         print(line)
@@ -49,18 +49,16 @@ def compare(_c: Any, one: str, other: str, workload: str = "open-close", json: b
     from cells import recording
     from dataflow import comparison
 
-    found = comparison.compare(recording.prepare(one, workload), recording.prepare(other, workload))
+    both = comparison.compare(recording.prepare(one, workload), recording.prepare(other, workload))
     if json:
-        print_json(found.as_json())
+        print_json(both.as_json())
         return
-    rows = [
-        {"function": d.function, "one": d.calls[0], "other": d.calls[1], "why": d.reason} for d in found.differences
-    ]
+    rows = [{"function": d.function, "one": d.calls[0], "other": d.calls[1], "why": d.reason} for d in both.differences]
     if rows:
         print_table(rows, ("function", "one", "other", "why"))
     print(
-        f"{found.calls[0]} and {found.calls[1]} calls of {found.functions[0]} and {found.functions[1]} functions; "
-        f"{found.common} are in both, {found.equal} of them equal in every call"
+        f"{both.calls[0]} and {both.calls[1]} calls of {both.functions[0]} and {both.functions[1]} functions; "
+        f"{both.common} are in both, {both.equal} of them equal in every call"
     )
 
 

@@ -36,7 +36,7 @@ def shell(_c: Any, asked: Asked, smp: str = "", memory: str = "", files: str = "
 
     from cells import inspection
 
-    inspection.shell(asked.cell, asked.runtime, [Path(one) for one in files.split(",") if one], smp, memory)
+    inspection.shell(asked.cell, asked.runtime, [Path(name) for name in files.split(",") if name], smp, memory)
 
 
 @cell_command(without=("no_guard", "json"), smp=SMP_HELP, memory=MEMORY_HELP, command=_COMMAND_HELP)
@@ -70,7 +70,7 @@ def crash(_c: Any, run: str, command: str = "", runtime: str = "auto") -> None:
 
 
 def _words(commands: str) -> list[str]:
-    return [one.strip() for one in commands.split(";") if one.strip()]
+    return [word.strip() for word in commands.split(";") if word.strip()]
 
 
 def _show(line: str) -> None:

@@ -60,7 +60,7 @@ def check(_c: Any, asked: Asked) -> None:
     result = kernels.check_config(asked.cell, asked.runtime, guard=False)
     rows = [lost.as_row() for lost in result.lost]
     if asked.json:
-        reasons = [one.as_json() for one in result.reasons]
+        reasons = [reason.as_json() for reason in result.reasons]
         print_json({"asked": result.asked, "lost": rows, "reasons": reasons, "warnings": list(result.warnings),
                     "config": str(result.config)})  # fmt: skip
     elif rows:
@@ -109,13 +109,13 @@ def diff(
             configs.append(
                 survival.values(kernels.check_config(resolve(names), chosen, guard=False).config.read_text())
             )
-        found = differences.configurations(configs[0], configs[1])
+        changes = differences.configurations(configs[0], configs[1])
     else:
         named = check_arch(arch) if arch else host_arch()
         version = linux or catalogue.default_linux()
         first, second = (profiles.compose(name, base, named, version) for name in (one, other))
-        found = differences.requests(first, second)
-    rows = [difference.as_row(one, other) for difference in found]
+        changes = differences.requests(first, second)
+    rows = [difference.as_row(one, other) for difference in changes]
     if json:
         print_json(rows)
     elif rows:

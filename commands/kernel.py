@@ -25,8 +25,8 @@ def build(_c: Any, asked: Asked) -> None:
     rate = f"{100 * cache.hits / total:.0f}% of {total} compilations" if total else "nothing compiled"
     rate += f" ({cache.remote} out of what machines share)" if cache.remote else ""
     # A kernel from the store: print the figures of its build, and the day of it.
-    found = made.made < begun
-    since = time.strftime(" (in the store since %Y-%m-%d %H:%M)", time.localtime(made.made)) if found else ""
+    stored = made.made < begun
+    since = time.strftime(" (in the store since %Y-%m-%d %H:%M)", time.localtime(made.made)) if stored else ""
     print(
         f"Linux {made.release}{since}: image {human_size(made.sizes['image'])}, "
         f"make {made.make_seconds} s with {made.jobs} jobs, ccache hits {rate}, {made.warnings} warnings"
@@ -59,24 +59,24 @@ def each(_c: Any, asked: Asked, boot: bool = False, cold: bool = False) -> None:
     """Build every prefix of a series. Example: ./invoke kernel.each --series kit --profile all --base tiny --boot"""
     from cells import prefixes
 
-    def told(row: prefixes.Row) -> None:
+    def show(row: prefixes.Row) -> None:
         if not asked.json:
             failed = f": {row.reason.splitlines()[0]}" if row.reason else ""
             print(f"prefix {row.prefix} {row.patch or '(no patch)'}: {row.status}{failed}", flush=True)
 
-    found = prefixes.run(asked.cell, asked.runtime, boot=boot, cold=cold, guard=asked.guard, told=told)
+    series = prefixes.run(asked.cell, asked.runtime, boot=boot, cold=cold, guard=asked.guard, told=show)
     if asked.json:
-        print_json(found.as_json())
+        print_json(series.as_json())
     else:
-        rows = prefixes.table(found.rows)
+        rows = prefixes.table(series.rows)
         print_table(rows, tuple(rows[0]))
-        symbols = sorted({one for row in found.rows for one in row.not_yet})
+        symbols = sorted({symbol for row in series.rows for symbol in row.not_yet})
         if symbols:
             print(f"not yet: {', '.join(symbols)}")
-        print(f"make took {found.cpu_seconds:.0f} s of CPU in all", end="")
-        print(f", {found.ratio:.2f} of one build from nothing ({found.cold} s)" if found.ratio else "")
-        print(found.folder / prefixes.FILE)
-    found.require()
+        print(f"make took {series.cpu_seconds:.0f} s of CPU in all", end="")
+        print(f", {series.ratio:.2f} of one build from nothing ({series.cold} s)" if series.ratio else "")
+        print(series.folder / prefixes.FILE)
+    series.require()
 
 
 @cell_command(
@@ -91,11 +91,11 @@ def bisect(_c: Any, asked: Asked, good: str = "", bad: str = "", git: str = "", 
 
     from cells import bisection
 
-    def told(name: str, verdict: str) -> None:
+    def show(name: str, verdict: str) -> None:
         if not asked.json:
             print(f"{name}: {verdict}", flush=True)
 
-    found = bisection.run(
+    search = bisection.run(
         asked.cell,
         asked.runtime,
         good,
@@ -103,11 +103,11 @@ def bisect(_c: Any, asked: Asked, good: str = "", bad: str = "", git: str = "", 
         repository=git,
         boot=boot,
         guard=asked.guard,
-        told=told,
+        told=show,
     )
     if asked.json:
-        print_json(asdict(found))
-    elif not found.between:
-        patch = f" ({found.patch})" if found.patch else ""
-        print(f"the first bad one is {found.first_bad}{patch}: {found.reason}")
-    found.require()
+        print_json(asdict(search))
+    elif not search.between:
+        patch = f" ({search.patch})" if search.patch else ""
+        print(f"the first bad one is {search.first_bad}{patch}: {search.reason}")
+    search.require()

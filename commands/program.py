@@ -110,7 +110,7 @@ def undeclared_letter(words: Sequence[str], namespace: Collection) -> str:
         if word in names:
             letters = frozenset(getattr(namespace[word], "short", {}).values())
             arguments = namespace[word].get_arguments()
-            valued = {f"--{name}" for one in arguments if one.takes_value for name in one.names}
+            valued = {f"--{name}" for argument in arguments if argument.takes_value for name in argument.names}
         elif letters is not None and before not in valued and re.match(r"-[A-Za-z]", word) and word[1] not in letters:
             return word[:2]
         before = word

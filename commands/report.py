@@ -31,11 +31,11 @@ def html(_c: Any, output: str = "", runs: int = 60) -> None:
     if runs < 1:
         raise UserError("a page needs at least one run", "use --runs 60")
     history.home().mkdir(parents=True, exist_ok=True)
-    found = history.load(history.home(), runs)
+    known = history.load(history.home(), runs)
     path = Path(output) if output else store.home() / "report.html"
-    html.write(found, path)
-    broken = [run for run in found.runs if run.problem]
-    print(f"{len(found.runs)} runs, {len(broken)} of them cannot be read; {found.left} older ones left out")
+    html.write(known, path)
+    broken = [run for run in known.runs if run.problem]
+    print(f"{len(known.runs)} runs, {len(broken)} of them cannot be read; {known.left} older ones left out")
     for run in broken:
         print(printable(f"unreadable: {run.folder}: {run.problem}"), file=sys.stderr)
     print(path.resolve())
@@ -56,15 +56,15 @@ def compare(_c: Any, before: str, after: str, json: bool = False) -> None:
 
     first, second = history.named(before), history.named(after)
     kernels = html.measure_kernels((*first, *second))
-    found = comparison.compare(first, second, lambda run: kernels.sizes.get(html.kernel_of(run), {}))
+    compared = comparison.compare(first, second, lambda run: kernels.sizes.get(html.kernel_of(run), {}))
     unknown = [f"no sizes of the kernel {path}: {why}" for path, why in kernels.problems.items()]
-    found = replace(found, notes=[*found.notes, *unknown])
+    compared = replace(compared, notes=[*compared.notes, *unknown])
     if json:
-        print_json(found.as_json())
+        print_json(compared.as_json())
     else:
-        _print(found)
-    if found.broke:
-        count = sum(one.broke for one in found.changes)
+        _print(compared)
+    if compared.broke:
+        count = sum(change.broke for change in compared.changes)
         what = "1 result does" if count == 1 else f"{count} results do"
         raise UnderTest(f"{what} not pass any more", "read the broken and the missing ones above")
 
@@ -78,51 +78,53 @@ def junit(_c: Any, runs: str, output: str = "junit.xml") -> None:
     from core import store
     from report import history, junit
 
-    found = history.named(runs)
-    store.write_text(Path(output), junit.junit_of(found))
-    print(f"{len(found)} runs in {Path(output).resolve()}")
+    known = history.named(runs)
+    store.write_text(Path(output), junit.junit_of(known))
+    print(f"{len(known)} runs in {Path(output).resolve()}")
 
 
-def _print(found: Comparison) -> None:
+def _print(compared: Comparison) -> None:
     from core.errors import printable
 
-    for note in (*found.notes, *(f"unreadable: {one}" for one in found.unreadable)):
+    for note in (*compared.notes, *(f"unreadable: {folder}" for folder in compared.unreadable)):
         print(printable(note))
-    for name, keys in (("before", found.only_before), ("after", found.only_after)):
+    for name, keys in (("before", compared.only_before), ("after", compared.only_after)):
         for key in keys:
             print(printable(f"only {name}: {key}"))
-    if found.changes:
+    if compared.changes:
         rows = [
             {
-                "change": one.kind,
-                "before": "/".join(one.before),
-                "after": "/".join(one.after),
-                "test": one.name,
-                "why": " ".join(one.why.split()),
-                "cell": one.key,
+                "change": change.kind,
+                "before": "/".join(change.before),
+                "after": "/".join(change.after),
+                "test": change.name,
+                "why": " ".join(change.why.split()),
+                "cell": change.key,
             }
-            for one in found.changes
+            for change in compared.changes
         ]
         print_table(rows, ("change", "before", "after", "test", "cell", "why"))
-    told = [one for one in found.metrics if one.changed or (one.note and one.before != one.after)]
-    if told:
+    metrics = [
+        metric for metric in compared.metrics if metric.changed or (metric.note and metric.before != metric.after)
+    ]
+    if metrics:
         rows = [
             {
-                "figure": one.name,
-                "unit": one.unit,
-                "before": _range(one.before),
-                "after": _range(one.after),
-                "grew": f"{one.percent:+.2f}%" if one.changed else "?",
-                "cell": one.key,
-                "note": one.note,
+                "figure": metric.name,
+                "unit": metric.unit,
+                "before": _range(metric.before),
+                "after": _range(metric.after),
+                "grew": f"{metric.percent:+.2f}%" if metric.changed else "?",
+                "cell": metric.key,
+                "note": metric.note,
             }
-            for one in told
+            for metric in metrics
         ]
         print_table(rows, ("figure", "unit", "before", "after", "grew", "cell", "note"))
-    print(f"{found.compared} cells compared, {len(found.changes)} changes")
+    print(f"{compared.compared} cells compared, {len(compared.changes)} changes")
 
 
 def _range(values: Sequence[float]) -> str:
     """Return the lowest and the highest value, or the only one."""
-    low, high = (f"{one:,.0f}" if one >= 1000 else f"{one:.2f}" for one in (min(values), max(values)))
+    low, high = (f"{value:,.0f}" if value >= 1000 else f"{value:.2f}" for value in (min(values), max(values)))
     return low if low == high else f"{low}..{high}"

@@ -63,10 +63,10 @@ def check(_c: Any) -> None:
     print(f"{len(store.products())} products, none damaged")
 
 
-def _shared(place: str, about: str, key: str, no_kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _shared(address: str, about: str, key: str, no_kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a task on a shared store that takes its address by position, and products by key and kind."""
     kind = f"kind of products, as in store.list; may be given several times; by default {no_kind}"
-    return command(positional=[place], iterable=["key", "kind"], help={place: about, "key": key, "kind": kind})
+    return command(positional=[address], iterable=["key", "kind"], help={address: about, "key": key, "kind": kind})
 
 
 @_shared(

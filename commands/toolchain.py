@@ -205,9 +205,9 @@ def compare(_c: Any, left: str, right: str, json: bool = False) -> None:
     if json:
         print_json(asdict(result))
     else:
-        print_table([asdict(one) for one in result.differences], ("name", "reason", "matters"))
+        print_table([asdict(difference) for difference in result.differences], ("name", "reason", "matters"))
         print(f"{result.compared} entries compared, {len(result.differences)} differ")
-    if any(one.matters for one in result.differences):
+    if any(difference.matters for difference in result.differences):
         raise UnderTest("the two toolchains are not the same", "the table names what differs")
 
 
@@ -238,10 +238,10 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
             generation = specs.spec(name).generation
             result = acceptance.check(session, made.product.path, work, generation=generation, log=log)
     if json:
-        print_json({**result.as_json(), "ir_tests": {one.name: one.code for one in tests}})
+        print_json({**result.as_json(), "ir_tests": {test.name: test.code for test in tests}})
         return
-    for one in tests:
-        print(f"{one.code}  {one.name}")
+    for test in tests:
+        print(f"{test.code}  {test.name}")
     print_table(
         [{"case": name, **asdict(tally)} for name, tally in [*result.cases.items(), ("total", result.total)]],
         ("case", "functions", "equal", "removed", "wrong"),
@@ -278,13 +278,13 @@ def parity(_c: Any, asked: Asked, folders: str = "") -> None:
     from kernel.parity import check
 
     chosen = [word for word in folders.split(",") if word]
-    found = check(asked.cell, asked.runtime, chosen)
+    result = check(asked.cell, asked.runtime, chosen)
     if asked.json:
-        print_json(found.as_json())
+        print_json(result.as_json())
     else:
         print(
-            f"{found.files} files ({found.identical} with the same bytes), {found.functions} functions with "
-            f"{found.calls} calls, {len(found.differences)} differences"
+            f"{result.files} files ({result.identical} with the same bytes), {result.functions} functions with "
+            f"{result.calls} calls, {len(result.differences)} differences"
         )
-    if found.differences:
-        raise UnderTest("\n  ".join(["the pass built in and the plugin differ:", *found.differences[:20]]))
+    if result.differences:
+        raise UnderTest("\n  ".join(["the pass built in and the plugin differ:", *result.differences[:20]]))
