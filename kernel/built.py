@@ -1,6 +1,7 @@
-"""Built kernels: what the store has of a kernel, as one type.
+"""Read the built kernels of the store, as one type.
 
-Nothing else looks into a kernel's metadata or reads its `config`.
+Takes a kernel's inputs or its key. Gives a `Kernel` with its files and its metadata. No other module reads the metadata
+or the `config` of a kernel.
 """
 
 from __future__ import annotations
@@ -33,157 +34,157 @@ class Kernel:
 
     @property
     def path(self) -> Path:
-        """The directory with all its files."""
+        """Return the directory with all its files."""
         return self.product.path
 
     @property
     def key(self) -> str:
-        """The key of the product."""
+        """Return the key of the product."""
         return self.product.key
 
     @property
     def image(self) -> Path:
-        """The file that boots."""
+        """Return the file that boots."""
         return self.path / IMAGE
 
     @property
     def vmlinux(self) -> Path:
-        """The ELF file with symbols and debug info."""
+        """Return the ELF file with symbols and debug info."""
         return self.path / VMLINUX
 
     @property
     def system_map(self) -> Path:
-        """The list of symbols and their addresses."""
+        """Return the file with the symbols and their addresses."""
         return self.path / SYSTEM_MAP
 
     @property
     def config_file(self) -> Path:
-        """The final configuration, as Kconfig wrote it."""
+        """Return the file with the final configuration, as Kconfig wrote it."""
         return self.path / CONFIG
 
     @cached_property
     def config(self) -> dict[str, str]:
-        """Symbol -> value of the final configuration, as `survival.values` reads it."""
+        """Return symbol -> value of the final configuration, as `survival.values` reads it."""
         return survival.values(self.config_file.read_text())
 
     @property
     def records(self) -> bool:
-        """Whether it has the recording device."""
+        """Return whether it has the recording device."""
         return self.config.get("KCOV_DATAFLOW") == "y"
 
     @property
     def modules(self) -> list[Path]:
-        """The sample modules that were built with it."""
+        """Return the sample modules that were built with it."""
         return sorted((self.path / MODULES).glob("*.ko"))
 
     @property
     def cell(self) -> Mapping[str, Any]:
-        """The names that it was built from; empty if the metadata has none."""
+        """Return the names that it was built from; empty if the metadata has none."""
         names: Mapping[str, Any] = self.product.metadata.get("cell", {})
         return names
 
     @property
     def arch(self) -> str:
-        """`x86_64` or `arm64`."""
+        """Return `x86_64` or `arm64`."""
         return str(self.cell["arch"])
 
     @property
     def inputs(self) -> Mapping[str, Any]:
-        """What decided it; its key is their hash."""
+        """Return the inputs that decide its content; its key is their hash."""
         inputs: Mapping[str, Any] = self.product.metadata["inputs"]
         return inputs
 
     @property
     def asked(self) -> Mapping[str, str]:
-        """Symbol -> value that its request asked for."""
+        """Return symbol -> value of its request."""
         asked: Mapping[str, str] = self.inputs["request"]["asked"]
         return asked
 
     @property
     def release(self) -> str:
-        """What `uname -r` prints in it."""
+        """Return the text that `uname -r` prints in it."""
         return str(self.product.metadata["release"])
 
     @property
     def layout(self) -> str:
-        """The layout of its records; empty if that is not known."""
+        """Return the layout of its records; empty if it is not known."""
         return self.product.metadata["layout"] or ""
 
     @property
     def generation(self) -> str | None:
-        """The callback generation of the compiler that built it."""
+        """Return the callback generation of the compiler that built it."""
         generation = self.product.metadata["toolchain_manifest"]["generation"]
         return str(generation) if generation else None
 
     @property
     def tree(self) -> str:
-        """The key of its source tree in the store."""
+        """Return the key of its source tree in the store."""
         return str(self.product.metadata["tree"])
 
     @property
     def made(self) -> int:
-        """When it was finished, seconds since the epoch."""
+        """Return when it was finished, in seconds since the epoch."""
         return int(self.product.metadata["made"])
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Name of a file -> its size in bytes."""
+        """Return file name -> size in bytes."""
         return {name: int(facts["size"]) for name, facts in self.product.metadata["files"].items()}
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Name of a file -> its sha256."""
+        """Return file name -> sha256."""
         return {name: str(facts["sha256"]) for name, facts in self.product.metadata["files"].items()}
 
     @property
     def command(self) -> Sequence[str]:
-        """The make command line that built it; empty if the metadata has none."""
+        """Return the make command line that built it; empty if the metadata has none."""
         return list(self.product.metadata.get("command", ()))
 
     @property
     def make_seconds(self) -> float:
-        """Wall time of make; 0 if the metadata has none."""
+        """Return the wall time of make in seconds; 0 if the metadata does not have it."""
         return float(self.product.metadata.get("make_seconds", 0.0))
 
     @property
     def cpu_seconds(self) -> float | None:
-        """CPU time of make and all that it started, or None if the metadata has none."""
+        """Return the CPU seconds of make and all its children; None if the metadata does not have them."""
         seconds = self.product.metadata.get("cpu_seconds")
         return None if seconds is None else float(seconds)
 
     @property
     def cache(self) -> CacheUse:
-        """What the compiler cache gave to its build."""
+        """Return what its build took from the compiler cache."""
         return CacheUse(**self.product.metadata["ccache"])
 
     @property
     def objects(self) -> int:
-        """How many objects make compiled."""
+        """Return how many objects make compiled."""
         return int(self.product.metadata["objects"])
 
     @property
     def jobs(self) -> int:
-        """How many compilers ran at once."""
+        """Return how many compilers ran at the same time."""
         return int(self.product.metadata["jobs"])
 
     @property
     def warnings(self) -> int:
-        """How many distinct warnings the compiler printed."""
+        """Return how many distinct warnings the compiler printed."""
         return int(self.product.metadata["warnings"])
 
     @property
     def frames(self) -> Mapping[str, int]:
-        """Bytes -> number of functions with a larger stack frame; empty if the compiler was not asked."""
+        """Return bytes -> number of functions with a larger stack frame; empty if the compiler did not check frames."""
         frames: Mapping[str, int] = self.product.metadata.get("frames", {})
         return frames
 
     @property
     def gate_text(self) -> str | None:
-        """The sha256 of the text of its gates, or None if it has no gates."""
+        """Return the sha256 of the text of its gates; None if it does not have gates."""
         return self.product.metadata.get("gate_text_sha256")
 
     def as_json(self) -> dict[str, Any]:
-        """All that is known of it, as JSON values."""
+        """Return path and metadata as JSON values."""
         return {"path": str(self.path), **self.product.metadata}
 
 
@@ -209,5 +210,5 @@ def by_key(key: str) -> Kernel | None:
 
 
 def all_kernels() -> list[Kernel]:
-    """List the kernels of the store, the oldest first."""
+    """Return the kernels of the store, the oldest first."""
     return [Kernel(product) for product in store.products() if product.kind == KIND]

@@ -1,8 +1,8 @@
-"""Guard: a compiler and a tree whose callbacks take other operands never meet.
+"""Refuse a compiler whose callbacks do not fit the tree.
 
-The names of the callbacks are the same in all generations, so a wrong pair links and boots, and records garbage. What
-comes in is the source of a tree and what the probe found of a compiler; what goes out is nothing, or a refusal that
-names both. The tree is read, not its label: prototypes decide (spec/kcov-dataflow.md, sections 0, 2 and 5).
+Takes the source of a tree and the probe's result for a compiler. Raises an error that names both if they differ. All
+generations have callbacks of the same names, so a wrong pair would link, boot and record garbage. The prototypes in the
+tree decide, not the label of its series.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from core.errors import UserError
 from toolchain import probe
 
 _CALLBACKS = (probe.ARGS, probe.RET)
-# Where the callbacks are, and where they are looked for if they are not there.
-_PLACES = ("kernel/kcov*.c", "include/linux/kcov*.h", "lib/kcov*.c", "mm/kcov*.c")
+# Files that usually define the callbacks, and files to search if those do not.
+_USUAL = ("kernel/kcov*.c", "include/linux/kcov*.h", "lib/kcov*.c", "mm/kcov*.c")
 _ELSEWHERE = ("kernel/**/*.c", "lib/*.c", "mm/*.c")
-# Who asks the compiler for the calls.
+# Files that can give the flags to the compiler.
 _KCONFIG = "lib/Kconfig.debug"
 _MAKEFILES = ("scripts/Makefile.kcov", "scripts/Makefile.lib", _KCONFIG)
 _SPELLING = re.compile(r"\b(dataflow|trace|gated)-(?:args|ret)\b")
-# The first LLVM that any pass of this feature was made for.
+# The first LLVM version for which a pass exists.
 _OLDEST = 19
 
 _NOISE = re.compile(r'/\*.*?\*/|//[^\n]*|^[ \t]*#(?:[^\n\\]|\\.)*|"(?:[^"\\\n]|\\.)*"', re.DOTALL | re.MULTILINE)
@@ -35,20 +35,20 @@ _BITS = {
     8: "u8 s8 __u8 __s8 uint8_t int8_t bool _Bool",
 }
 _NAMED = {name: f"i{bits}" for bits, names in _BITS.items() for name in names.split()}
-# Longer words of C first: `unsigned long long` holds `long` (64 bits on every machine that has the feature).
+# Longer types of C first: `unsigned long long` holds `long` (64 bits on every machine that has the feature).
 _BASIC = (("long", "i64"), ("short", "i16"), ("char", "i8"), ("int", "i32"), ("unsigned", "i32"), ("signed", "i32"))
 _QUALIFIERS = {"const", "volatile", "register", "__maybe_unused", "__always_unused"}
 
 
 @dataclass(frozen=True)
 class Takes:
-    """What the callbacks of a tree take.
+    """The operands that the callbacks of a tree take.
 
     Attributes:
         args: LLVM types of the operands of `__sanitizer_cov_trace_args`, comma-separated; None without that callback.
-        ret: the same of `__sanitizer_cov_trace_ret`.
-        spelling: of the flags that the tree gives the compiler, `dataflow` or `trace`; empty if it gives none.
-        where: the file with the callbacks, below the tree.
+        ret: the same for `__sanitizer_cov_trace_ret`.
+        spelling: of the flags that the tree gives to the compiler, `dataflow` or `trace`; empty without flags.
+        where: the file with the callbacks, relative to the tree.
     """
 
     args: str | None
@@ -58,7 +58,7 @@ class Takes:
 
     @property
     def generation(self) -> str:
-        """`L0` .. `L3`, `G1`, or `unknown`: no generation has these operands."""
+        """Return `L0` .. `L3` or `G1`; `unknown` if no known generation has these operands."""
         ours = (self.args, self.ret, self.spelling or None)
         for name, theirs in probe.GENERATIONS.items():
             if all(mine is None or mine == its for mine, its in zip(ours, theirs, strict=True)):
@@ -67,45 +67,45 @@ class Takes:
 
 
 def read(tree: Path) -> Takes | None:
-    """What the callbacks of a tree take, by its source; None if it has none.
+    """Read from a tree's source what its callbacks take; None if it does not have callbacks.
 
     Args:
         tree: the directory with `kernel/` and `scripts/`.
 
     Raises:
-        UserError: it asks the compiler for calls that nothing in it takes, and can be configured so; or it defines a
-            callback in several ways.
+        UserError: a configuration can turn on flags whose callbacks the tree does not define, or the tree defines a
+            callback with different operands.
     """
     spelling = _spelling(tree)
-    for places in (_PLACES, _ELSEWHERE if spelling else ()):
-        found = {name: _one(tree, places, name) for name in _CALLBACKS}
-        there = [one for one in found.values() if one is not None]
-        if there:
-            args, ret = (found[name][0] if found[name] else None for name in _CALLBACKS)  # type: ignore[index]
-            return Takes(args, ret, spelling, there[0][1])
+    for patterns in (_USUAL, _ELSEWHERE if spelling else ()):
+        callbacks = {name: _declared(tree, patterns, name) for name in _CALLBACKS}
+        declared = [callback for callback in callbacks.values() if callback is not None]
+        if declared:
+            args, ret = (callbacks[name][0] if callbacks[name] else None for name in _CALLBACKS)  # type: ignore[index]
+            return Takes(args, ret, spelling, declared[0][1])
     if spelling and _can_be_chosen(tree):
         raise UserError(
-            f"the tree {tree} asks the compiler for {spelling}-args, and defines no {probe.ARGS} and no {probe.RET}",
-            "apply the whole series, or say --no-guard",
+            f"the tree {tree} asks the compiler for {spelling}-args, but defines neither {probe.ARGS} nor {probe.RET}",
+            "apply the whole series, or use --no-guard",
         )
     return None
 
 
 def _spelling(tree: Path) -> str:
-    """How a tree spells the flags; the one that it gives the compiler, not the one that a comment tells of."""
+    """Return how a tree spells the flags that it gives to the compiler; comments do not count."""
     for name in _MAKEFILES:
         path = tree / name
         if path.is_file():
             lines = (
                 line for line in path.read_text(errors="replace").splitlines() if not line.lstrip().startswith("#")
             )
-            if found := _SPELLING.search("\n".join(line for line in lines if "-args" in line or "-ret" in line)):
-                return found[1]
+            if match := _SPELLING.search("\n".join(line for line in lines if "-args" in line or "-ret" in line)):
+                return match[1]
     return ""
 
 
 def _can_be_chosen(tree: Path) -> bool:
-    """Whether a configuration can turn the flags on: a series may bring them before the symbol that they wait for."""
+    """Return whether a configuration can turn the flags on; an early patch may add them before their symbol."""
     lines = [
         line
         for name in _MAKEFILES
@@ -122,37 +122,39 @@ def _can_be_chosen(tree: Path) -> bool:
     return not waits_for or any(not symbols or symbols & defined for symbols in waits_for)
 
 
-def _one(tree: Path, places: tuple[str, ...], name: str) -> tuple[str, str] | None:
-    """Operands of a callback and the file that says so: a definition if there is one, else a prototype."""
-    found: dict[bool, dict[str, str]] = {True: {}, False: {}}
-    for place in places:
-        for path in sorted(tree.glob(place)):
+def _declared(tree: Path, patterns: tuple[str, ...], name: str) -> tuple[str, str] | None:
+    """Return the operands of a callback and their file, from its definition or else from a prototype."""
+    by_kind: dict[bool, dict[str, str]] = {True: {}, False: {}}
+    for pattern in patterns:
+        for path in sorted(tree.glob(pattern)):
             text = path.read_text(errors="replace") if path.is_file() else ""
             if name in text:
                 for operands, defined in prototypes(text, name):
-                    found[defined].setdefault(operands, path.relative_to(tree).as_posix())
-    chosen = found[True] or found[False]
+                    by_kind[defined].setdefault(operands, path.relative_to(tree).as_posix())
+    chosen = by_kind[True] or by_kind[False]
     if len(chosen) > 1:
         ways = " and ".join(f"({operands}) in {where}" for operands, where in sorted(chosen.items()))
-        raise UserError(f"the tree takes {name} in several ways: {ways}", "leave one, or say --no-guard")
+        raise UserError(f"the tree declares {name} in several ways: {ways}", "leave one, or use --no-guard")
     return next(iter(chosen.items()), None)
 
 
 def prototypes(text: str, name: str) -> Iterator[tuple[str, bool]]:
-    """Operands of each declaration of a function in C source, as LLVM types, and whether it is the definition."""
+    """Yield the operands of each declaration of a function in C source, as LLVM types, and whether it defines it."""
     clean = _NOISE.sub(" ", text)
     for match in re.finditer(rf"\b{name}\s*\(", clean):
         before = re.split(r"[;{}]", clean[: match.start()])[-1]
         end = _closing(clean, match.end())
-        # A call has no type before it; a result that is thrown away has one in brackets.
+        # A declaration has `void` before the name; a call at most has the cast `(void)`.
         if end and re.search(r"\bvoid\b", re.sub(r"\(\s*void\s*\)", "", before)):
             inside = clean[match.end() : end - 1]
-            operands = [] if inside.split() in ([], ["void"]) else [_operand(one) for one in inside.split(",")]
+            operands = (
+                [] if inside.split() in ([], ["void"]) else [_operand(parameter) for parameter in inside.split(",")]
+            )
             yield ",".join(operands), bool(re.match(r"[^;{]*\{", clean[end:]))
 
 
 def _closing(text: str, start: int) -> int:
-    """Where the bracket ends that opened just before; 0 if it does not."""
+    """Return the index after the bracket that closes the one before `start`; 0 if it does not close."""
     depth = 1
     for at in range(start, len(text)):
         depth += (text[at] == "(") - (text[at] == ")")
@@ -162,7 +164,7 @@ def _closing(text: str, start: int) -> int:
 
 
 def _operand(parameter: str) -> str:
-    """The LLVM type of a parameter; its C type if that is none that is known."""
+    """Return the LLVM type of a parameter; its C type if that is not a known one."""
     if "*" in parameter or "[" in parameter:
         return "ptr"
     words = [word for word in parameter.split() if word not in _QUALIFIERS]
@@ -173,59 +175,60 @@ def _operand(parameter: str) -> str:
 
 
 def check(toolchain: str, manifest: Mapping[str, Any], takes: Takes | None, series: str, label: str | None) -> None:
-    """Refuse a compiler whose callbacks pass other operands than those of a tree take.
+    """Refuse a compiler that passes other operands than the callbacks of a tree take.
 
     Args:
-        toolchain: name, for the sentence.
-        manifest: of the toolchain, with what the probe found.
-        takes: what `read` found in the tree.
-        series: name, for the sentence.
-        label: the generation that series.yaml says.
+        toolchain: name, for the message.
+        manifest: of the toolchain, with the result of the probe.
+        takes: result of `read` for the tree.
+        series: name, for the message.
+        label: the generation in series.yaml.
 
     Raises:
-        UserError: they differ, or the label is wrong: records would be read in a layout that they do not have.
+        UserError: the operands differ, or the label is wrong: records would be read in a wrong layout.
     """
     if takes is None:
         if label is not None:
             raise UserError(
-                f"the series {series} says that it takes callbacks of generation {label}, its tree has no callbacks",
+                f"series.yaml gives the series {series} generation {label}, but its tree has no callbacks",
                 "correct the generation in series.yaml, or the patches",
             )
         return
-    wanted = _shown(takes.args, takes.ret)
-    theirs = f"the callbacks in {takes.where} take {wanted}, which is {_named(takes.generation)}"
-    found = manifest.get("callbacks")
-    if not found:
+    operands = _shown(takes.args, takes.ret)
+    theirs = f"the callbacks in {takes.where} take {operands}, which is {_named(takes.generation)}"
+    passed = manifest.get("callbacks")
+    if not passed:
         raise UserError(
-            f"{_without(toolchain, manifest)}, and {theirs}", "take one with the pass: ./invoke toolchain.list"
+            f"{_without(toolchain, manifest)}, and {theirs}",
+            "use a toolchain that has the pass: ./invoke toolchain.list",
         )
-    if (takes.args or found["args"], takes.ret or found["ret"]) != (found["args"], found["ret"]):
+    if (takes.args or passed["args"], takes.ret or passed["ret"]) != (passed["args"], passed["ret"]):
         raise UserError(
-            f"the toolchain {toolchain} passes {_shown(found['args'], found['ret'])}, "
+            f"the toolchain {toolchain} passes {_shown(passed['args'], passed['ret'])}, "
             f"which is {_named(manifest['generation'])}, and {theirs}: the kernel would link and record garbage",
             "use a toolchain and a series of one generation",
         )
     flags = [flag for spelling, flag in probe.FLAGS.items() if spelling == takes.spelling]
-    if flags and flags[0] != found["flags"] and manifest.get("probe", {}).get(takes.spelling) != probe.OBEYED:
+    if flags and flags[0] != passed["flags"] and manifest.get("probe", {}).get(takes.spelling) != probe.OBEYED:
         raise UserError(
-            f"the toolchain {toolchain} obeys {found['flags']}, which is {_named(manifest['generation'])}, and the "
+            f"the toolchain {toolchain} obeys {passed['flags']}, which is {_named(manifest['generation'])}, and the "
             f"tree asks for {flags[0]}, which is {_named(takes.generation)}: its configuration would hide the feature",
             "use a toolchain and a series of one generation",
         )
-    # Without a label nothing here reads the records, so there is no layout to be wrong.
+    # Records of a series without a label are not read, so its layout cannot be wrong.
     if label not in (None, takes.generation):
         raise UserError(
-            f"the series {series} says that it takes generation {label}, and {theirs}: its records would be misread",
+            f"series.yaml gives the series {series} generation {label}, but {theirs}: its records would be misread",
             "correct the generation and the layout in series.yaml",
         )
 
 
 def _named(generation: str) -> str:
-    return "no generation that is known" if generation == "unknown" else f"generation {generation}"
+    return "not a known generation" if generation == "unknown" else f"generation {generation}"
 
 
 def _shown(args: str | None, ret: str | None) -> str:
-    """Operands as a sentence shows them."""
+    """Return the operands as text for a message."""
     parts = [
         f"{word} ({operands})" for word, operands in (("arguments", args), ("returns", ret)) if operands is not None
     ]
@@ -233,11 +236,13 @@ def _shown(args: str | None, ret: str | None) -> str:
 
 
 def _without(toolchain: str, manifest: Mapping[str, Any]) -> str:
-    """Why a compiler calls nothing, as far as the probe can tell."""
+    """Return why a compiler does not call the callbacks, as far as the probe shows it."""
     clang = manifest["versions"]["clang"]
     ignored = [probe.FLAGS[name] for name, answer in manifest.get("probe", {}).items() if answer == probe.IGNORED]
     if ignored:
-        return f"the toolchain {toolchain} ({clang}) accepts {ignored[0]} and ignores it: it calls nothing"
+        return (
+            f"the toolchain {toolchain} ({clang}) accepts {ignored[0]} and ignores it: it does not call the callbacks"
+        )
     major = re.search(r"(\d+)\.\d+", clang)
     if major and int(major[1]) < _OLDEST:
         return f"the toolchain {toolchain} is {clang}, and the feature needs LLVM {_OLDEST} or newer"

@@ -1,4 +1,7 @@
-"""A cell: one way through the toolkit. First as names, then as what the names stand for."""
+"""Resolve the names of a cell, which is one combination of toolchain, series, configuration and Linux.
+
+Takes `CellNames`, as a user wrote them. Gives a `Cell` with the checked data of every name. Never fetches or builds.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from toolchain.specs import ToolchainSpec
 
 @dataclass(frozen=True)
 class CellNames:
-    """What a kernel is built from, by name: what a user writes and what JSON shows.
+    """The names from which a kernel is built, as a user writes them and as JSON shows them.
 
     Attributes:
         toolchain: a name of toolchains.yaml.
@@ -29,7 +32,7 @@ class CellNames:
         profile, base: names of profiles.yaml; a base may be `path:FILE`.
         arch: a name of `core.arch`.
         linux: a version of sources.yaml, `path:DIR`, or `git:REPOSITORY@COMMIT`.
-        instrument: objects and directories that are opted in, such as `fs/open.o` and `net/`.
+        instrument: objects and directories to instrument, such as `fs/open.o` and `net/`.
         fragments: further fragment files of the user.
         sets: further `SYMBOL=value` requests.
     """
@@ -54,13 +57,13 @@ class CellNames:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a kernel is built from, every name resolved and checked.
+    """The data from which a kernel is built, with every name resolved and checked.
 
     Attributes:
-        names: what it was resolved from.
-        base_text: the user's `.config` to start from; empty without one.
-        fragments: what each further fragment file of the user asks.
-        sets: symbol -> a further request of the command line.
+        names: the names that were resolved.
+        base_text: the user's `.config` to start from; empty if the base is not a file.
+        fragments: the requests of each further fragment file of the user.
+        sets: symbol -> further request from the command line.
     """
 
     names: CellNames
@@ -74,22 +77,22 @@ class Cell:
 
     @property
     def arch(self) -> str:
-        """`x86_64` or `arm64`."""
+        """Return `x86_64` or `arm64`."""
         return self.names.arch
 
     @property
     def linux(self) -> str:
-        """What `sources.catalogue.source_tree` takes."""
+        """Return the source of Linux, as `sources.catalogue.source_tree` takes it."""
         return self.names.linux
 
     @property
     def instrument(self) -> tuple[str, ...]:
-        """Objects and directories that are opted in."""
+        """Return the objects and directories to instrument."""
         return self.names.instrument
 
     @property
     def label(self) -> str:
-        """The cell in a few words, for the name of a folder."""
+        """Return a short text for the name of a folder."""
         return f"{self.names.profile}-{self.names.base}-{self.names.arch}"
 
     def request(self, version: str) -> Request:
@@ -99,7 +102,7 @@ class Cell:
             version: of the kernel, for conditions; such as `7.1.8`.
 
         Raises:
-            UserError: different values are asked of a symbol, and nothing decides which wins.
+            UserError: two requests give a symbol different values, and neither has precedence.
         """
         return profiles.request(
             self.profile,
@@ -113,11 +116,11 @@ class Cell:
         )
 
     def with_series(self, other: Series) -> Cell:
-        """The same cell with another series, such as a prefix of its own."""
+        """Return the same cell with another series, such as a prefix of its own series."""
         return replace(self, names=replace(self.names, series=other.name), series=other)
 
     def with_linux(self, spec: str) -> Cell:
-        """The same cell with another source of Linux.
+        """Return the same cell with another source of Linux.
 
         Raises:
             UserError: there is no such source.
@@ -126,16 +129,16 @@ class Cell:
         return replace(self, names=replace(self.names, linux=spec))
 
     def with_fragment(self, file: Path) -> Cell:
-        """The same cell with one more fragment file.
+        """Return the same cell with one more fragment file.
 
         Raises:
-            UserError: it is not there or malformed.
+            UserError: the file is missing or malformed.
         """
         names = replace(self.names, fragments=(*self.names.fragments, str(file)))
         return replace(self, names=names, fragments=(*self.fragments, fragment.load_file(file)))
 
     def with_profile(self, name: str) -> Cell:
-        """The same cell with another profile.
+        """Return the same cell with another profile.
 
         Raises:
             UserError: there is no such profile.
@@ -144,10 +147,10 @@ class Cell:
 
 
 def resolve(names: CellNames) -> Cell:
-    """Resolve the names of a cell; nothing is made or fetched.
+    """Resolve the names of a cell, without making or fetching anything.
 
     Raises:
-        UserError: there is no such thing, or a file of the user's is not there or malformed.
+        UserError: a name is not known, or a file of the user is missing or malformed.
     """
     check_arch(names.arch)
     instrument.check_words(names.instrument)
@@ -176,10 +179,10 @@ def require_linux(folder: Path, spec: str) -> None:
     """Refuse a directory that does not have the source of Linux.
 
     Args:
-        spec: what the user named it by.
+        spec: the name that the user gave for it.
 
     Raises:
         UserError: it has no Makefile.
     """
     if not (folder / "Makefile").is_file():
-        raise UserError(f"{spec} is no Linux source: it has no Makefile", "name its top: --linux path:DIR")
+        raise UserError(f"{spec} is not a Linux source: it has no Makefile", "name its top: --linux path:DIR")

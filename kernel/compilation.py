@@ -1,7 +1,7 @@
-"""Compiled: run make in a workplace, and keep what came out.
+"""Run make in a workplace, and copy the results into a product.
 
-What comes in is an opened and configured workplace; what goes out is what make did, and a product's files with their
-hashes. What make says is read for progress, warnings and errors; whether it worked is make's exit code alone.
+Takes an opened and configured workplace. Gives the figures of the build, and a product's files with their hashes. The
+output of make is read for progress, warnings and errors. Only make's exit code decides whether the build worked.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from kernel.workplace import Workplace
 
 _COMPILED = re.compile(r"^\s+(?:CC|AS|RUSTC|LD|AR|HOSTCC)\b.*\s(\S+)$")
 _FRAME = re.compile(r"stack frame size \((\d+)\) exceeds limit")
-FRAME_LIMITS = (1024, 2048, 4096)  # bytes: what kernels ask of CONFIG_FRAME_WARN
+FRAME_LIMITS = (1024, 2048, 4096)  # bytes: usual values of CONFIG_FRAME_WARN
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What make did.
+    """The figures of one run of make.
 
     Attributes:
         seconds: wall time.
-        warnings: the distinct ones of what it compiled.
-        objects: how many it made.
-        cpu_seconds: user and system time of make and all that it started.
+        warnings: the distinct warnings.
+        objects: number of objects that it made.
+        cpu_seconds: user and system time of make and all its children.
     """
 
     seconds: float
@@ -46,19 +46,19 @@ class Compiled:
 
 
 def frames(warnings: Iterable[str], limit: int) -> dict[str, int]:
-    """Bytes -> number of functions with a larger frame, for each of FRAME_LIMITS that clang was asked to warn of.
+    """Return bytes -> number of functions with a larger frame, for each of FRAME_LIMITS that clang checked.
 
     Args:
-        limit: CONFIG_FRAME_WARN, bytes; 0 asks for no warnings, so nothing is known.
+        limit: CONFIG_FRAME_WARN, bytes; 0 turns the warnings off, so the result is empty.
 
     Format: clang's -Wframe-larger-than.
     """
-    sizes = [int(match[1]) for one in warnings if (match := _FRAME.search(one))]
+    sizes = [int(match[1]) for warning in warnings if (match := _FRAME.search(warning))]
     return {str(n): sum(size > n for size in sizes) for n in FRAME_LIMITS if 0 < limit <= n}
 
 
 def compile_all(place: Workplace) -> Compiled:
-    """Run make.
+    """Compile the kernel of a workplace.
 
     Raises:
         UnderTest: the kernel does not compile.
@@ -71,8 +71,8 @@ def compile_all(place: Workplace) -> Compiled:
     with Progress(f"kernel {cell.profile.name}", _expected_objects(cell), "objects") as progress:
 
         def listen(line: str) -> None:
-            if found := _COMPILED.match(line):
-                progress.step(1, found[1])
+            if match := _COMPILED.match(line):
+                progress.step(1, match[1])
             elif ": warning: " in line:
                 warnings.add(line)
             elif (
@@ -93,7 +93,7 @@ def compile_all(place: Workplace) -> Compiled:
 
 
 def _expected_objects(cell: Cell) -> int | None:
-    """How many objects a build like this had the last time."""
+    """Return the largest number of objects of a stored kernel with the same base and architecture, or None."""
     counts = [
         kernel.objects
         for kernel in built.all_kernels()
@@ -103,8 +103,8 @@ def _expected_objects(cell: Cell) -> int | None:
 
 
 def _collect(arch: str, build_dir: Path, out: Path) -> dict[str, Mapping[str, Any]]:
-    """Copy the products of a build; returns name -> {size in bytes, sha256}."""
-    wanted = {
+    """Copy the results of a build; return name -> {size in bytes, sha256}."""
+    sources = {
         "image": build_dir / architecture(arch).boot_image,
         "vmlinux": build_dir / "vmlinux",
         "System.map": build_dir / "System.map",
@@ -112,19 +112,19 @@ def _collect(arch: str, build_dir: Path, out: Path) -> dict[str, Mapping[str, An
         "build.log": build_dir / "build.log",
     }
     kept: dict[str, Mapping[str, Any]] = {}
-    for name, source in wanted.items():
+    for name, source in sources.items():
         if not source.is_file():
-            raise UnderTest(f"the build ended well but made no {source.name}", "read the log", build_dir / "build.log")
+            raise UnderTest(f"make succeeded, but {source.name} is missing", "read the log", build_dir / "build.log")
         shutil.copyfile(source, out / name)
     modules = [f"{built.MODULES}/{path.name}" for path in sorted((out / built.MODULES).glob("*.ko"))]
-    for name in (*wanted, *modules):
+    for name in (*sources, *modules):
         kept[name] = {"size": (out / name).stat().st_size, "sha256": store.hash_file(out / name)}
     (out / "files.json").write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
     return kept
 
 
 def keep(place: Workplace, compiled: Compiled, out: Path) -> dict[str, Any]:
-    """Copy what a build made into the directory of a product; returns its metadata."""
+    """Copy the results of a build into the directory of a product; return the product's metadata."""
     ready, build_dir = place.ready, place.build_dir
     final = survival.values((build_dir / ".config").read_text())
     kept = _collect(ready.cell.arch, build_dir, out)

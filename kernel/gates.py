@@ -1,7 +1,7 @@
-"""Gates: what a kernel's gates are made of.
+"""Read the text of a kernel's gates from its image.
 
-What comes in is a kernel that has just been linked; what goes out is the text of one gate, which the series gave to the
-compiler and left in the image (patches/linux-g1). A kernel without gates has none.
+Takes a kernel that has just been linked. Gives the assembler text of one gate. The series patches/linux-g1 passes this
+text to the compiler and keeps a copy in the image. Other kernels do not have gates.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _LONGEST = 4096
 
 
 def text(vmlinux: Path, system_map: Path) -> bytes | None:
-    """The text of a gate, as it stands in the image without its final zero; None if it has no gates.
+    """Return the text of a gate from the image, without the final zero byte; None if there are no gates.
 
     Args:
-        system_map: of the same link; it has local symbols too.
+        system_map: of the same link; it also contains local symbols.
     """
     from elftools.elf.elffile import ELFFile
 
@@ -27,16 +27,16 @@ def text(vmlinux: Path, system_map: Path) -> bytes | None:
             break
     else:
         return None
-    place = int(address, 16)
+    start = int(address, 16)
     with vmlinux.open("rb") as file:
         for section in ELFFile(file).iter_sections():
-            if section["sh_addr"] <= place < section["sh_addr"] + section["sh_size"]:
-                file.seek(section["sh_offset"] + place - section["sh_addr"])
+            if section["sh_addr"] <= start < section["sh_addr"] + section["sh_size"]:
+                file.seek(section["sh_offset"] + start - section["sh_addr"])
                 return file.read(_LONGEST).partition(b"\0")[0]
     return None
 
 
 def text_hash(vmlinux: Path, system_map: Path) -> str | None:
-    """sha256 of that text, which changes with the architecture's static branch; None if there are no gates."""
-    found = text(vmlinux, system_map)
-    return None if found is None else hashlib.sha256(found).hexdigest()
+    """Return the sha256 of a gate's text; None if there are no gates. Each architecture has its own text."""
+    gate = text(vmlinux, system_map)
+    return None if gate is None else hashlib.sha256(gate).hexdigest()

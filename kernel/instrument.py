@@ -1,4 +1,8 @@
-"""Objects that a user opted in: make cannot tell that a word matches nothing, so this looks at what was compiled."""
+"""Check that every word of `--instrument` names something that was instrumented.
+
+Takes the words and, after the build, the build directory. Raises if a word is malformed or did not add a callback to
+any object. This looks at the objects, because make does not report a word that matches nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,10 @@ _OURS = (f"{CALLBACK}args", f"{CALLBACK}ret")
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Refuse what is neither an object nor a directory of the tree.
+    """Refuse words that name neither an object nor a directory of the tree.
 
     Raises:
-        UserError: a word is no relative path that ends in `.o` or `/`.
+        UserError: a word is not a relative path that ends in `.o` or `/`.
     """
     for word in words:
         if (
@@ -25,7 +29,7 @@ def check_words(words: Sequence[str]) -> None:
             or any(c in word for c in " $%'\"")
         ):
             raise UserError(
-                f"--instrument {word}: neither an object nor a directory of the tree",
+                f"--instrument {word} is neither an object nor a directory of the tree",
                 "name objects as fs/open.o and directories as net/",
             )
 
@@ -38,7 +42,7 @@ def _objects(build_dir: Path, word: str) -> Iterator[Path]:
 
 
 def calls_back(path: Path) -> bool:
-    """Whether an object refers to a callback."""
+    """Return whether an object refers to a callback."""
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import SymbolTableSection
@@ -48,26 +52,26 @@ def calls_back(path: Path) -> bool:
             table = ELFFile(source).get_section_by_name(".symtab")
             return isinstance(table, SymbolTableSection) and any(table.get_symbol_by_name(name) for name in _OURS)
     except ELFError:
-        return False  # LLVM bitcode and empty archives are no ELF files
+        return False  # LLVM bitcode and empty archives are not ELF files
 
 
 def require(build_dir: Path, words: Sequence[str], log: Path) -> None:
-    """Complain about words that brought no callback into any object.
+    """Refuse words that did not add a callback to any object.
 
     Raises:
         UserError: a word names nothing that was compiled, or nothing that can be instrumented.
     """
     for word in words:
-        found = list(_objects(build_dir, word))
-        if not found:
+        objects = list(_objects(build_dir, word))
+        if not objects:
             raise UserError(
-                f"--instrument {word}: this configuration compiles no such object",
+                f"--instrument {word}: this configuration does not compile such an object",
                 "look at the build log for its name",
                 log,
             )
-        if not any(calls_back(path) for path in found):
+        if not any(calls_back(path) for path in objects):
             raise UserError(
-                f"--instrument {word}: compiled, but it has no callback: the tree leaves it out (KCOV_INSTRUMENT := n)",
+                f"--instrument {word}: it has no callback, because the tree excludes it (KCOV_INSTRUMENT := n)",
                 "name another object",
                 log,
             )

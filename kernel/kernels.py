@@ -1,6 +1,7 @@
-"""Build the kernel of a cell: configure, check that the configuration survived, make, keep what came out.
+"""Build the kernel of a cell, or find it in the store.
 
-`prepare` makes what a build needs, `build` gives the kernel of the store (`kernel.built`).
+Takes a cell and a runtime. `prepare` makes the tree and the toolchain, `build` gives the kernel (`kernel.built`). A
+kernel is never built if a requested symbol did not survive.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from toolchain.toolchains import Toolchain
 
 
 def prepare(cell: Cell, runtime: Runtime, *, guard: bool = True, toolchain: Toolchain | None = None) -> Ready:
-    """Make the tree and the toolchain of a cell if need be, and compose its configuration.
+    """Find or make the tree and the toolchain of a cell, and compose its configuration.
 
     Args:
-        guard: refuse a toolchain whose callbacks are not those of the tree.
-        toolchain: the one to take, if it is not that of the cell.
+        guard: whether to refuse a toolchain whose callbacks do not fit the tree.
+        toolchain: used in place of the cell's own toolchain.
 
     Raises:
-        UserError: compiler and series speak different generations, or the source is not Linux.
+        UserError: compiler and series have different generations, or the source is not Linux.
         UnderTest: a patch does not apply.
     """
     source = catalogue.source_tree(cell.linux)
     require_linux(apply.source_directory(source), cell.linux)
     tree = apply.tree(source, cell.series)
-    # Read before the toolchain is made: a tree that nothing fits is known without compiling a compiler.
+    # Read this first: a faulty tree is refused before a toolchain is compiled for it.
     takes = callbacks.read(tree.path / "linux") if guard else None
     toolchain = toolchain or toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
     if guard:
@@ -51,7 +52,7 @@ def prepare(cell: Cell, runtime: Runtime, *, guard: bool = True, toolchain: Tool
         "tree": tree.key,
     }
     if cell.series.imported:
-        # Its user may say the layout later: then it is another kernel, since a kernel keeps the layout of its records.
+        # The user may add the layout later. That makes another kernel, because a kernel stores its layout.
         inputs["layout"] = cell.series.layout
     if samples.wanted(request):
         inputs["samples"] = samples.identity()
@@ -72,13 +73,13 @@ def build(cell: Cell, runtime: Runtime, *, guard: bool = True) -> Kernel:
 
 @dataclass(frozen=True)
 class ConfigCheck:
-    """What became of a request.
+    """The result of a request.
 
     Attributes:
-        asked: how many symbols were asked for, those that must hold besides included.
-        lost: those that did not survive, each with its reason in words.
+        asked: number of requested symbols, including those that must have a value (`must`).
+        lost: the lost symbols, each with its reason in words.
         reasons: the same reasons as data.
-        warnings: what Kconfig itself said about the requests.
+        warnings: Kconfig's own warnings about the requests.
         config: the final configuration.
     """
 
@@ -90,24 +91,29 @@ class ConfigCheck:
     log: Path
 
     def require(self) -> None:
-        """Raises UnderTest if a symbol was lost."""
+        """Raise UnderTest if a symbol was lost."""
         survival.require_none(self.lost, self.log)
 
 
 def check_config(cell: Cell, runtime: Runtime, *, guard: bool = True) -> ConfigCheck:
-    """Configure a cell without building it, and compare what was asked with what came out.
+    """Configure a cell without building it, and compare the request with the final configuration.
 
     Raises:
         UserError: the request is wrong.
-        UnderTest: a patch does not apply, or the configuration cannot be made at all.
+        UnderTest: a patch does not apply, or the configuration cannot be configured at all.
         InfraError: the machine failed.
     """
     ready = prepare(cell, runtime, guard=guard)
     with open_workplace(ready) as place:
-        made = place.configure()
-        lost, reasons = place.lost(made.config)
+        configured = place.configure()
+        lost, reasons = place.lost(configured.config)
     return ConfigCheck(
-        len(ready.request.asked) + len(ready.request.must), lost, reasons, made.warnings, made.config, place.log
+        len(ready.request.asked) + len(ready.request.must),
+        lost,
+        reasons,
+        configured.warnings,
+        configured.config,
+        place.log,
     )
 
 
@@ -117,7 +123,7 @@ def _make(ready: Ready, out: Path) -> dict[str, Any]:
 
 
 def make(place: Workplace, out: Path) -> dict[str, Any]:
-    """Configure and compile into the build directory, then copy what is to be kept; returns the product's metadata.
+    """Configure and compile in the build directory, then copy the product's files to `out`; return its metadata.
 
     Raises:
         UnderTest: a symbol was lost, or the kernel does not compile.

@@ -1,8 +1,8 @@
-"""Parity: the pass as a plugin and the pass built into the same compiler must emit the same calls.
+"""Check that the pass as a plugin and the pass built into the same compiler emit the same calls.
 
-What comes in is a cell whose toolchain was compiled from source; what goes out is a comparison of every instrumented
-object of its kernel, compiled both ways: which callbacks each function calls, and the tables that they get.
-Equal bytes are equal calls and equal tables; only where bytes differ does the comparison go through LLVM's text.
+Takes a cell whose toolchain was compiled from source. Compiles every instrumented object of its kernel both ways, and
+gives the differences in the callbacks that each function calls and in the tables that they get. Objects with the same
+bytes are equal; objects with different bytes are compared as LLVM's text.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _ALLOCATED, _EXECUTABLE = 2, 4  # SHF_ALLOC, SHF_EXECINSTR (ELF gABI)
 
 @dataclass(frozen=True)
 class Parity:
-    """What came out.
+    """The result of a comparison.
 
     Attributes:
-        files: objects that were compiled both ways.
-        identical: those whose code, data and relocations are the same bytes.
-        functions: with at least one call of a callback.
-        calls: of the callbacks, all of them.
+        files: number of objects that were compiled both ways.
+        identical: number of objects whose code, data and relocations are the same bytes.
+        functions: number of functions that call a callback.
+        calls: number of calls of callbacks.
         differences: one sentence each.
     """
 
@@ -51,13 +51,13 @@ class Parity:
     differences: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """Return all of it as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Object:
-    """What counts of an object file.
+    """The parts of an object file that are compared.
 
     Attributes:
         calls: function -> the callbacks that it calls, in the order of its code.
@@ -70,61 +70,62 @@ class Object:
 
 @dataclass(frozen=True)
 class _Task:
-    """One object, and the command that made it, without compiler cache and what follows the compiler."""
+    """One object and its compile command, without ccache and without the commands that follow the compiler."""
 
     target: str
     words: tuple[str, ...]
 
 
 def check(cell: Cell, runtime: Runtime, folders: Sequence[str] = ()) -> Parity:
-    """Compile the instrumented objects of a cell's kernel with the pass built in and with the plugin, and compare.
+    """Compile the instrumented objects of a cell's kernel with the built-in pass and with the plugin, and compare.
 
     Args:
-        folders: directories of the kernel; all by default.
+        folders: directories of the kernel; empty for all.
 
     Raises:
-        UserError: the toolchain has no pass built in.
+        UserError: the toolchain's compiler does not have the pass built in.
         UnderTest: something does not compile, or nothing was instrumented.
     """
     if cell.toolchain.kind != "patched":
-        raise UserError(f"the toolchain {cell.toolchain.name} has no pass built in", "say --toolchain llvm-23")
+        raise UserError(
+            f"the toolchain {cell.toolchain.name} does not have the pass built in", "use --toolchain llvm-23"
+        )
     ready = kernels.prepare(cell, runtime)
     with open_workplace(ready, [Mount(PASS_FOLDER, "/kdf/pass")]) as place:
         place.configure()
         compilation.compile_all(place)
         tasks = list(_tasks(place.build_dir, folders))
         if not tasks:
-            raise UnderTest("no instrumented object was compiled", "take a profile that instruments, such as all")
+            raise UnderTest("no instrumented object was compiled", "use a profile that instruments, such as all")
         root = place.build_dir / "parity"
         store.remove_tree(root)
-        beside = root / "plugin"
-        beside.mkdir(parents=True)
+        wrapped = root / "plugin"
+        wrapped.mkdir(parents=True)
         tools = place.session.path(ready.toolchain.product.path)
-        plugin.build_beside(place.session, f"{tools}/bin", PASS_FOLDER, beside)
-        compilers = {"built-in": f"{tools}/bin/clang", "plugin": f"{place.session.path(beside)}/bin/clang"}
+        plugin.build_beside(place.session, f"{tools}/bin", PASS_FOLDER, wrapped)
+        compilers = {"built-in": f"{tools}/bin/clang", "plugin": f"{place.session.path(wrapped)}/bin/clang"}
         for name, compiler in compilers.items():
             _compile(place, root / name, name, compiler, tasks)
-        found = compare(root / "built-in", root / "plugin", [task.target for task in tasks])
-        if odd := [task for task in tasks if task.target in found[1]]:
+        parity, different = compare(root / "built-in", root / "plugin", [task.target for task in tasks])
+        if odd := [task for task in tasks if task.target in different]:
             for name, compiler in compilers.items():
                 _compile(place, root / f"{name}-text", f"{name}, as text", compiler, odd, "-S", "-emit-llvm")
         text = _compare_text(root, [task.target for task in odd])
-        parity = found[0]
         result = Parity(parity.files, parity.identical, parity.functions, parity.calls, (*parity.differences, *text))
         store.remove_tree(root)
     return result
 
 
 def _tasks(build_dir: Path, folders: Sequence[str]) -> Iterator[_Task]:
-    """The compilations of instrumented C files that a kernel build left behind (scripts/Kbuild.include, savedcmd)."""
+    """Yield the compilations of instrumented C files from a build's `.cmd` files (scripts/Kbuild.include, savedcmd)."""
     for path in sorted(build_dir.rglob(".*.o.cmd")):
-        found = _SAVED.match(path.read_text(errors="replace"))
-        if not found or "dataflow-" not in found[2]:
+        match = _SAVED.match(path.read_text(errors="replace"))
+        if not match or "dataflow-" not in match[2]:
             continue
-        target = found[1]
+        target = match[1]
         if folders and not target.startswith(tuple(f"{folder.rstrip('/')}/" for folder in folders)):
             continue
-        words = shlex.split(found[2].partition(" ; ")[0])
+        words = shlex.split(match[2].partition(" ; ")[0])
         words = words[1:] if words[0] == "ccache" else words
         if "-c" in words and words[-1].endswith(".c") and Path(words[0]).name == "clang":
             yield _Task(target, tuple(words))
@@ -134,7 +135,7 @@ def _compile(place: Workplace, out: Path, name: str, compiler: str, tasks: Seque
     """Compile all tasks with one compiler; `instead` replaces -c.
 
     Raises:
-        UnderTest: one does not compile.
+        UnderTest: an object does not compile.
     """
     scripts: list[str] = []
     for number, task in enumerate(tasks):
@@ -151,7 +152,7 @@ def _compile(place: Workplace, out: Path, name: str, compiler: str, tasks: Seque
             elif not word.startswith("-Wp,-MMD,"):
                 words.append(word)
         script = out / f"{number}.sh"
-        # The last line is what progress counts.
+        # Progress counts the last line.
         script.write_text(f"{shlex.join(words)} || exit 1\necho done {shlex.quote(task.target)}\n")
         scripts.append(place.session.path(script))
     (out / "list").write_text("\n".join(scripts) + "\n")
@@ -175,7 +176,7 @@ def _compile(place: Workplace, out: Path, name: str, compiler: str, tasks: Seque
 
 
 def read_object(path: Path) -> Object:
-    """Read the callbacks that an object calls, and what the kernel loads of it.
+    """Read the callbacks that an object calls, and the sections that the kernel loads.
 
     Raises:
         UnderTest: it is not a 64-bit little-endian object.
@@ -190,7 +191,7 @@ def read_object(path: Path) -> Object:
                 return _read(elf)
     except ELFError:
         pass
-    raise UnderTest(f"{path} is no 64-bit little-endian ELF object")
+    raise UnderTest(f"{path} is not a 64-bit little-endian ELF object")
 
 
 def _read(elf: Any) -> Object:
@@ -232,10 +233,10 @@ def _read(elf: Any) -> Object:
 
 
 def compare(one: Path, other: Path, targets: Sequence[str]) -> tuple[Parity, set[str]]:
-    """Compare two sets of objects.
+    """Compare two folders of objects.
 
     Returns:
-        What came out, and the objects that have other bytes.
+        The result, and the objects whose bytes differ.
     """
     identical = functions = calls = 0
     differences: list[str] = []
@@ -258,9 +259,9 @@ def compare(one: Path, other: Path, targets: Sequence[str]) -> tuple[Parity, set
 
 
 def read_text(ir: str) -> dict[str, list[str]]:
-    """The calls in LLVM's text, by function: operands without the names of values, tables by their content."""
+    """Return function -> calls in LLVM's text, with operands without value names and with the content of tables."""
     tables = dict(_TABLE.findall(ir))
-    found: dict[str, list[str]] = {}
+    calls: dict[str, list[str]] = {}
     function = ""
     for line in ir.splitlines():
         if define := _DEFINE.match(line):
@@ -268,8 +269,8 @@ def read_text(ir: str) -> dict[str, list[str]]:
         elif call := _CALL.search(line):
             table = re.search(r"@__kcov_dataflow_fields[\w.]*", call[2])
             numbers = re.findall(r"\bi32 (?:noundef )?(-?\d+)", call[2])
-            found.setdefault(function, []).append(f"{call[1]} {numbers} {tables.get(table[0]) if table else None}")
-    return found
+            calls.setdefault(function, []).append(f"{call[1]} {numbers} {tables.get(table[0]) if table else None}")
+    return calls
 
 
 def _compare_text(root: Path, targets: Sequence[str]) -> list[str]:

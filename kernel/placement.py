@@ -1,6 +1,7 @@
-"""Decide where a cell is built: in the runtime for which the store has its kernel, or else its toolchain.
+"""Choose the runtime of a cell: the one for which the store has its kernel, or else its toolchain.
 
-Only the store is read. What is built in one runtime is of no use in the other, because the compilers differ.
+Takes the names of a cell. Gives a runtime, a toolchain and a reason. Only reads the store. A product of one runtime is
+of no use in the other, because the compilers differ.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ def place(cell: CellNames, name: str, *, install: bool = True) -> tuple[Runtime,
         install: whether missing host packages may be installed.
 
     Returns:
-        The runtime, the names with a toolchain, and why `auto` took this runtime; empty if the store did not decide.
+        The runtime, the names with a toolchain, and why `auto` chose this runtime; empty if the store did not decide.
 
     Raises:
-        UserError: there is no such runtime.
-        InfraError: docker was asked for and no engine answers.
+        UserError: the name is not that of a runtime.
+        InfraError: docker was asked for, and no engine answers.
     """
     preferred, reason = runtime_for(cell) if name == "auto" else ("", "")
     runtime = choose(name, preferred, install=install)
@@ -39,7 +40,7 @@ def runtime_for(cell: CellNames) -> tuple[str, str]:
     """Find the one runtime for which the store has the kernel of a cell, or else the toolchain that it needs.
 
     Args:
-        cell: its toolchain may be empty; then each runtime has the one that it takes by itself.
+        cell: its toolchain may be empty; then each runtime uses its own default.
 
     Returns:
         `docker` or `host`, and the reason in words. Both are empty if the store has both or neither.
@@ -60,24 +61,24 @@ def _kernel_runtimes(cell: CellNames, names: Mapping[str, str]) -> set[str]:
     """
     cells = {where: json.loads(json.dumps({**asdict(cell), "toolchain": name})) for where, name in names.items()}
     runtimes = _toolchain_runtimes()
-    found: set[str] = set()
+    stored: set[str] = set()
     for product in store.products():
         if product.kind == "kernel":
             where = runtimes.get(product.metadata["inputs"].get("toolchain", ""), "")
             if where in cells and product.metadata.get("cell") == cells[where]:
-                found.add(where)
-    return found
+                stored.add(where)
+    return stored
 
 
 def _toolchain_runtimes() -> dict[str, str]:
-    """Map the key that a kernel has of its toolchain (`Toolchain.key`) to that toolchain's runtime."""
-    found: dict[str, str] = {}
+    """Return the key of a toolchain as kernels store it (`Toolchain.key`) -> its runtime."""
+    runtimes: dict[str, str] = {}
     for product in store.products():
         inputs = product.metadata["inputs"]
         if product.kind == "toolchain":
-            found[product.key] = str(inputs.get("runtime"))
+            runtimes[product.key] = str(inputs.get("runtime"))
         elif product.kind == "fit":
-            # A compiled toolchain that was seen to run among other packages than its own.
+            # A compiled toolchain that also ran with other packages than its own.
             around = {"toolchain": inputs["toolchain"], "packages": inputs["packages"]}
-            found[store.key_of(around)] = str(inputs["runtime"])
-    return found
+            runtimes[store.key_of(around)] = str(inputs["runtime"])
+    return runtimes

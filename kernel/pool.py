@@ -1,8 +1,8 @@
-"""Pool: job slots that several builds share, so that neither cores idle nor too many compilers run.
+"""Share job slots between several builds, so that all cores work and not too many compilers run.
 
-What comes in is a number of slots; what goes out is a pipe with a name that holds one byte for each, as GNU make's job
-server (make manual, "POSIX Jobserver Interaction"; pipes with names since make 4.4). Whoever runs a make or a guest
-takes a slot for it; the makes take further ones for their recipes, and all put back what they took.
+Takes a number of slots. Gives a named pipe that contains one byte for each slot, as GNU make's job server (make manual,
+"POSIX Jobserver Interaction"; named pipes since make 4.4). A program takes one slot for each make or guest that it
+runs. A make takes further slots for its recipes. Each of them puts its slots back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core.errors import InfraError
 
-# Tells the processes of a matrix where their pool is.
+# Names the pool for the processes of a matrix.
 VARIABLE = "KDF_JOB_POOL"
 _PIPE = "slots"
 _SLOT = b"+"
@@ -23,11 +23,11 @@ _SLOT = b"+"
 
 @dataclass(frozen=True)
 class Pool:
-    """Where the slots are.
+    """The place and the number of the slots.
 
     Attributes:
-        folder: holds the pipe; containers see the folder.
-        slots: how many there are in all.
+        folder: contains the pipe; it is mounted into containers.
+        slots: their total number.
     """
 
     folder: Path
@@ -35,39 +35,42 @@ class Pool:
 
     @property
     def pipe(self) -> Path:
+        """Return the named pipe."""
         return self.folder / _PIPE
 
     def variables(self) -> dict[str, str]:
-        """What tells a program of ours of this pool."""
+        """Return the environment variables that name this pool for a program of the kit."""
         return {VARIABLE: f"{self.slots}:{self.folder}"}
 
 
 def current() -> Pool | None:
-    """The pool that this process was started in, or None.
+    """Return the pool in which this process was started, or None.
 
     Raises:
-        InfraError: what should tell of it does not.
+        InfraError: the environment variable does not name a pool.
     """
-    said = os.environ.get(VARIABLE, "")
-    if not said:
+    value = os.environ.get(VARIABLE, "")
+    if not value:
         return None
-    slots, colon, folder = said.partition(":")
+    slots, colon, folder = value.partition(":")
     pool = Pool(Path(folder), int(slots) if slots.isdigit() else 0)
     if not colon or not pool.slots or not pool.pipe.is_fifo():
-        raise InfraError(f"{VARIABLE}={said} names no job pool", f"unset {VARIABLE}: it is for ./invoke ci.run alone")
+        raise InfraError(
+            f"{VARIABLE}={value} does not name a job pool", f"unset {VARIABLE}: only ./invoke ci.run sets it"
+        )
     return pool
 
 
 @contextlib.contextmanager
 def opened(folder: Path, slots: int) -> Iterator[Pool]:
-    """A pool that is there as long as the block.
+    """Give a pool that exists during the block.
 
     Args:
         folder: an existing directory.
     """
     pool = Pool(folder, slots)
     os.mkfifo(pool.pipe)
-    # Open for both, it keeps what is in it while nobody else has it open.
+    # While it is open for reading and writing here, it keeps its bytes even if no other process has it open.
     end = os.open(pool.pipe, os.O_RDWR | os.O_NONBLOCK)
     try:
         os.write(end, _SLOT * slots)
@@ -78,7 +81,11 @@ def opened(folder: Path, slots: int) -> Iterator[Pool]:
 
 
 def refill(pool: Pool) -> int:
-    """Put back the slots that killed makes took with them; only while nobody has any. Returns how many those were."""
+    """Put back the slots that killed makes did not put back; call it only while nobody holds a slot.
+
+    Returns:
+        The number of slots that were missing.
+    """
     end = os.open(pool.pipe, os.O_RDWR | os.O_NONBLOCK)
     try:
         left = 0
@@ -92,7 +99,7 @@ def refill(pool: Pool) -> int:
 
 @contextlib.contextmanager
 def slot() -> Iterator[None]:
-    """One slot of the current pool, for what runs in the block; waits for it. Nothing without a pool."""
+    """Hold one slot of the current pool during the block; wait until one is free. Does nothing without a pool."""
     pool = current()
     if pool is None:
         yield

@@ -1,7 +1,8 @@
-"""Rust in a kernel: whether the tree accepts the compiler, the generator of bindings and the source that are here.
+"""Check whether a tree can be built with Rust.
 
-What comes in is a session with the make command of a cell; what goes out is nothing, or the tree's own words. Rust that
-was asked for and is not available is a failure: Kconfig alone would drop it in silence, or blame a symbol for it.
+Takes a session and the make command of a cell. Raises with the tree's own reason if the tree does not accept the rustc,
+the bindgen or the library source of the session. Without this check, Kconfig would drop CONFIG_RUST without a message,
+or name another symbol as the reason.
 """
 
 from __future__ import annotations
@@ -13,43 +14,43 @@ from core.errors import InfraError
 from core.runtime import Session
 from kconfig.profiles import Request
 
-_SPEAKS = "***"
-# The tree points to its documentation at the end of whatever it says.
+_MARK = "***"
+# The end of each message of the tree points to its documentation.
 _ADVICE = ("Please see Documentation/", "on how to set up")
 
 
 def require(
     session: Session, command: Sequence[str], request: Request, log: Path, env: Mapping[str, str] | None = None
 ) -> None:
-    """Ask the tree, if Rust is asked for (scripts/rust_is_available.sh).
+    """Raise if Rust is requested and the tree does not accept it (scripts/rust_is_available.sh).
 
     Args:
-        command: make with all variables of the cell.
+        command: make, with all variables of the cell.
 
     Raises:
         InfraError: Rust is not available; the message is the tree's reason.
     """
-    wanted = next((one for one in request.asked if one.symbol == "RUST" and one.value == "y"), None)
-    if wanted is None:
+    rust = next((asked for asked in request.asked if asked.symbol == "RUST" and asked.value == "y"), None)
+    if rust is None:
         return
-    said: list[str] = []
+    lines: list[str] = []
 
     def listen(line: str) -> None:
-        if line.startswith(_SPEAKS):
-            said.append(line.strip("* "))
+        if line.startswith(_MARK):
+            lines.append(line.strip("* "))
 
     done = session.run([*command, "rustavailable"], env=env, log=log, on_line=listen)
     if done.ok:
         return
     raise InfraError(
-        f"CONFIG_RUST is asked for ({wanted.origin}), and the tree says that Rust is not available: "
-        f"{reason(said) or (done.tail or ('no reason',))[-1]}",
-        "take another runtime or toolchain (--runtime docker, --toolchain plugin-19), or a profile without Rust",
+        f"CONFIG_RUST is requested ({rust.origin}), but according to the tree Rust is not available: "
+        f"{reason(lines) or (done.tail or ('no reason',))[-1]}",
+        "use another runtime or toolchain (--runtime docker, --toolchain plugin-19), or a profile without Rust",
         log,
     )
 
 
 def reason(lines: Sequence[str]) -> str:
-    """The tree's words as one sentence: its lines without frame, and without where to read on."""
-    told = [line for line in lines if line and not any(word in line for word in _ADVICE)]
-    return " ".join(" ".join(told).split())
+    """Return the tree's message as one sentence, without the link to its documentation."""
+    kept = [line for line in lines if line and not any(word in line for word in _ADVICE)]
+    return " ".join(" ".join(kept).split())

@@ -1,7 +1,7 @@
-"""Sample modules: functions with known arguments in Rust and in C, built beside a kernel that has Rust.
+"""Build the sample modules: Rust and C functions that are called with known arguments.
 
-What comes in is a kernel that has just been compiled; what goes out are `modules/*.ko`, which `kernel.run` loads, calls
-and compares (`dataflow.samples`). They are external modules of the kit, not of the tree: no series changes for them.
+Takes a kernel with Rust that has just been compiled. Gives `modules/*.ko`; `kernel.run` loads and calls them, and
+`dataflow.samples` compares the records. They are external modules of the kit, so they do not change any series.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from kernel.workplace import Workplace
 
 FOLDER = Path(__file__).parent / "samples"
 NAMES = ("kcov_dataflow_c", "kcov_dataflow_rust")
-# Another one when the same sources become other modules. 2: no object of another module's directory.
+# Increase this when the same sources give other modules. 2: fixed objects that contained another module's directory.
 _MAKER = b"2\n"
-# What makes them meaningful: a language, modules, and records of both kinds.
+# The samples need Rust, instrumentation of every object, and records of both kinds.
 _ASKED = ("RUST", "KCOV_DATAFLOW_ARGS", "KCOV_DATAFLOW_RET", "KCOV_DATAFLOW_INSTRUMENT_ALL")
 
 
 def wanted(request: Request) -> bool:
-    """Whether a kernel of this request gets them: it asks for Rust, and for dataflow in every object."""
-    asked = {one.symbol: one.value for one in request.asked}
-    return all(asked.get(symbol) == "y" for symbol in _ASKED)
+    """Return whether a kernel of this request gets them: it must ask for Rust and for dataflow in every object."""
+    values = {asked.symbol: asked.value for asked in request.asked}
+    return all(values.get(symbol) == "y" for symbol in _ASKED)
 
 
 def identity() -> str:
-    """sha256 over how they are made, and the names and bytes of their sources."""
+    """Return a sha256 of the version of this recipe and of the names and bytes of their sources."""
     digest = hashlib.sha256(_MAKER)
     for path in sorted(FOLDER.iterdir()):
         digest.update(f"{path.name}\0{store.hash_file(path)}\n".encode())
@@ -37,7 +37,7 @@ def identity() -> str:
 
 
 def build(place: Workplace) -> list[Path]:
-    """Compile them against the kernel of a workplace.
+    """Compile the sample modules for the kernel of a workplace.
 
     Returns:
         The modules.

@@ -1,8 +1,8 @@
-"""Selftests of the tree, built for a guest that has no libraries: static programs, and the modules that they need.
+"""Build the tree's selftests as static programs, with the modules that they need.
 
-What comes in is a cell and names of targets (directories of tools/testing/selftests); what goes out is a product for
-each target with `programs/`, `modules/` and `list`. A target that does not build is a value with a reason: it says
-nothing of the kernel.
+Takes a cell and names of targets (directories of tools/testing/selftests). Gives one product per target, with
+`programs/`, `modules/` and `list`. If a target does not build, its `Target` has the reason, and nothing is raised: that
+is not a fault of the kernel.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from kernel.workplace import Ready, Workplace, open_workplace
 FOLDER = "tools/testing/selftests"
 PROGRAMS, MODULES, LIST = "programs", "modules", "list"
 _INSIDE = "/kdf/selftests"
-# Products of an older recipe than this one are not used.
+# Products of an older recipe are not used.
 _RECIPE = 2
-# What tools/testing/selftests/kselftest/runner.sh gives a test that has no `settings`, seconds; `timeout=0` there means
-# no limit, and a guest must have one.
+# Seconds that tools/testing/selftests/kselftest/runner.sh gives to a test without `settings`. There, `timeout=0` means
+# no limit, but in a guest every test needs a limit.
 _SECONDS, _UNLIMITED = 45.0, 300.0
 _BUILD_SECONDS = 1800.0
 _MODULES_DIR = re.compile(r"^TEST_GEN_MODS_DIR\s*:?=\s*(\S+)", re.MULTILINE)
@@ -41,9 +41,9 @@ class Target:
 
     Attributes:
         name: its directory below tools/testing/selftests.
-        product: None if it did not build.
-        reason, log: why it did not.
-        lacks: symbols that its `config` asks for and the kernel does not have so.
+        product: the built target; None if it did not build.
+        reason, log: why it did not build.
+        lacks: symbols of its `config` that have another value in the kernel.
     """
 
     name: str
@@ -53,51 +53,54 @@ class Target:
     lacks: tuple[str, ...] = ()
 
     def programs(self) -> list[Path]:
-        """What is to be run, in the order of its Makefile."""
+        """Return the programs to run, in the order of its Makefile."""
         if self.product is None:
             return []
         names = (self.product.path / LIST).read_text().split()
         return [self.product.path / PROGRAMS / name for name in names]
 
     def files(self) -> list[Path]:
-        """All that its programs may look for beside them."""
+        """Return its programs and all files that they may read from their directory."""
         if self.product is None:
             return []
         return sorted(path for path in (self.product.path / PROGRAMS).rglob("*") if path.is_file())
 
     def modules(self) -> list[Path]:
-        """Kernel modules, to be loaded first."""
+        """Return the kernel modules to load before its programs run."""
         return sorted((self.product.path / MODULES).glob("*.ko")) if self.product else []
 
     def seconds(self) -> float:
-        """Time that one program may take."""
+        """Return the seconds that one program may take."""
         settings = self.product.path / PROGRAMS / "settings" if self.product else None
-        found = _TIMEOUT.search(settings.read_text()) if settings and settings.is_file() else None
-        return _SECONDS if found is None else float(found[1]) or _UNLIMITED
+        match = _TIMEOUT.search(settings.read_text()) if settings and settings.is_file() else None
+        return _SECONDS if match is None else float(match[1]) or _UNLIMITED
 
 
 def known(linux: Path) -> list[str]:
-    """The targets of a tree, by the directories that have a Makefile."""
+    """Return the targets of a tree: the directories that have a Makefile."""
     folder = linux / FOLDER
     return sorted(str(path.parent.relative_to(folder)) for path in folder.rglob("Makefile") if path.parent != folder)
 
 
 def check_names(linux: Path, names: Sequence[str]) -> None:
-    """Raises UserError if the tree has no such target."""
-    there = known(linux)
+    """Raise UserError if the tree does not have one of these targets."""
+    targets = known(linux)
     for name in names:
-        if name not in there:
-            raise UserError(f"the tree has no selftests {name}{nearest(name, there)}", f"they are in {linux / FOLDER}")
+        if name not in targets:
+            raise UserError(
+                f"the tree does not have the selftests {name}{nearest(name, targets)}",
+                f"name a directory of {linux / FOLDER}",
+            )
 
 
 def build(ready: Ready, kernel: Kernel, names: Sequence[str]) -> list[Target]:
     """Build targets for the kernel of a cell, one after the other.
 
     Args:
-        kernel: the kernel that they will run on: modules are built against it.
+        kernel: the kernel on which they will run; their modules are built for it.
 
     Raises:
-        UserError: the tree has no such target.
+        UserError: the tree does not have one of the targets.
         InfraError: the machine failed.
     """
     linux = ready.tree.path / "linux"
@@ -106,15 +109,15 @@ def build(ready: Ready, kernel: Kernel, names: Sequence[str]) -> list[Target]:
 
 
 def _target(ready: Ready, kernel: Kernel, source: Path, name: str) -> Target:
-    found = _MODULES_DIR.search((source / "Makefile").read_text())
-    modules = found[1] if found and kernel.config.get("MODULES") == "y" else ""
+    match = _MODULES_DIR.search((source / "Makefile").read_text())
+    modules = match[1] if match and kernel.config.get("MODULES") == "y" else ""
     inputs = {
         "recipe": _RECIPE,
         "target": name,
         "arch": ready.cell.arch,
         "tree": ready.tree.key,
         "toolchain": ready.toolchain.key,
-        # Only a module is bound to one kernel.
+        # Only modules depend on the kernel.
         "kernel": kernel.key if modules else "",
     }
     lacks = _lacks(source / "config", kernel.config)
@@ -128,12 +131,12 @@ def _target(ready: Ready, kernel: Kernel, source: Path, name: str) -> Target:
 def _lacks(asked: Path, config: dict[str, str]) -> tuple[str, ...]:
     if not asked.is_file():
         return ()
-    wanted = survival.values(asked.read_text())
-    # A module asked for may as well be built in.
+    requests = survival.values(asked.read_text())
+    # A symbol that is requested as a module may be built in.
     fits = {"m": ("m", "y")}
     return tuple(
         f"{symbol}={value}"
-        for symbol, value in wanted.items()
+        for symbol, value in requests.items()
         if config.get(symbol, "n") not in fits.get(value, (value,))
     )
 
@@ -151,22 +154,24 @@ def _make(ready: Ready, source: Path, name: str, modules: str, out: Path) -> dic
             f"OUTPUT={place.session.path(out / 'objects')}",
             f"INSTALL_PATH={place.session.path(out / PROGRAMS)}",
             f"KHDR_INCLUDES=-isystem {place.session.path(place.build_dir)}/usr/include",
-            # The guest has no libraries. What a program defines itself wins over a shared libc; with muldefs here, too.
+            # The guest has no libraries. With muldefs, a program may define a function that libc.a also defines.
             "USERLDFLAGS=-static -Wl,-z,muldefs",
-            # Modules would be made within the source, which is read-only, and for the kernel of the machine.
+            # Its Makefile would build modules in the source, which is read-only, and for the kernel of this machine.
             "TEST_GEN_MODS_DIR=",
         ]
         for folder in ("objects", PROGRAMS, MODULES):
             (out / folder).mkdir()
         _step(place, log, [*own, "install"], f"compiling the selftests {name}", own=True)
-        said: list[str] = []
-        place.session.run([*own, "-s", "COLLECTION=kdf", "emit_tests"], log=log, on_line=said.append)
-        listed = [line.partition(":")[2].strip() for line in said if line.startswith("kdf:")]
+        lines: list[str] = []
+        place.session.run([*own, "-s", "COLLECTION=kdf", "emit_tests"], log=log, on_line=lines.append)
+        listed = [line.partition(":")[2].strip() for line in lines if line.startswith("kdf:")]
         if modules:
             _modules(place, source / modules, out)
-    absent = [one for one in listed if not (out / PROGRAMS / one).is_file()]
+    absent = [program for program in listed if not (out / PROGRAMS / program).is_file()]
     if absent or not listed:
-        raise UnderTest(f"the selftests {name} made no {absent[0] if absent else 'programs'}", "read the log", log)
+        raise UnderTest(
+            f"building the selftests {name} did not make {absent[0] if absent else 'any program'}", "read the log", log
+        )
     (out / LIST).write_text("\n".join(listed) + "\n")
     store.remove_tree(out / "objects")
     return {"programs": listed}
@@ -176,7 +181,7 @@ def _modules(place: Workplace, source: Path, out: Path) -> None:
     folder = out / "objects" / "modules"
     shutil.copytree(source, folder)
     if not (place.build_dir / "vmlinux").is_file():
-        # The store has the kernel, its build directory is gone.
+        # The store has the kernel, but its build directory was removed.
         place.configure()
         compilation.compile_all(place)
     for words, env in place.module_steps(folder):
@@ -186,11 +191,11 @@ def _modules(place: Workplace, source: Path, out: Path) -> None:
 
 
 def _step(place: Workplace, log: Path, command: Sequence[str], what: str, *, own: bool = False) -> None:
-    """One command of make.
+    """Run one make command.
 
     Args:
-        own: whether it runs a target's own Makefile. What that needs besides a kernel's tools is its own matter:
-            without it the target does not build, and the others do.
+        own: whether it runs a target's own Makefile. If that needs a program that is missing, only this target does
+            not build.
     """
     errors: list[str] = []
 

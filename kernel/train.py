@@ -1,7 +1,7 @@
-"""Train: let a counting compiler compile a kernel, and keep the profile that comes of it.
+"""Train a compiler: compile a kernel with an instrumented clang, and keep the profile.
 
-What comes in is the name of a toolchain that is compiled from source; what goes out is a product with the profile
-that `toolchain.toolchains.ensure` optimizes it by. The kernel itself is thrown away: nothing ever boots it.
+Takes the name of a toolchain that is compiled from source. Gives a product with the profile with which
+`toolchain.toolchains.ensure` optimizes that toolchain. The kernel is never booted and is removed at the end.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _RAW = "/kdf/raw"
 
 
 def cell_of(toolchain: str) -> Cell:
-    """What a compiler is trained with: the tiny kernel, all of it instrumented, so that our pass is trained too."""
+    """Return the cell for the training: the tiny kernel, fully instrumented, so that our pass is trained too."""
     return resolve(CellNames(toolchain, "kit", "all", "tiny", host_arch(), catalogue.default_linux()))
 
 
 def profile(name: str, runtime: Runtime) -> Product:
-    """The profile of a toolchain's compiler; made now if the store does not have it.
+    """Find the profile of a toolchain's compiler in the store, or make it.
 
     Args:
         name: a toolchain of kind patched.
 
     Returns:
-        A product with `profile.profdata`; its metadata says how many functions it counts and what the training took.
+        A product with `profile.profdata`; its metadata has the number of functions and the time that the training took.
 
     Raises:
         UserError: the toolchain is not compiled from source.

@@ -1,6 +1,6 @@
-"""Why a symbol has its value in the configuration of a cell.
+"""Explain why a symbol has its value in the configuration of a cell.
 
-What comes in is a cell and a symbol; what goes out is an `Answer`. It configures like a build and compiles nothing.
+Takes a cell and a symbol. Gives an `Answer`. Configures as a build does, but never compiles.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from kernel.workplace import open_workplace
 
 @dataclass(frozen=True)
 class Answer:
-    """What a symbol is, and why.
+    """The value of a symbol, and the reasons.
 
     Attributes:
-        value: in the configuration; `absent` if it has no line there.
-        reason: why it is not what was asked (y, if the cell does not ask for it); None if it is.
+        value: its value in the configuration; `absent` if it has no line there.
+        asked: the requested value; y if the cell does not request the symbol.
+        origin: where it was requested.
+        reason: why the value differs from the requested one; None if it does not.
         facts: its definition, dependencies, selects and choice, one line each; empty if the reader failed.
     """
 
@@ -34,7 +36,7 @@ class Answer:
     facts: tuple[str, ...]
 
     def as_json(self) -> dict[str, object]:
-        """As JSON values."""
+        """Return the answer as JSON values."""
         return asdict(self)
 
 
@@ -47,20 +49,22 @@ def why(cell: Cell, runtime: Runtime, symbol: str, *, guard: bool = True) -> Ans
         InfraError: the machine failed, or the reader could not be built.
     """
     ready = kernels.prepare(cell, runtime, guard=guard)
-    asked = next((one for one in ready.request.asked if one.symbol == symbol), Asked(symbol, "y", "this question", 0))
+    asked = next(
+        (request for request in ready.request.asked if request.symbol == symbol), Asked(symbol, "y", "this question", 0)
+    )
     with open_workplace(ready) as place:
         final = place.configure().config
-        got = survival.values(final.read_text()).get(symbol, survival.ABSENT)
+        value = survival.values(final.read_text()).get(symbol, survival.ABSENT)
         graph = symbols.load(place.session, place.build_dir, place.command, place.log, place.env)
-        lost = [] if survival.granted(asked.value, got) else [Lost(asked, got)]
+        lost = [] if survival.granted(asked.value, value) else [Lost(asked, value)]
         reasons = reason.explain(
             place.session, place.build_dir, place.command, ready.request, lost, place.log, place.env, graph=graph
         )
-    return Answer(symbol, got, asked.value, asked.origin, reasons[0] if reasons else None, facts(graph, symbol))
+    return Answer(symbol, value, asked.value, asked.origin, reasons[0] if reasons else None, facts(graph, symbol))
 
 
 def facts(graph: symbols.Graph, name: str) -> tuple[str, ...]:
-    """What the tree says about a symbol, one line each."""
+    """Return what the tree's Kconfig files define for a symbol, one line each."""
     symbol = graph.symbols.get(name)
     if symbol is None:
         return ()

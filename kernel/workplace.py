@@ -1,6 +1,7 @@
-"""The place in which a cell is configured and built: a session, the source, a build directory, make's command line.
+"""Open the workplace in which a cell is configured and built.
 
-The build directory stays, so that the next build of the same cell only compiles what changed.
+Takes a cell with its tree and its toolchain. Gives a session with the source, a build directory and make's command
+line. Never removes the build directory, so the next build of the same cell only compiles what changed.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from kernel.cell import Cell
 from toolchain import toolchains
 from toolchain.toolchains import Toolchain
 
-# What one compiler or the final link of a kernel with debug info takes at most, bytes (measured: 0.8 GB for vmlinux.o).
+# Most bytes that one compiler, or the final link of a kernel with debug info, takes (0.8 GB were seen for vmlinux.o).
 _MEMORY_EACH = 1 << 30
 _TREE, _BUILD, _CCACHE, _POOL = "/kdf/tree", "/kdf/build", "/kdf/ccache", "/kdf/pool"
 
 
 @dataclass(frozen=True)
 class Ready:
-    """Everything that a build of a cell needs, resolved from names.
+    """All inputs of a build of a cell.
 
     Attributes:
         tree: the product whose `path/linux` is the patched source.
         request: the composed configuration.
-        inputs: what decides the kernel; its hash is the kernel's key.
+        inputs: values that decide the kernel; their hash is the kernel's key.
     """
 
     cell: Cell
@@ -44,15 +45,15 @@ class Ready:
 
 
 def build_directory(inputs: Mapping[str, Any]) -> Path:
-    """The incremental build directory of a kernel; modules of ours that are built beside it do not decide it."""
+    """Return the incremental build directory of a kernel; the sample modules do not change it."""
     return store.home() / "build" / store.key_of({k: v for k, v in inputs.items() if k != "samples"})[:24]
 
 
 def make_command(ready: Ready, session: Session, tree: Path, build_dir: Path, jobs: int) -> list[str]:
-    """The make command line of a cell, without a target: the same for configuration and compilation.
+    """Return the make command line of a cell, without a target, for configuration and compilation.
 
     Args:
-        jobs: how many at once; 0 if the environment says where to get slots.
+        jobs: number of parallel jobs; 0 if make takes slots from a job pool.
     """
     tools = session.path(ready.toolchain.product.path)
     command = [
@@ -64,15 +65,15 @@ def make_command(ready: Ready, session: Session, tree: Path, build_dir: Path, jo
         f"ARCH={ready.cell.arch}",
         f"LLVM={tools}/bin/",
         f"CC=ccache {tools}/bin/clang",
-        # A kernel of the same inputs has the same bytes, whoever builds it and when.
+        # Kernels of the same inputs have the same bytes, independent of user, machine and time.
         "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
         "KBUILD_BUILD_USER=kdf",
         "KBUILD_BUILD_HOST=kdf",
         "KBUILD_BUILD_VERSION=1",
     ]
-    # A toolchain with a rustc has the one that knows our flags; without, the tree looks for one by itself.
+    # A toolchain's rustc knows our flags. If the toolchain does not have one, the tree finds one itself.
     if ready.toolchain.manifest.get("rustc"):
-        # The source of the library follows from it: it is below its sysroot (rust/Makefile, RUST_LIB_SRC).
+        # The tree finds the library's source below rustc's sysroot (rust/Makefile, RUST_LIB_SRC).
         command.append(f"RUSTC={tools}/bin/rustc")
     if (ready.toolchain.product.path / "bin" / "bindgen").is_file():
         command.append(f"BINDGEN={tools}/bin/bindgen")
@@ -83,7 +84,7 @@ def make_command(ready: Ready, session: Session, tree: Path, build_dir: Path, jo
 
 @dataclass(frozen=True)
 class Workplace:
-    """A session for one cell, with its source, its directory, its make command and its variables."""
+    """A session for one cell, with its source, its build directory, its make command and its variables."""
 
     ready: Ready
     session: Session
@@ -95,27 +96,29 @@ class Workplace:
 
     @property
     def log(self) -> Path:
+        """Return the build log."""
         return self.build_dir / "build.log"
 
     @property
     def statistics(self) -> Path:
+        """Return ccache's statistics log."""
         return self.build_dir / "ccache.log"
 
     def module_steps(self, folder: Path) -> list[tuple[list[str], Mapping[str, str]]]:
-        """The commands that compile external modules beside the kernel, each with its variables.
+        """Return the commands that compile external modules for the kernel, each with its variables.
 
         Args:
-            folder: with their Makefile; the session sees it.
+            folder: contains their Makefile and is mounted in the session.
         """
-        # The first one writes the list of the kernel's symbols, which the second one reads.
-        beside = [*self.command, f"M={self.session.path(folder)}", "modules"]
-        return [([*self.command, "modules"], self.env), (beside, cache.beside(self.env))]
+        # The first command writes the list of the kernel's symbols. The second reads it.
+        external = [*self.command, f"M={self.session.path(folder)}", "modules"]
+        return [([*self.command, "modules"], self.env), (external, cache.beside(self.env))]
 
     def configure(self) -> config.Configured:
         """Make the final configuration in the build directory.
 
         Raises:
-            InfraError: Rust is asked for, and the tree says that it is not available.
+            InfraError: Rust is requested, and the tree does not accept it.
         """
         rust.require(self.session, self.command, self.ready.request, self.log, self.env)
         inputs = {"arch": self.ready.cell.arch, "toolchain": self.ready.toolchain.key}
@@ -127,49 +130,49 @@ class Workplace:
             self.ready.request,
             self.log,
             env=self.env,
-            # An image does not change; what a host's programs let the base's target find may be another thing tomorrow.
+            # An image does not change. On a host, a later change of its programs may change the base's configuration.
             base_inputs={**inputs, "tree": self.ready.tree.key} if self.session.name == "docker" else None,
         )
 
     def lost(self, final: Path) -> tuple[list[survival.Lost], list[reason.Reason]]:
-        """The requests that a final configuration does not grant, and why; nothing is looked up if none is lost.
+        """Return the lost symbols of a final configuration, and the reasons; also report them to the CI system.
 
-        The CI system in which this runs is told of them, too.
+        Reasons are only looked up if a symbol is lost.
         """
-        told, reasons = self.explained(survival.compare(self.ready.request, final.read_text()))
-        annotate.tell(map(annotate.of_lost, told))
-        return told, reasons
+        explained, reasons = self.explained(survival.compare(self.ready.request, final.read_text()))
+        annotate.tell(map(annotate.of_lost, explained))
+        return explained, reasons
 
     def explained(
         self, lost: Sequence[survival.Lost], graph: symbols.Graph | None = None
     ) -> tuple[list[survival.Lost], list[reason.Reason]]:
-        """Lost requests with their reasons as notes, and the reasons.
+        """Return lost symbols with their reasons as notes, and the reasons.
 
         Args:
-            graph: of the configuration; read now if it is needed and not given.
+            graph: of the configuration; it is read if it is needed and not given.
         """
         reasons = reason.explain(
             self.session, self.build_dir, self.command, self.ready.request, lost, self.log, self.env, graph=graph
         )
-        return [replace(one, note=str(why)) for one, why in zip(lost, reasons, strict=True)], reasons
+        return [replace(symbol, note=str(why)) for symbol, why in zip(lost, reasons, strict=True)], reasons
 
 
 @contextlib.contextmanager
 def open_workplace(
     ready: Ready, more: Sequence[Mount] = (), *, linux: Path | None = None, build_dir: Path | None = None
 ) -> Iterator[Workplace]:
-    """Open the place in which a cell is configured and built; one run at a time has it.
+    """Open the workplace of a cell; one run at a time has it.
 
     Args:
-        more: what else its session is to see.
-        linux: the source, if it is not the tree of the store: with the same content in every file.
-        build_dir: if it is not the cell's own.
+        more: further mounts of its session.
+        linux: a copy of the source to use in place of the store's tree; every file must have the same content.
+        build_dir: used in place of the cell's own.
     """
     build_dir = build_dir or build_directory(ready.inputs)
     ccache_dir = store.home() / "ccache"
     linux = linux or ready.tree.path / "linux"
     remote, remote_dir = cache.shared(ready.toolchain.runtime.name)
-    # The last part alone would not do: a directory in which many kernels are built has it in a directory of its own.
+    # The lock's name has two parts of the path: build directories that others chose may all be called `out`.
     with store.lock("-".join(build_dir.parts[-2:])), store.disk_errors(build_dir):
         for folder in (build_dir, ccache_dir):
             folder.mkdir(parents=True, exist_ok=True)
@@ -182,7 +185,7 @@ def open_workplace(
             *([Mount(remote_dir, cache.INSIDE, writable=True)] if remote_dir else []),
             *more,
         ]
-        # A host's make may be older than 4.4, which is the first that takes slots from a pipe with a name.
+        # A host's make may be older than 4.4, the first version that takes slots from a named pipe.
         shared = pool.current() if ready.toolchain.runtime.name == "docker" else None
         if shared:
             mounts.append(Mount(shared.folder, _POOL, writable=True))

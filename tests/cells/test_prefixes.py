@@ -249,7 +249,7 @@ def test_objects_that_no_patch_instruments_yet(tmp_path: Path, monkeypatch: pyte
     row, kernel = prefixes._build(ready, Row(1, "p1", "passed"), set(), last=False, fresh=False)
     assert row.status == "passed"
     assert kernel.key != prefixes.store.key_of(ready.inputs), "kernel.build would refuse it, so it must not find it"
-    with pytest.raises(UserError, match="compiles no such object"):
+    with pytest.raises(UserError, match="does not compile such an object"):
         prefixes._build(ready, Row(2, "p2", "passed"), set(), last=True, fresh=False)
 
 

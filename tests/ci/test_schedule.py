@@ -223,5 +223,5 @@ def test_slots_of_killed_makes_come_back(shared: pool.Pool) -> None:
 @pytest.mark.parametrize("said", ["x", "4", "0:/tmp", "4:/nowhere"])
 def test_a_pool_that_is_none(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(pool.VARIABLE, said)
-    with pytest.raises(InfraError, match="names no job pool"):
+    with pytest.raises(InfraError, match="does not name a job pool"):
         pool.current()

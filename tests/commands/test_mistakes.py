@@ -78,7 +78,7 @@ def test_a_directory_that_is_no_kernel(tmp_path: Path, capsys: pytest.CaptureFix
     (tree / "README").write_text("something else")
     code, lines = said(("kernel.build", *CELL, "--linux", f"path:{tree}"), capsys)
     assert code == 2
-    assert f"{tree} is no Linux source" in lines[0]
+    assert f"{tree} is not a Linux source" in lines[0]
     assert "path:" in lines[1]
 
 

@@ -122,7 +122,7 @@ def test_two_definitions(tmp_path: Path) -> None:
 
 
 def test_flags_without_callbacks(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="asks the compiler for trace-args, and defines no"):
+    with pytest.raises(UserError, match="asks the compiler for trace-args, but defines neither"):
         callbacks.read(tree(tmp_path, "int x;", TRACE))
 
 
@@ -135,7 +135,7 @@ def test_flags_that_no_configuration_turns_on_yet(tmp_path: Path) -> None:
     kconfig.write_text("config MINE_ALL\n\tbool\n\tdepends on $(cc-option,-fsanitize-coverage=trace-args)\n")
     assert callbacks.read(root) is None
     kconfig.write_text(kconfig.read_text() + 'config MINE_ARGS\n\tbool "x"\n')
-    with pytest.raises(UserError, match="asks the compiler for trace-args, and defines no"):
+    with pytest.raises(UserError, match="asks the compiler for trace-args, but defines neither"):
         callbacks.read(root)
     kconfig.unlink()
     (root / "scripts/Makefile.kcov").write_text(makefile + "kcov-flags-y += -fsanitize-coverage=trace-ret\n")
@@ -149,7 +149,7 @@ def test_trees_without_callbacks_take_any_compiler(tmp_path: Path) -> None:
     assert callbacks.read(tmp_path / "absent") is None
     for found in (manifest(None), manifest("L0"), manifest("L3")):
         callbacks.check("x", found, None, "none", None)
-    with pytest.raises(UserError, match="says that it takes callbacks of generation L0, its tree has no callbacks"):
+    with pytest.raises(UserError, match=r"gives the series .* generation L0, but its tree has no callbacks"):
         callbacks.check("x", manifest("L0"), None, "user", "L0")
 
 
@@ -191,7 +191,7 @@ def test_gates_and_calls_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_a_wrong_label(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"says that it takes generation L1, and the callbacks in .*generation L0"):
+    with pytest.raises(UserError, match=r"gives the series .* generation L1, but the callbacks in .*generation L0"):
         callbacks.check("x", manifest("L0"), callbacks.read(tree(tmp_path, K1)), "user", "L1")
     callbacks.check("x", manifest("L0"), callbacks.read(tree(tmp_path, K1)), "none", None)
 

@@ -36,8 +36,8 @@ def test_words_that_brought_callbacks(build_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("fs/close.o", "compiles no such object"),
-        ("net/", "compiles no such object"),
+        ("fs/close.o", "does not compile such an object"),
+        ("net/", "does not compile such an object"),
         ("lib/plain.o", "has no callback"),
     ],
 )

@@ -72,5 +72,5 @@ def test_objects_are_compared_by_function(tmp_path: Path) -> None:
 
 def test_no_object_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.o").write_bytes(b"BC\xc0\xde" * 20)
-    with pytest.raises(UnderTest, match="no 64-bit little-endian ELF object"):
+    with pytest.raises(UnderTest, match="not a 64-bit little-endian ELF object"):
         parity.read_object(tmp_path / "a.o")
