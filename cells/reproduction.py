@@ -189,14 +189,14 @@ def run(recorded: Recorded, folder: Path, *, install: bool = True) -> Reproduced
         out.mkdir()
         with open_workplace(ready, build_dir=build_dir) as work:
             work = replace(work, env={**work.env, "CCACHE_DISABLE": "1"})
-            made = kernels.make(work, out)
-        if made["ccache"]["hits"]:
+            build = kernels.make(work, out)
+        if build["ccache"]["hits"]:
             raise InfraError(
                 "ccache gave objects although it was disabled", "this is a bug of ours: report it", work.log
             )
         first = built.by_key(store.key_of(recorded.inputs))
-        compared = tuple(_compare(name, recorded.files, made["files"], out, first) for name in sorted(recorded.files))
-        done = Reproduced(recorded.cell.names, compared, str(build_dir), made["objects"], made["cpu_seconds"], folder)
+        compared = tuple(_compare(name, recorded.files, build["files"], out, first) for name in sorted(recorded.files))
+        done = Reproduced(recorded.cell.names, compared, str(build_dir), build["objects"], build["cpu_seconds"], folder)
         for file in compared:
             if not file.same and file.now:
                 target = folder / Path(file.name).name
@@ -205,8 +205,8 @@ def run(recorded: Recorded, folder: Path, *, install: bool = True) -> Reproduced
     return done
 
 
-def _compare(name: str, then: Mapping[str, str], made: Mapping[str, Any], out: Path, first: Kernel | None) -> Compared:
-    now = str(made[name]["sha256"]) if name in made else ""
+def _compare(name: str, then: Mapping[str, str], build: Mapping[str, Any], out: Path, first: Kernel | None) -> Compared:
+    now = str(build[name]["sha256"]) if name in build else ""
     if now == then[name] or not now or first is None or not (first.path / name).is_file():
         return Compared(name, then[name], now)
     return Compared(name, then[name], now, tuple(sections(first.path / name, out / name)))

@@ -1,9 +1,11 @@
-"""The result of a cell, as one value: written before work starts, replaced atomically, rendered as text or JSON.
+"""Hold the result of a run as one value, and write it to result.json.
 
-running   work goes on, or was killed
-passed    it booted, said so, and every check holds
+The file is written before work starts and replaced in one step. The statuses:
+
+running   the run is still going, or was killed
+passed    the guest booted and reported, and every check holds
 failed    what is under test failed
-refused   the request was wrong, which showed only after the run had begun
+refused   the request was wrong, but the run found that only after it had begun
 lost      the guest never reported, or the machine failed
 """
 
@@ -21,15 +23,15 @@ from cells.suites import Suite
 from core import data, store
 from core.errors import UnderTest
 
-# So many reasons stand in the error; all of them are in the result.
-_TOLD = 3
+# The error lists at most this many reasons; the result has all of them.
+_LISTED = 3
 
-# Larger times in a file are not times.
+# A larger value in a file is not a time.
 _MOST_SECONDS = 1e12
 
 FORMAT = 1
 FILE = "result.json"
-# What the folder of a run that only boots begins with, behind its time.
+# The folder's name of a run that only boots: its time, then this.
 BOOT = "boot-"
 REFUSED = "refused"
 STATUSES = ("running", "passed", "failed", REFUSED, "lost")
@@ -37,11 +39,11 @@ STATUSES = ("running", "passed", "failed", REFUSED, "lost")
 
 @dataclass(frozen=True)
 class Check:
-    """One fact that was asked of a run.
+    """One check of a run.
 
     Attributes:
-        name: what was asked, in a few words.
-        asked, got: the two values, as text.
+        name: what is checked, in a few words.
+        asked, got: the expected and the actual value, as text.
     """
 
     name: str
@@ -57,8 +59,8 @@ class Splat:
     Attributes:
         kind: `panic`, `kasan`, ... (guest.console.Kind).
         line: of console.log, from 1.
-        during: the test that ran then, or empty.
-        frames: the first ones, with file and line.
+        during: the test that was running, or empty.
+        frames: the first frames, with file and line.
     """
 
     kind: str
@@ -68,26 +70,26 @@ class Splat:
     frames: Sequence[str]
 
     def as_text(self) -> str:
-        """The splat for a person."""
+        """Return the splat as text for a person."""
         during = f" (during {self.during})" if self.during else ""
         return "\n".join([f"{self.title}{during}", *(f"    {frame}" for frame in self.frames)])
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one pass through the toolkit gave.
+    """The result of one run.
 
     Attributes:
-        folder: where result.json, console and captures are.
-        cell: the names that it was built from.
+        folder: the folder with result.json, console and captures.
+        cell: the names of the cell.
         status: one of STATUSES.
-        reasons: why it is not passed; empty if it is.
-        checks: all that was asked of the records.
+        reasons: why the run did not pass; empty if it passed.
+        checks: all checks of the run.
         stages: seconds of wall time by stage.
-        facts: versions, keys, draws: what else a reader wants to know.
-        suites: what the tests in the guest said.
+        facts: other facts, such as versions, keys and draws.
+        suites: results of the tests in the guest.
         splats: what went wrong in the kernel.
-        copy: a second place for result.json, or None.
+        copy: a second path for result.json, or None.
     """
 
     folder: Path
@@ -107,11 +109,11 @@ class Result:
 
     @property
     def label(self) -> str:
-        """The cell in a few words, for a heading."""
+        """Return the cell in a few words, for a heading."""
         return f"{self.cell.get('profile', '')} on {self.cell.get('base', '')}, {self.cell.get('arch', '')}"
 
     def as_json(self) -> dict[str, Any]:
-        """The value as published in docs/result.schema.json."""
+        """Return the JSON value that docs/result.schema.json describes."""
         value = asdict(self)
         del value["copy"]
         value["folder"] = str(self.folder)
@@ -119,7 +121,7 @@ class Result:
         return value
 
     def as_text(self) -> str:
-        """The value for a person: checks as a table, then the status."""
+        """Return the result as text for a person: checks as a table, then the status."""
         width = max((len(c.name) for c in self.checks), default=0)
         lines = [f"{'ok' if c.ok else 'WRONG':5}  {c.name.ljust(width)}  {c.got}" for c in self.checks]
         lines += [f"wrong: {c.name}: asked {c.asked}, got {c.got}" for c in self.checks if not c.ok]
@@ -131,25 +133,25 @@ class Result:
         return "\n".join(lines)
 
     def save(self) -> Result:
-        """Replace result.json in the folder, and its copy; returns the value itself."""
+        """Write result.json into the folder, and its copy; return the result itself."""
         value = self.as_json()
-        for place in filter(None, (self.folder / FILE, self.copy)):
-            store.write_json(place, value)
+        for path in filter(None, (self.folder / FILE, self.copy)):
+            store.write_json(path, value)
         return self
 
     def require(self) -> None:
-        """Raises UnderTest unless the status is passed."""
+        """Raise UnderTest unless the status is passed."""
         if self.status != "passed":
-            more = f"; and {len(self.reasons) - _TOLD} more" if len(self.reasons) > _TOLD else ""
-            why = "; ".join(self.reasons[:_TOLD]) + more or "a check does not hold"
+            more = f"; and {len(self.reasons) - _LISTED} more" if len(self.reasons) > _LISTED else ""
+            why = "; ".join(self.reasons[:_LISTED]) + more or "a check does not hold"
             raise UnderTest(f"{self.status}: {why}", "read the console and the checks", self.folder / "console.log")
 
 
 def finish(result: Result, status: str, **changes: Any) -> Result:
-    """The result with its final status, saved.
+    """Set the final status of a result and save it.
 
     Raises:
-        ValueError: it says passed, but a check does not hold or there is none.
+        ValueError: the status is passed, but a check does not hold or there are no checks.
     """
     done = replace(result, status=status, **changes)
     if status == "passed" and (not done.checks or not all(c.ok for c in done.checks)):

@@ -1,4 +1,4 @@
-"""The file result.json: read into a Result, and described by a JSON schema. Both follow the dataclasses.
+"""Read result.json into a Result, and describe the file by a JSON schema. Both follow the dataclasses.
 
 `python -m cells.schema --write` rewrites docs/result.schema.json.
 """
@@ -56,10 +56,10 @@ def parse(value: Any, folder: Path) -> Result:
     """Convert the JSON value of a result.json.
 
     Args:
-        folder: where the file is now.
+        folder: present folder of the file.
 
     Raises:
-        UserError: it is not as the schema says; the message names the key.
+        UserError: the value does not match the schema; the message names the key.
     """
     try:
         file = _convert(value)
@@ -83,7 +83,7 @@ def _convert(value: Any) -> Any:
 
 
 def _words(error: str) -> str:
-    """The error of msgspec with the key first, as in the errors of YAML files."""
+    """Return msgspec's error with the key first, as in the errors of YAML files."""
     cause, _, path = error.partition(" - at `$")
     cause = re.sub(
         r"`str` matching regex '\^\(\?:(.*)\)\\+Z'", lambda match: "one of " + match[1].replace("|", ", "), cause
@@ -110,8 +110,8 @@ def schema() -> dict[str, Any]:
 def _finish(part: dict[str, Any]) -> None:
     """Require what the toolkit always writes, and take the descriptions from the attributes in the docstring."""
     text = part.pop("description", "")
-    told = re.findall(r"^ +(\w+(?:, \w+)*): (.*)$", text.partition("Attributes:")[2], re.MULTILINE)
-    about = {name: words for names, words in told for name in names.split(", ")}
+    documented = re.findall(r"^ +(\w+(?:, \w+)*): (.*)$", text.partition("Attributes:")[2], re.MULTILINE)
+    about = {name: words for names, words in documented for name in names.split(", ")}
     for name, value in part["properties"].items():
         value.pop("default", None)
         if "enum" in value:
@@ -123,7 +123,7 @@ def _finish(part: dict[str, Any]) -> None:
 
 
 def text() -> str:
-    """The content of docs/result.schema.json."""
+    """Return the content of docs/result.schema.json."""
     return json.dumps(schema(), indent=2) + "\n"
 
 

@@ -1,9 +1,8 @@
-"""Suites: what the tests that ran in a guest said, and what follows for the run as a whole.
+"""Judge the tests that ran in a guest, and the run as a whole.
 
-What comes in are a guest's verdict, its console and the outputs of its programs; what goes out are suites of tests
-and one status with its reasons. The rules are here and nowhere else: a test that did not report is lost, a skip is
-never a pass, a required test that was skipped is a failure, and a suite that did not build is told apart from one
-that failed.
+Takes a guest's verdict, its console and the outputs of its programs. Gives suites of tests, and one status with its
+reasons. All rules are here: a test that did not report is lost. A skipped test does not count as passed, and counts as
+failed if it is required. A suite that did not build is not the same as one that failed.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ class Suite:
     Attributes:
         name: a kselftest target, `kunit`, or the name of the user's program.
         kind: one of KINDS.
-        tests: empty if it did not build.
-        built: whether there was anything to run.
-        reason: why it did not build.
+        tests: empty if the suite did not build.
+        built: whether the suite was built.
+        reason: why the suite did not build.
         problems: what is wrong with its output.
-        lacks: symbols that it asks for and the kernel does not have.
-        log: what the build said, if it did not build.
+        lacks: symbols that the suite asks for and the kernel does not have.
+        log: path of the build log, if the suite did not build.
     """
 
     name: str
@@ -55,36 +54,36 @@ class Suite:
     log: str = ""
 
     def leaves(self) -> Iterable[tuple[str, Test]]:
-        """Each test that consists of no others, with its whole name: `timers/posix_timers/itimer`."""
+        """Yield each test without subtests, with its whole name: `timers/posix_timers/itimer`."""
         for path, test in ktap.leaves(self.tests):
             yield "/".join([self.name, *path]), test
 
     def counts(self) -> dict[str, int]:
-        """Status -> how many tests have it."""
+        """Return status -> number of tests."""
         return ktap.counts(self.tests)
 
 
 def of_program(name: str, ran: Ran | None) -> tuple[Test, tuple[str, ...]]:
-    """What became of one program that is a test: by what it printed in KTAP and by how it ended.
+    """Judge one program that is a test, by its KTAP output and by how it ended.
 
     Args:
-        ran: None if the guest never began with it.
+        ran: None if the guest never started it.
 
     Returns:
-        The test with what it consists of, and what is wrong with its output.
+        The test with its subtests, and what is wrong with its output.
     """
     if ran is None:
         return Test(name, LOST, "the guest ended before it began"), ()
     lines = ran.output.decode("utf-8", "replace").splitlines()
     report = ktap.parse(lines)
-    # Without any test in it, what it printed is what there is to know.
-    said = () if report.tests else tuple(ktap.plain(line) for line in lines[-40:])
+    # Output without a test becomes the diagnostics.
+    printed = () if report.tests else tuple(ktap.plain(line) for line in lines[-40:])
     status, reason = _end(ran)
-    made = ktap.consisting_of(Test(name, status, reason, said), report.tests)
-    inner = {one.status for _, one in ktap.leaves(report.tests)}
-    if made.status == PASSED and inner == {SKIPPED}:
-        made = replace(made, status=SKIPPED, reason="all of its tests were skipped")
-    return made, report.problems
+    test = ktap.consisting_of(Test(name, status, reason, printed), report.tests)
+    inner = {subtest.status for _, subtest in ktap.leaves(report.tests)}
+    if test.status == PASSED and inner == {SKIPPED}:
+        test = replace(test, status=SKIPPED, reason="all of its tests were skipped")
+    return test, report.problems
 
 
 def _end(ran: Ran) -> tuple[str, str]:
@@ -106,7 +105,7 @@ def _end(ran: Ran) -> tuple[str, str]:
 
 
 def of_console(screen: bytes) -> Suite:
-    """KUnit's suites, which print on the console while the kernel boots."""
+    """Read KUnit's suites from the console; they print while the kernel boots."""
     parser, begun = ktap.Parser(), False
     for line in console.clean(screen):
         for message in console.messages(line):
@@ -119,17 +118,17 @@ def of_console(screen: bytes) -> Suite:
 
 
 def judge(verdict: Verdict, suites: Sequence[Suite], required: Sequence[str]) -> tuple[str, list[str]]:
-    """The status of a run, `passed`, `failed` or `lost`, and why it is not passed.
+    """Return the status of a run, `passed`, `failed` or `lost`, and why it did not pass.
 
     Args:
-        required: patterns of whole names (fnmatch) of tests that must pass; one that no test has is a failure.
+        required: patterns of whole names (fnmatch) of tests that must pass; a pattern without a match is a failure.
     """
     reasons = list(verdict.reasons)
     reasons += [f"{suite.name} did not build: {suite.reason}" for suite in suites if not suite.built]
     for suite in suites:
-        found = suite.counts()
+        counts = suite.counts()
         for status in (FAILED, LOST):
-            if found[status]:
+            if counts[status]:
                 names = [name for name, test in suite.leaves() if test.status == status]
                 more = f" and {len(names) - 3} more" if len(names) > 3 else ""
                 verb = "did not report" if status == LOST else status
@@ -160,5 +159,5 @@ def _missed(suites: Sequence[Suite], required: Sequence[str]) -> list[str]:
 
 
 def not_built(name: str, reason: str, log: Path | None, lacks: Sequence[str] = ()) -> Suite:
-    """A suite of which nothing could be run."""
+    """Return a suite that could not be built."""
     return Suite(name, "kselftest", built=False, reason=reason, lacks=tuple(lacks), log=str(log) if log else "")

@@ -1,4 +1,4 @@
-"""YAML files as data: loaded without tags or code, every error with file and key path.
+"""Load YAML files as data, without tags or code. Every error names file and key path.
 
 node = load_yaml(path)
 for name, item in node.mapping("profiles").items():
@@ -25,11 +25,11 @@ def choice(*words: str) -> msgspec.Meta:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with doubled keys and all tags refused."""
+    """PyYAML's safe loader, which also refuses repeated keys and all tags."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
-        # A tag would choose the type of a value; even the standard ones end in errors of many kinds (!!bool maybe).
+        # A tag chooses the type of a value; even standard ones such as `!!bool maybe` raise errors of many kinds.
         if getattr(event, "tag", None) is not None:
             raise yaml.constructor.ConstructorError(None, None, f"the tag {event.tag} is refused", event.start_mark)
         return super().compose_node(parent, index)
@@ -52,7 +52,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 
 class Node:
-    """A value of a YAML file that knows where it stands."""
+    """A value of a YAML file, with its file and key path."""
 
     def __init__(self, value: Any, path: Path, where: str = "") -> None:
         self.value = value
@@ -60,8 +60,8 @@ class Node:
         self.where = where
 
     def error(self, what: str) -> UserError:
-        """A UserError that names this place."""
-        return UserError(f"{self.path}: {self.where or 'the file'}: {what}", f"mend {self.path}")
+        """Return a UserError that names file and key path."""
+        return UserError(f"{self.path}: {self.where or 'the file'}: {what}", f"correct {self.path}")
 
     def _at(self, key: str | int) -> str:
         return f"{self.where}.{key}" if self.where else str(key)
@@ -81,7 +81,7 @@ class Node:
         return key in self._mapping()
 
     def get(self, key: str) -> Node:
-        """The value of a key that must be there."""
+        """Return the value of a required key."""
         mapping = self._mapping()
         if key not in mapping:
             raise self.error(f"the key {key} is missing")
@@ -97,7 +97,7 @@ class Node:
         return dict(self.get(key).items())
 
     def elements(self, key: str, *, required: bool = False) -> list[Node]:
-        """The elements of a list; none if the key is absent and not required."""
+        """Return the elements of a list; empty if the key is absent and not required."""
         if not required and not self.has(key):
             return []
         node = self.get(key)
@@ -142,7 +142,7 @@ def load_yaml(path: Path) -> Node:
     """Read a YAML file.
 
     Raises:
-        UserError: it is not there, not YAML, or holds a key twice.
+        UserError: the file does not exist, is not YAML, or has a key twice.
     """
     try:
         text = path.read_text()
@@ -155,11 +155,11 @@ def load_yaml(path: Path) -> Node:
 
 @functools.lru_cache(maxsize=64)
 def parse_yaml(text: str, path: Path) -> Node:
-    """Read YAML text; `path` is what errors name."""
+    """Read YAML text; errors name `path`."""
     try:
         return Node(yaml.load(text, Loader=_Loader), path)  # noqa: S506  (_Loader is a SafeLoader)
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
-        raise UserError(f"{path}: not valid YAML: {problem}", f"mend {path}") from None
+        raise UserError(f"{path}: not valid YAML: {problem}", f"correct {path}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid YAML: {error or 'nested too deeply'}", f"mend {path}") from None
+        raise UserError(f"{path}: not valid YAML: {error or 'nested too deeply'}", f"correct {path}") from None

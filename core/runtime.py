@@ -289,7 +289,7 @@ class Runtime:
         containers: list[Any] = []
         held: Any = None
         try:
-            # A Ctrl-C before the container is in the list would leave it behind.
+            # A Ctrl-C before the container is in the list would mean that nobody removes it.
             with process.deferred(), engine.errors("making a container"):
                 container = _container(client, image, mounts, devices, network=network, memory=memory)
                 containers.append(container)

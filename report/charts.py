@@ -1,7 +1,7 @@
-"""Charts: numbers and call trees as SVG, for a page without any script.
+"""Draw numbers and call trees as SVG, for a page without scripts.
 
-What comes in are plain values, their names from anywhere; what goes out is markup in which every name is escaped and
-every colour is a class of report/report.css: the page's policy allows no style of its own to anything in it.
+Takes plain values and untrusted names. Gives markup in which every name is escaped. Colours are classes of
+report/report.css, because the page's policy forbids inline styles.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from core.errors import printable
 
 COLOURS = 8  # classes c0 to c7
 _WIDTH = 960
-# Pixels: what a letter takes, the height of a row of text, what stands at the left of an axis.
+# Pixels: width of a letter, height of a row of text, space left of an axis.
 _LETTER, _ROW, _LEFT = 6.6, 20, 64
-# Narrower boxes of a call tree are not drawn, and counted; pixels.
+# Narrower boxes of a call tree are counted instead of drawn; pixels.
 _NARROW = 0.6
-# A capture is what a guest recorded: deeper calls are counted, not drawn.
+# Deeper calls are counted instead of drawn: a guest can record any depth.
 _DEEPEST = 64
 
 
@@ -29,8 +29,8 @@ class Point:
     """One value of a series.
 
     Attributes:
-        place: from 0, on the axis of runs.
-        label: what is told when one points at it.
+        place: position on the axis of runs, from 0.
+        label: text to show when the pointer is on the dot.
         link: an anchor of the page.
     """
 
@@ -42,7 +42,7 @@ class Point:
 
 @dataclass
 class _Node:
-    """Calls of one function from one place of the tree, taken together; its weight is all calls in it and itself."""
+    """All calls of one function at one place of the tree; `weight` counts them and all calls inside them."""
 
     name: str
     text: str
@@ -56,8 +56,8 @@ class Flame:
     """A call tree as a picture.
 
     Attributes:
-        calls: how many it stands for.
-        hidden: functions that are too narrow or too deep to be drawn.
+        calls: number of calls that it shows.
+        hidden: number of functions that are too narrow or too deep to be drawn.
     """
 
     picture: Markup
@@ -66,16 +66,17 @@ class Flame:
 
 
 def text_of(value: object) -> Markup:
-    """Any value as the text of an element or attribute."""
+    """Return a value as the escaped text of an element or attribute."""
     return escape(printable(str(value)))
 
 
 def dots(series: Mapping[str, Sequence[Point]], unit: str, places: int) -> Markup:
-    """One dot per run, one line per series, on a logarithmic axis: tiny and full kernels are far apart.
+    """Draw one dot per run and one line per series. The axis is logarithmic, since tiny and full kernels differ a lot.
 
     Args:
-        series: values above zero.
-        places: how many runs the axis has.
+        series: name -> points with values above zero.
+        unit: of the values.
+        places: number of runs on the axis.
     """
     height, bottom, top = 240, 206, 10
     ticks = _ticks([point.value for points in series.values() for point in points])
@@ -98,56 +99,56 @@ def dots(series: Mapping[str, Sequence[Point]], unit: str, places: int) -> Marku
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in spots)
         parts.append(Markup('<polyline class="l{}" points="{}"/>').format(number % COLOURS, line))
         for x, y, point in spots:
-            told = text_of(f"{point.label}: {point.value:g} {unit}")
+            title = text_of(f"{point.label}: {point.value:g} {unit}")
             spot = Markup(
                 '<a href="{}"><circle class="{}" cx="{:.1f}" cy="{:.1f}" r="4.5"><title>{}</title></circle></a>'
             )
-            parts.append(spot.format(point.link, mark(number), x, y, told))
+            parts.append(spot.format(point.link, mark(number), x, y, title))
     return _svg(parts, height)
 
 
 def mark(number: int) -> str:
-    """The classes of a series: beyond the colours that there are, dots are hollow."""
+    """Return the CSS classes of a series; once all colours are used, dots are hollow."""
     return f"c{number % COLOURS}" if number < COLOURS else f"l{number % COLOURS} hollow"
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """1, 2 and 5 times powers of ten around some values; at least two."""
+    """Return 1, 2 and 5 times powers of ten around some values; at least two of them."""
     least, most = (min(values), max(values)) if values else (1.0, 1.0)
-    all_of = [factor * 10.0**power for power in range(-9, 13) for factor in (1, 2, 5)]
-    first = max(i for i, one in enumerate(all_of) if one <= max(least, all_of[0]))
-    last = min(i for i, one in enumerate(all_of) if one >= min(most, all_of[-1]))
-    return all_of[first : max(last, first + 1) + 1]
+    steps = [factor * 10.0**power for power in range(-9, 13) for factor in (1, 2, 5)]
+    first = max(i for i, step in enumerate(steps) if step <= max(least, steps[0]))
+    last = min(i for i, step in enumerate(steps) if step >= min(most, steps[-1]))
+    return steps[first : max(last, first + 1) + 1]
 
 
 def bars(rows: Sequence[tuple[str, Mapping[str, float]]], unit: str) -> Markup:
-    """One bar per row, its parts beside each other, in one scale."""
+    """Draw one bar per row with its parts side by side, all on one scale."""
     most = max((sum(parts.values()) for _, parts in rows), default=0.0) or 1.0
     room = _WIDTH - 110
-    made = []
+    drawn = []
     for number, (label, parts) in enumerate(rows):
         y, x = number * 44, 0.0
         whole = sum(parts.values())
-        made.append(Markup('<text class="label" x="0" y="{}">{}</text>').format(y + 14, _fitting(label, _WIDTH)))
+        drawn.append(Markup('<text class="label" x="0" y="{}">{}</text>').format(y + 14, _fitting(label, _WIDTH)))
         for colour, (name, value) in enumerate(parts.items()):
             width = value / most * room
-            made.append(
+            drawn.append(
                 Markup(
                     '<rect class="c{}" x="{:.1f}" y="{}" width="{:.1f}" height="16"><title>{}</title></rect>'
                 ).format(colour % COLOURS, x, y + 20, width, text_of(f"{name}: {value:g} {unit}"))
             )
             x += width
-        made.append(
+        drawn.append(
             Markup('<text class="axis" x="{:.1f}" y="{}">{}</text>').format(x + 6, y + 33, f"{whole:.2f} {unit}")
         )
-    return _svg(made, max(44 * len(rows), 1))
+    return _svg(drawn, max(44 * len(rows), 1))
 
 
 def flame(calls: Iterable[tuple[int, str, str]]) -> Flame:
-    """A call tree with callers above what they call, as wide as the calls in them are many.
+    """Draw a call tree: callers above callees, each box as wide as the number of calls in it.
 
     Args:
-        calls: depth, name and text of each, in the order in which they began.
+        calls: depth, name and text of each call, in the order in which the calls began.
     """
     root, count, deepest = _Node("", ""), 0, 0
     path = [root]
@@ -157,12 +158,12 @@ def flame(calls: Iterable[tuple[int, str, str]]) -> Flame:
         if depth >= _DEEPEST:
             hidden += 1
             continue
-        # Depths of a tree grow by one at most; another one is put where it fits.
+        # A depth grows by one at most; a call with a larger depth goes below the last one.
         del path[min(depth, len(path) - 1) + 1 :]
         node = path[-1].inner.setdefault(name, _Node(name, text))
         node.count += 1
-        for one in (*path, node):
-            one.weight += 1
+        for ancestor in (*path, node):
+            ancestor.weight += 1
         path.append(node)
         deepest = max(deepest, len(path) - 1)
     parts: list[Markup] = []
@@ -171,20 +172,20 @@ def flame(calls: Iterable[tuple[int, str, str]]) -> Flame:
 
 
 def _boxes(node: _Node, x: float, scale: float, depth: int, parts: list[Markup]) -> int:
-    """Draw what a node consists of; returns how many functions were too narrow for it."""
+    """Draw the children of a node; return how many functions were too narrow to draw."""
     hidden = 0
     for inner in node.inner.values():
         width = inner.weight * scale
         if width < _NARROW:
             hidden += 1
         else:
-            told = f"{inner.name}: {_times(inner.count)}, {inner.weight - inner.count} calls inside; {inner.text}"
+            title = f"{inner.name}: {_times(inner.count)}, {inner.weight - inner.count} calls inside; {inner.text}"
             parts.append(
                 Markup(
                     '<g><title>{}</title><rect class="c{}" x="{:.2f}" y="{}" width="{:.2f}" height="{}"/>'
                     '<text class="box" x="{:.2f}" y="{}">{}</text></g>'
                 ).format(
-                    text_of(told[:400]), sum(map(ord, inner.name)) % COLOURS, x, depth * _ROW, max(width - 0.6, 0.4),
+                    text_of(title[:400]), sum(map(ord, inner.name)) % COLOURS, x, depth * _ROW, max(width - 0.6, 0.4),
                     _ROW - 1, x + 4, depth * _ROW + 14, _fitting(inner.name, width - 8),
                 )
             )  # fmt: skip
@@ -198,7 +199,7 @@ def _times(count: int) -> str:
 
 
 def _fitting(text: str, width: float) -> Markup:
-    """As much of a text as a width has room for; less than three letters tell nothing."""
+    """Shorten a text to a width; return nothing if only three letters or fewer fit."""
     letters = int(width / _LETTER)
     if len(text) > letters:
         text = f"{text[: letters - 1]}…" if letters > 3 else ""

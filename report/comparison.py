@@ -1,8 +1,8 @@
-"""Compare: what changed between two sets of runs.
+"""Compare two sets of runs.
 
-What comes in are runs before and after, each side perhaps several of one cell; what goes out is a list of changes and
-whether anything broke. A test that differs among repeated runs of one side is flaky, never fixed and never broken; a
-time is said to have changed only beyond the spread of repeated runs.
+Takes the runs before and after; a side may have several runs of one cell. Gives a list of changes and whether anything
+broke. A test that differs among repeated runs of one side is flaky, never fixed or broken. A time counts as changed
+only beyond the spread of repeated runs.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from report.history import UNREADABLE, WHOLE, Run
 FIXED, BROKEN, FLAKY = "fixed", "broken", "flaky"
 NEWLY_SKIPPED, NEVER_REPORTED = "newly skipped", "never reported"
 ABSENT = "absent"
-# So many runs on each side before a spread of times says anything.
+# With fewer runs on a side the spread of times is not known.
 _ENOUGH = 3
-# The order of a table: what needs a person first.
+# The order of a table: first what a person must look at.
 ORDER = (BROKEN, NEVER_REPORTED, REFUSED, NEWLY_SKIPPED, FLAKY, FIXED)
 
 
 @dataclass(frozen=True)
 class Change:
-    """One test, check or run that is not what it was.
+    """One test, check or run whose status changed.
 
     Attributes:
-        key: what the runs are runs of.
+        key: what the runs are runs of (`Run.key`).
         name: of the test or check, or WHOLE.
         kind: fixed, broken, flaky, newly skipped, never reported, refused.
-        before, after: all statuses that were seen, in the order of the runs and each once.
-        why: the reason that the last run gives.
-        broke: whether it passed before, or was not there, and does not pass now.
+        before, after: the statuses of the runs, in their order, each once.
+        why: the last reason in the runs after.
+        broke: whether the change counts as a regression.
     """
 
     key: str
@@ -53,9 +53,9 @@ class Metric:
 
     Attributes:
         unit: `bytes`, `s` or `ms`.
-        before, after: of each run that has it.
-        changed: the two sides have nothing in common, and there are runs enough to know their spread.
-        note: why nothing can be said; empty if something can.
+        before, after: the values of the runs that have the figure.
+        changed: whether the two ranges do not overlap, and enough runs show their spread.
+        note: why a change cannot be judged; empty if it can.
     """
 
     key: str
@@ -68,19 +68,20 @@ class Metric:
 
     @property
     def percent(self) -> float:
-        """How much the median grew."""
+        """Return by how many percent the median grew."""
         first = statistics.median(self.before)
         return (statistics.median(self.after) / first - 1) * 100 if first else 0.0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that differs.
+    """All differences.
 
     Attributes:
-        only_before, only_after: what only one side has runs of.
-        unreadable: runs whose result cannot be read, with why.
-        notes: what a reader must know to judge it.
+        only_before, only_after: keys that only one side has runs of.
+        unreadable: runs whose result cannot be read, with the reason.
+        notes: what a reader must know to judge the comparison.
+        compared: number of keys that both sides have.
     """
 
     changes: Sequence[Change]
@@ -93,12 +94,12 @@ class Comparison:
 
     @property
     def broke(self) -> bool:
-        """Whether something that was well is no longer."""
-        return any(one.broke for one in self.changes)
+        """Check whether a change is a regression."""
+        return any(change.broke for change in self.changes)
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        metrics = [asdict(one) | {"percent": round(one.percent, 3)} for one in self.metrics]
+        """Return all of it as JSON values."""
+        metrics = [asdict(metric) | {"percent": round(metric.percent, 3)} for metric in self.metrics]
         return asdict(self) | {"metrics": metrics, "broke": self.broke}
 
 
@@ -107,10 +108,10 @@ def compare(
     after: Sequence[Run],
     sizes: Callable[[Run], Mapping[str, int]] = lambda _run: {},
 ) -> Comparison:
-    """What changed from some runs to others.
+    """Compare some runs with earlier ones.
 
     Args:
-        sizes: bytes of a run's kernel by name; empty if they are not known.
+        sizes: returns name -> bytes of a run's kernel; empty if they are not known.
     """
     labels: dict[str, set[str]] = {}
     for run in (*before, *after):
@@ -125,7 +126,7 @@ def compare(
     common = [key for key in first if key in second]
     changes = [change for key in common for change in _changes(key, first[key], second[key])]
     metrics = [metric for key in common for metric in _metrics(key, first[key], second[key], sizes)]
-    changes.sort(key=lambda one: (ORDER.index(one.kind), one.key, one.name))
+    changes.sort(key=lambda change: (ORDER.index(change.kind), change.key, change.name))
     return Comparison(
         changes,
         metrics,
@@ -138,29 +139,29 @@ def compare(
 
 
 def _grouped(runs: Sequence[Run], labels: Mapping[str, set[str]]) -> dict[str, list[Run]]:
-    """Runs by what they are runs of. One that cannot be read joins the runs of its folder's label, if there are any.
+    """Group runs by key. A run that cannot be read joins the runs with the same folder label, if there are any.
 
     Args:
-        labels: what the runs of a label are runs of, on either side.
+        labels: folder label -> keys of the runs with that label, on either side.
     """
-    found: dict[str, list[Run]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
         known = labels.get(run.label, set())
         key = next(iter(known)) if run.result is None and len(known) == 1 else run.key()
-        found.setdefault(key, []).append(run)
-    return found
+        groups.setdefault(key, []).append(run)
+    return groups
 
 
 def _changes(key: str, before: Sequence[Run], after: Sequence[Run]) -> list[Change]:
     sides = [[{WHOLE: run.whole(), **run.outcomes()} for run in runs] for runs in (before, after)]
     if all(run.status == REFUSED for run in after):
-        # Nothing was asked of a guest, so its tests and checks did not fail to report.
+        # No guest was booted, so no test and no check failed to report.
         sides = [[{WHOLE: outcomes[WHOLE]} for outcomes in side] for side in sides]
     names = dict.fromkeys(name for side in sides for outcomes in side for name in outcomes)
     changes = []
     for name in names:
         seen = [_seen(side, name) for side in sides]
-        why = next((one[name][1] for one in reversed(sides[1]) if name in one and one[name][1]), "")
+        why = next((run[name][1] for run in reversed(sides[1]) if name in run and run[name][1]), "")
         if change := _judge(key, name, seen[0], seen[1], why):
             changes.append(change)
     return changes
@@ -171,9 +172,9 @@ def _seen(side: Sequence[Mapping[str, tuple[str, str]]], name: str) -> list[str]
 
 
 def _judge(key: str, name: str, before: Sequence[str], after: Sequence[str], why: str) -> Change | None:
-    """What became of one test; None if nothing did.
+    """Judge how one test changed; return None if it did not.
 
-    A test that some of the repeated runs do not have is not flaky for that: they may have asked for less.
+    A test that only some of the repeated runs have is not flaky for that reason: the others may not have asked for it.
     """
     settled = [
         [status for status in side if status not in (ABSENT, REFUSED)] or [REFUSED if REFUSED in side else ABSENT]
@@ -193,7 +194,7 @@ def _judge(key: str, name: str, before: Sequence[str], after: Sequence[str], why
 
 
 def _kind(was: str, now: str) -> str:
-    """The name of a change between two statuses; empty if it is none."""
+    """Return the kind of change between two statuses; empty if there is none."""
     if now == PASSED:
         return FIXED if was in (FAILED, LOST) else ""
     if now == FAILED:
@@ -206,33 +207,33 @@ def _kind(was: str, now: str) -> str:
 def _metrics(
     key: str, before: Sequence[Run], after: Sequence[Run], sizes: Callable[[Run], Mapping[str, int]]
 ) -> list[Metric]:
-    made = []
+    metrics = []
     size = [[sizes(run) for run in side] for side in (before, after)]
-    for name in dict.fromkeys(name for side in size for one in side for name in one):
-        values = [[float(one[name]) for one in side if name in one] for side in size]
+    for name in dict.fromkeys(name for side in size for run in side for name in run):
+        values = [[float(run[name]) for run in side if name in run] for side in size]
         if all(values):
-            # The same inputs give the same bytes, so that any other number is a change.
-            made.append(Metric(key, name, "bytes", values[0], values[1], _apart(*values)))
-    # What a build takes says what was in the caches.
+            # The same inputs give the same bytes, so every difference is a change.
+            metrics.append(Metric(key, name, "bytes", values[0], values[1], _apart(*values)))
+    # The time of a build is left out: it depends on the caches.
     times = [[_times(run) for run in side] for side in (before, after)]
-    for name in dict.fromkeys(name for side in times for one in side for name in one):
-        values = [[one[name] for one in side if name in one] for side in times]
+    for name in dict.fromkeys(name for side in times for run in side for name in run):
+        values = [[run[name] for run in side if name in run] for side in times]
         if not all(values):
             continue
         few = min(map(len, values)) < _ENOUGH
         note = f"fewer than {_ENOUGH} runs on a side: the spread is not known" if few else ""
         unit = "ms" if name == "boot, guest" else "s"
-        made.append(Metric(key, name, unit, values[0], values[1], not few and _apart(*values), note))
-    return made
+        metrics.append(Metric(key, name, unit, values[0], values[1], not few and _apart(*values), note))
+    return metrics
 
 
 def _times(run: Run) -> dict[str, float]:
-    """Seconds and milliseconds of a run that went through: one that hung tells its time limit."""
+    """Return the times of a run that passed or failed; a run that hung would only show its time limit."""
     if run.result is None or run.status not in (PASSED, FAILED):
         return {}
-    found = {name: value for name, value in run.result.stages.items() if name in ("boot", "guest")}
+    times = {name: value for name, value in run.result.stages.items() if name in ("boot", "guest")}
     boot = run.boot_ms()
-    return found if boot is None else {**found, "boot, guest": boot}
+    return times if boot is None else {**times, "boot, guest": boot}
 
 
 def _apart(before: Sequence[float], after: Sequence[float]) -> bool:

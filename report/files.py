@@ -1,4 +1,4 @@
-"""The files that other programs read beside a run's result.json."""
+"""Write the files that other programs read into a run's folder, next to result.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ JUNIT, MARKDOWN = "junit.xml", "report.md"
 
 
 def write(result: Result) -> None:
-    """Write a result as JUnit's XML and as markdown into its folder.
+    """Write a result as JUnit XML and as markdown into its folder.
 
     Raises:
         InfraError: the disk is full or read-only.

@@ -1,8 +1,7 @@
-"""History: runs as they lie on disk, read for reports.
+"""Read runs from disk for reports.
 
-What comes in is a directory of runs, some of them killed, broken or from elsewhere; what goes out is one Run each,
-oldest first. A result that cannot be read is a Run that says so: none is ever left out, and nothing in a file is
-believed before its type was checked.
+Takes a directory of runs; some may be killed, broken or from other machines. Gives one Run for each, oldest first.
+Never leaves a run out: an unreadable result gives a Run with the problem. Checks the type of every value in a file.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from guest import console, ktap
 RESULT, CONSOLE, MATRIX = "result.json", "console.log", "matrix.json"
 # The status of a run whose result.json cannot be read; all others are cells.result.STATUSES.
 UNREADABLE = "unreadable"
-# The name of a run among its checks or tests, where it stands beside them.
+# The name of a run in a list of its own checks or tests.
 WHOLE = "(the run)"
-# What is read of one file at most, bytes: a guest that prints without end must not fill the memory.
+# Read at most so many bytes of a file: a guest that prints without end must not fill the memory.
 _MOST = 64 << 20
-# Directories of runs may hold directories of runs: a matrix has its cells there.
+# Directories of runs may contain directories of runs, such as the cells of a matrix.
 _DEEPEST = 3
-# ci.matrices makes such names; a path is none.
+# The names of cells that ci.matrices makes; a path does not match.
 _IDENTITY = re.compile(r"[\w+~@,=-][\w.+~@,=-]*")
 _STAMP = re.compile(r"\d{8}-\d{6}-")
 
@@ -41,10 +40,10 @@ class Run:
     """One run.
 
     Attributes:
-        folder: where it lies now, whatever its result.json says.
+        folder: the folder's present path; its result.json may have another one.
         status: one of cells.result.STATUSES, or UNREADABLE.
-        problem: what is wrong with its result.json, or what a matrix says of a cell without one; else empty.
-        result: what result.json says; None if there is none, or it cannot be read.
+        problem: what is wrong with its result.json, or what the matrix reports for a cell without one; else empty.
+        result: content of result.json; None if it does not exist or cannot be read.
     """
 
     folder: Path
@@ -54,26 +53,26 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
+        """Return the folder's name."""
         return self.folder.name
 
     @property
     def label(self) -> str:
-        """The folder's name without its time."""
+        """Return the folder's name without its time."""
         return _STAMP.sub("", self.name)
 
     @property
     def started(self) -> int:
-        """Seconds since the epoch; 0 if it is not known."""
+        """Return the start, seconds since the epoch; 0 if it is not known."""
         return self.result.started if self.result else 0
 
     @property
     def reasons(self) -> Sequence[str]:
-        """Why it has not passed."""
+        """Return why the run did not pass."""
         return self.result.reasons if self.result else (self.problem,)
 
     def key(self) -> str:
-        """What it is a run of: runs of one key repeat each other. The folder's label if result.json is unreadable."""
+        """Return what it is a run of: runs with one key repeat each other. If unreadable, return the folder's label."""
         if self.result is None:
             return self.label
         cell = self.result.cell
@@ -84,44 +83,44 @@ class Run:
         return " ".join([*kind, *words])
 
     def tested(self) -> bool:
-        """Whether it is one of test.run; by its folder's name if it ended before the first suite."""
+        """Check whether it is a run of test.run; the folder's name decides if it ended before the first suite."""
         return bool(self.result and self.result.suites) or self.label.startswith("test-")
 
     def outcomes(self) -> dict[str, tuple[str, str]]:
-        """Check or test -> its status (guest.ktap.STATUSES) and reason. A suite that did not build never reported."""
-        found: dict[str, tuple[str, str]] = {}
+        """Return check or test -> status (guest.ktap.STATUSES) and reason. An unbuilt suite counts as lost."""
+        outcomes: dict[str, tuple[str, str]] = {}
         if self.result is None:
-            return found
+            return outcomes
         suites = self.result.suites
-        # With suites, checks only sum them up.
+        # If there are suites, the checks only summarize them.
         for check in () if suites else self.result.checks:
             why = "" if check.ok else f"asked {check.asked}, got {check.got}"
-            _put(found, check.name, ktap.PASSED if check.ok else ktap.FAILED, why)
+            _put(outcomes, check.name, ktap.PASSED if check.ok else ktap.FAILED, why)
         for suite in suites:
             if not suite.built:
-                _put(found, suite.name, ktap.LOST, f"did not build: {suite.reason}")
+                _put(outcomes, suite.name, ktap.LOST, f"did not build: {suite.reason}")
             for name, test in suite.leaves():
-                _put(found, name, test.status, test.reason)
-        return found
+                _put(outcomes, name, test.status, test.reason)
+        return outcomes
 
     def whole(self) -> tuple[str, str]:
-        """The run itself as if it were a test: one that was killed or cannot be read never reported.
+        """Return status and reason of the run as if it were a test; a killed or unreadable run counts as lost.
 
-        A refused run keeps its status, because no guest was asked to report.
+        A refused run keeps its status, because no guest was booted.
         """
         status = self.status if self.status in (ktap.PASSED, ktap.FAILED, REFUSED) else ktap.LOST
         reason = "; ".join(self.reasons) or ("it still runs, or was killed" if self.status == "running" else "")
         return status, reason
 
     def console(self) -> bytes:
-        """What the guest printed; empty if there is no console, 64 MB of it at most."""
+        """Return what the guest printed; empty if there is no console or it is larger than 64 MB."""
         try:
             return _bytes(self.folder / CONSOLE)
         except (OSError, ValueError):
             return b""
 
     def boot_ms(self) -> float | None:
-        """Guest time at the kernel's "Freeing unused kernel image (initmem)" line, ms; None if it never came."""
+        """Return the guest time of the line "Freeing unused kernel image (initmem)", ms; None if there is none."""
         try:
             _bytes(self.folder / CONSOLE, 0)
             return console.initmem_us(self.folder / CONSOLE) / 1000
@@ -135,8 +134,8 @@ class History:
 
     Attributes:
         runs: oldest first.
-        others: directories without a result.json: other commands keep their own there.
-        left: how many older runs were not read.
+        others: directories without a result.json, which other commands made.
+        left: number of older runs that were not read.
     """
 
     runs: Sequence[Run]
@@ -144,49 +143,49 @@ class History:
     left: int = 0
 
 
-def _put(found: dict[str, tuple[str, str]], name: str, status: str, reason: str) -> None:
-    """Two tests of one name are told apart by their number."""
+def _put(outcomes: dict[str, tuple[str, str]], name: str, status: str, reason: str) -> None:
+    """Add an outcome; if the name is taken, add a number to it."""
     unique, count = name, 1
-    while unique in found:
+    while unique in outcomes:
         count += 1
         unique = f"{name} ({count})"
-    found[unique] = (status, reason)
+    outcomes[unique] = (status, reason)
 
 
 def home() -> Path:
-    """Where runs are."""
+    """Return the directory of the runs."""
     return store.home() / "runs"
 
 
 def load(root: Path, most: int | None = None) -> History:
-    """The runs in a directory, at most three levels down.
+    """Read the runs in a directory, at most three levels down.
 
     Args:
-        most: so many of the newest ones; all of them if None.
+        most: read only so many of the newest runs; all of them if None.
 
     Raises:
         UserError: there is no such directory.
     """
     if not root.is_dir():
         raise UserError(f"there is no directory {root}")
-    found: list[Path] = []
+    folders: list[Path] = []
     others: list[Path] = []
-    for folder, holds in _folders(root, 0):
-        (found if holds else others).append(folder)
-    # Runs are named by their time, so that the newest can be known without reading all of them.
-    found.sort(key=lambda path: (path.name, str(path)))
-    kept = found if most is None else found[max(0, len(found) - most) :]
-    return History([read(path) for path in kept], sorted(path.name for path in others), len(found) - len(kept))
+    for folder, is_run in _folders(root, 0):
+        (folders if is_run else others).append(folder)
+    # The names begin with the time, so the newest runs are known without reading all of them.
+    folders.sort(key=lambda path: (path.name, str(path)))
+    kept = folders if most is None else folders[max(0, len(folders) - most) :]
+    return History([read(path) for path in kept], sorted(path.name for path in others), len(folders) - len(kept))
 
 
 def named(words: str) -> list[Run]:
-    """A run, the cells of a matrix's run, or all runs of a directory.
+    """Read a run, the cells of a matrix's run, or all runs of a directory.
 
     Args:
-        words: the name of a run, or the path of one or of a directory of runs.
+        words: name of a run, or path of a run or of a directory of runs.
 
     Raises:
-        UserError: there is none, or the list of a matrix's cells cannot be read.
+        UserError: there is no such run, or the matrix's list of cells cannot be read.
     """
     for folder in (Path(words), home() / words):
         if os.path.lexists(folder / RESULT):
@@ -196,14 +195,14 @@ def named(words: str) -> list[Run]:
         if folder.is_dir():
             runs = load(folder).runs
             if not runs:
-                raise UserError(f"{folder} holds no runs", f"a run has a {RESULT}")
+                raise UserError(f"{folder} contains no runs", f"name a folder with a {RESULT}")
             return list(runs)
     known = sorted(path.name for path in home().iterdir()) if home().is_dir() else []
     raise UserError(f"there is no run and no directory {words}{nearest(words, known)}")
 
 
 def of_matrix(folder: Path) -> list[Run]:
-    """The cells of one run of a matrix, with their results as long as no later run replaced them.
+    """Read the cells of one run of a matrix, with their results unless a later run replaced them.
 
     Raises:
         UserError: its list of cells cannot be read.
@@ -213,23 +212,24 @@ def of_matrix(folder: Path) -> list[Run]:
         cells = Node(json.loads(_bytes(path).decode("utf-8")), path).elements("cells", required=True)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: {error}") from None
-    return [_of_cell(one) for one in cells]
+    return [_of_cell(cell) for cell in cells]
 
 
 def _of_cell(node: Node) -> Run:
-    """A cell that came to no result of its own, or whose result is another one by now, is told by what the run says."""
-    identity, told = node.string("id"), node.string("status").removeprefix("up to date: ")
+    """Read a cell of a matrix; if its result is missing or was replaced, use the status in the matrix's run."""
+    identity, reported = node.string("id"), node.string("status").removeprefix("up to date: ")
     if not _IDENTITY.fullmatch(identity):
-        raise node.get("id").error(f"{identity!r} is no cell")
-    found = read(store.home() / "cells" / identity)
-    if found.result is not None and found.status == told:
-        return found
-    status = told if told in STATUSES else "lost"
-    return Run(found.folder, status, node.string("reason") or f"it is {told}, and its result says {found.status}")
+        raise node.get("id").error(f"{identity!r} is not a cell")
+    run = read(store.home() / "cells" / identity)
+    if run.result is not None and run.status == reported:
+        return run
+    status = reported if reported in STATUSES else "lost"
+    reason = node.string("reason") or f"the matrix reports {reported}, but its result has {run.status}"
+    return Run(run.folder, status, reason)
 
 
 def _folders(root: Path, depth: int) -> Iterator[tuple[Path, bool]]:
-    """The directories below, each with whether it is a run; those that hold neither runs nor files are not told."""
+    """Yield the directories below, each with whether it is a run; skip those without runs and files."""
     if os.path.lexists(root / RESULT):
         yield root, True
         return
@@ -239,14 +239,14 @@ def _folders(root: Path, depth: int) -> Iterator[tuple[Path, bool]]:
         for entry in entries:
             if entry.is_dir() and not entry.is_symlink():
                 inside += _folders(entry, depth + 1)
-    if depth == 0 or any(holds for _, holds in inside):
+    if depth == 0 or any(is_run for _, is_run in inside):
         yield from inside
     elif entries:
         yield root, False
 
 
 def read(folder: Path) -> Run:
-    """One run; whatever is wrong with its result.json is its `problem`."""
+    """Read one run; a fault of its result.json becomes its `problem`."""
     path = folder / RESULT
     try:
         value = json.loads(_bytes(path).decode("utf-8"))
@@ -260,16 +260,16 @@ def read(folder: Path) -> Run:
 
 
 def _bytes(path: Path, most: int = _MOST) -> bytes:
-    """The content of a regular file; opening a pipe would wait for its writer.
+    """Read a regular file; opening a pipe would wait for its writer.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no regular file, or is larger than this reads.
+        ValueError: it is not a regular file, or is too large.
     """
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError("it is no regular file")
-    if found.st_size > _MOST:
-        raise ValueError(f"it has {found.st_size >> 20} MB, and {_MOST >> 20} are read at most")
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is not a regular file")
+    if status.st_size > _MOST:
+        raise ValueError(f"it has {status.st_size >> 20} MB; the limit is {_MOST >> 20} MB")
     with path.open("rb") as source:
         return source.read(most)

@@ -1,8 +1,7 @@
-"""The page: runs as one HTML file that needs nothing else, for people and for keeping.
+"""Render runs as one HTML file that needs no other file.
 
-What comes in are runs as report.history reads them, with kernels of the store; what goes out is the text of a page. All
-that runs say is hostile: the template escapes it, and the page's policy allows neither scripts nor anything from
-elsewhere, so that what escaping missed still could not act.
+Takes runs from report.history and kernels of the store. Gives the text of a page. Never trusts text from a run: the
+template escapes it, and the page's policy forbids scripts and anything from outside, in case an escape is missing.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 TEMPLATE, STYLE = "report.html.j2", "report.css"
-# What a page tells of one thing at most; the logs, to which it links, have the rest.
+# Limits of a page, in this order: lines of a console, letters of a line, runs, tests, calls. The logs have the rest.
 _TAIL, _LETTERS, _COLUMNS, _ROWS, _TREE = 40, 300, 24, 400, 300
 _LOGS = (CONSOLE, "qemu.log", "result.json", "junit.xml", "report.md")
-# As kconfig.survival.Lost says it; a value in quotes may have blanks.
+# The text of a kconfig.survival.Lost; a value in quotes may contain blanks.
 _LOST_SYMBOL = re.compile(r'CONFIG_(\w+): asked ("[^"\n]*"|\S+) \(([^)\n]*)\), got ("[^"\n]*"|[^\s:]+)(?:: (.*))?')
 _MARKS = {PASSED: "✓", FAILED: "✗", SKIPPED: "s", LOST: "?", REFUSED: "r", "todo": "t", "running": "…", UNREADABLE: "!"}
 
@@ -56,8 +55,8 @@ class Row:
     """One test over the runs of its cell.
 
     Attributes:
-        marks: status and reason of each run; "" where it was not asked for.
-        flaky: whether it passed and did not on one and the same kernel.
+        marks: status and reason in each run; "" if the run does not have the test.
+        flaky: whether it both passed and did not pass on the same kernel.
     """
 
     name: str
@@ -67,12 +66,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Tree:
-    """A capture.
+    """The call tree of a capture.
 
     Attributes:
-        why: why there is none; empty if there is.
-        lines: the tree as text, the first of them.
-        left: how many more there are.
+        lines: the first lines of the tree as text.
+        left: number of lines that are left out.
+        why: why there is no tree; empty if there is one.
     """
 
     title: str = ""
@@ -84,11 +83,11 @@ class Tree:
 
 @dataclass(frozen=True)
 class Kernels:
-    """What the store knows of the kernels of runs.
+    """Sizes and lost symbols of the kernels of runs.
 
     Attributes:
-        sizes: path -> bytes by name.
-        losses: path -> symbol, asked, origin, got of each request that the configuration does not grant.
+        sizes: path -> name -> bytes.
+        losses: path -> symbol, asked, origin, got of each lost symbol.
         problems: path -> why a kernel cannot be measured.
     """
 
@@ -98,13 +97,13 @@ class Kernels:
 
 
 def kernel_of(run: Run) -> str:
-    """The path of a run's kernel, as its result says; empty if it does not."""
+    """Return the path of a run's kernel from its result; empty if the result has none."""
     path = run.result.facts.get("kernel", "") if run.result else ""
     return path if isinstance(path, str) else ""
 
 
 def measure_kernels(runs: Iterable[Run]) -> Kernels:
-    """Sizes and configuration losses of kernels that are still in the store; no other path that a run names is read."""
+    """Measure the kernels of runs that are still in the store; never read another path that a run names."""
     known = {str(kernel.path): kernel for kernel in built.all_kernels()}
     sizes, losses, problems = {}, {}, {}
     for path in dict.fromkeys(kernel_of(run) for run in runs):
@@ -142,7 +141,7 @@ def _losses(kernel: Kernel) -> list[tuple[str, str, str, str]]:
 
 
 def capture_tree(runs: Sequence[Run]) -> Tree:
-    """The call tree of a capture of the newest run whose kernel is in the store; `open-close` if it has that."""
+    """Return the call tree of a capture (`open-close` if possible) of the newest run whose kernel is in the store."""
     from cells import recording
     from dataflow import listing
     from guest.guests import CAPTURES
@@ -165,22 +164,22 @@ def capture_tree(runs: Sequence[Run]) -> Tree:
 
 
 def _both_files(words: Path) -> bool:
-    """Whether a capture is two regular files: opening a pipe would wait for its writer."""
+    """Check that a capture is two regular files; opening a pipe would wait for its writer."""
     return all(path.is_file() and not path.is_symlink() for path in (words, words.with_suffix(".json")))
 
 
 def render(history: History, kernels: Kernels, tree: Tree, page: Path, *, now: float | None = None) -> str:
-    """The page.
+    """Return the text of the page.
 
     Args:
-        page: where it will be, from which its links are relative.
-        now: seconds since the epoch; this moment if None.
+        page: path at which the page will be; links are relative to it.
+        now: seconds since the epoch; the present if None.
     """
     style = (_HERE / STYLE).read_text()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     cells = _cells(history.runs)
     return _template().render(
-        # It is ours, and its hash is in the policy: escaped it would be another text.
+        # The style is our own file. It must not be escaped, because the policy has its hash.
         style=Markup(style),  # noqa: S704
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'",
         made=time.time() if now is None else now,
@@ -217,12 +216,12 @@ def _template() -> jinja2.Template:
 
 
 def _finalize(value: Any) -> Any:
-    """What the template writes: no character that steers; Markup is ours and stays."""
+    """Replace control characters in what the template writes; Markup is our own and stays."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _when(seconds: float) -> str:
-    """A moment in UTC."""
+    """Format a moment in UTC."""
     try:
         return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds)) if seconds else "unknown"
     except (OverflowError, ValueError, OSError):
@@ -238,14 +237,14 @@ def _counts(runs: Sequence[Run]) -> dict[str, int]:
 
 
 def _cells(runs: Sequence[Run]) -> list[Cell]:
-    found: dict[str, list[tuple[int, Run]]] = {}
+    groups: dict[str, list[tuple[int, Run]]] = {}
     for number, run in _numbered(runs):
-        found.setdefault(run.key(), []).append((number, run))
-    return [Cell(key, found[key]) for key in sorted(found)]
+        groups.setdefault(run.key(), []).append((number, run))
+    return [Cell(key, groups[key]) for key in sorted(groups)]
 
 
 def _rows(cell: Cell) -> tuple[list[Row], list[Row], int]:
-    """Tests that were not always passed, those that were, and how many are not told."""
+    """Return tests that did not always pass, tests that did, and the number of tests that are left out."""
     seen = [(run, run.outcomes()) for _, run in cell.runs[-_COLUMNS:]]
     rows = []
     for name in dict.fromkeys(name for _, outcomes in seen for name in outcomes):
@@ -254,7 +253,7 @@ def _rows(cell: Cell) -> tuple[list[Row], list[Row], int]:
         for (run, _), (status, _why) in zip(seen, marks, strict=True):
             if status and kernel_of(run):
                 answers.setdefault(kernel_of(run), set()).add(status)
-        flaky = any(PASSED in one and one & {FAILED, LOST} for one in answers.values())
+        flaky = any(PASSED in statuses and statuses & {FAILED, LOST} for statuses in answers.values())
         rows.append(Row(name, [(status, why[:_LETTERS]) for status, why in marks], flaky))
     bad = [row for row in rows if {status for status, _ in row.marks} - {PASSED, ""}]
     good = [row for row in rows if row not in bad]
@@ -276,42 +275,42 @@ def _boots(cells: Sequence[Cell], places: int) -> tuple[Markup, list[str]]:
 
 
 def _size_chart(cells: Sequence[Cell], kernels: Kernels) -> tuple[Markup, list[str]]:
-    """The newest kernel of each cell that the store has, each kernel once."""
+    """Draw the newest stored kernel of each cell, each kernel once."""
     rows, seen = [], set()
     for cell in cells:
         paths = [kernel_of(run) for _, run in cell.runs if kernel_of(run) in kernels.sizes]
         if paths and paths[-1] not in seen:
             seen.add(paths[-1])
-            found = kernels.sizes[paths[-1]]
-            rows.append((cell.key, {name: found[name] / 1e6 for name in (".text", ".data", ".rodata")}))
+            sizes = kernels.sizes[paths[-1]]
+            rows.append((cell.key, {name: sizes[name] / 1e6 for name in (".text", ".data", ".rodata")}))
     return charts.bars(rows, "MB"), [".text", ".data", ".rodata"] if rows else []
 
 
 def _all_losses(cells: Sequence[Cell], kernels: Kernels) -> list[tuple[str, str, str, str, str, str]]:
-    """Cell, symbol, asked, where, got, why: of kernels that were built, and of builds that ended for it."""
-    found: dict[tuple[str, str, str, str, str, str], None] = {}
+    """Return cell, symbol, asked, origin, got and reason of lost symbols, in kernels and in failed builds."""
+    losses: dict[tuple[str, str, str, str, str, str], None] = {}
     for cell in cells:
         for path in dict.fromkeys(kernel_of(run) for _, run in cell.runs):
-            for one in kernels.losses.get(path, ()):
-                found[(cell.key, *one, "")] = None
-        for said in (match for _, run in cell.runs for text in run.reasons for match in _LOST_SYMBOL.finditer(text)):
-            found[(cell.key, said[1], said[2], said[3], said[4], said[5] or "")] = None
-    return list(found)
+            for loss in kernels.losses.get(path, ()):
+                losses[(cell.key, *loss, "")] = None
+        for match in (lost for _, run in cell.runs for text in run.reasons for lost in _LOST_SYMBOL.finditer(text)):
+            losses[(cell.key, match[1], match[2], match[3], match[4], match[5] or "")] = None
+    return list(losses)
 
 
 def _logs(run: Run, page: Path) -> list[tuple[str, str]]:
-    """Name and relative address of what is in the run's folder."""
+    """Return name and relative address of the logs in the run's folder."""
     return [(name, _address(run.folder / name, page)) for name in _LOGS if os.path.lexists(run.folder / name)]
 
 
 def _address(path: Path, page: Path) -> str:
-    """A relative address that can only be a path: what begins with ./ or ../ names no scheme."""
+    """Return a relative address that starts with `./`, so that no browser takes its begin for a scheme."""
     relative = os.path.relpath(path.absolute(), page.absolute().parent)
     return f"./{quote(os.fsencode(relative))}"
 
 
 def _tail(run: Run) -> list[str]:
-    """The last lines of a console, where something went wrong."""
+    """Return the last lines of the console of a run that did not pass."""
     from guest import console
 
     if run.status == PASSED:
@@ -321,12 +320,12 @@ def _tail(run: Run) -> list[str]:
 
 
 def write(history: History, page: Path) -> None:
-    """Make the page, with what the store and the captures give.
+    """Write the page, with sizes from the store and a call tree from a capture.
 
     Raises:
-        UserError: it cannot be written there.
+        UserError: the path is a directory.
     """
     if page.is_dir():
-        raise UserError(f"{page} is a directory", "name a file with -o")
+        raise UserError(f"{page} is a directory", "give the path of a file with -o")
     text = render(history, measure_kernels(history.runs), capture_tree(history.runs), page)
     store.write_text(page, text)

@@ -1,4 +1,7 @@
-"""Results as JUnit's XML. A guest may print anything, so what XML cannot hold is replaced."""
+"""Write results as JUnit XML.
+
+Replaces characters that XML does not allow, because a guest may print anything.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,16 @@ from cells.suites import Suite
 from guest.ktap import FAILED, LOST, PASSED, SKIPPED, TODO
 from report.history import WHOLE, Run
 
-# What XML 1.0 cannot hold, not even escaped.
+# Characters that XML 1.0 does not allow, not even escaped.
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NOT_BUILT = "build"
 
 
 def junit(result: Result) -> str:
-    """The suites as JUnit's XML: a lost test and a suite that did not build are errors, a skip and a TODO are skipped.
+    """Return the suites as JUnit XML. Lost tests and suites that did not build are errors; skips and TODOs are skipped.
 
-    Behind them stands the run itself, as a suite with one case: a kernel that warned and a required test that was
-    skipped are no test's failure, and whoever reads only this file must see them.
+    After the suites comes the run itself, as a suite with one case. It shows failures that do not belong to a test: a
+    kernel that warned, a required test that was skipped.
 
     Format: what junitparser and the CI systems read: testsuites, testsuite, testcase with failure, error or skipped.
     """
@@ -41,7 +44,7 @@ def junit(result: Result) -> str:
 
 
 def junit_counts(suite: Suite) -> dict[str, int]:
-    """What JUnit counts of a suite."""
+    """Return the counts of a suite as JUnit has them."""
     counts = suite.counts()
     unbuilt = 0 if suite.built else 1
     return {
@@ -53,7 +56,7 @@ def junit_counts(suite: Suite) -> dict[str, int]:
 
 
 def _case(group: str, name: str, status: str, reason: str, printed: str) -> junitparser.TestCase:
-    """A test case with its outcome; one that passed has no element for it."""
+    """Build a test case with its outcome; a case that passed has no element for it."""
     case = junitparser.TestCase(_xml(name), _xml(group))
     outcome: junitparser.Failure | junitparser.Error | junitparser.Skipped
     if status == FAILED:
@@ -79,9 +82,9 @@ def _suite(name: str, cases: Sequence[junitparser.TestCase]) -> junitparser.Test
 
 
 def junit_of(runs: Sequence[Run]) -> str:
-    """Many runs as JUnit's XML, one suite for each: its checks or tests, and the run itself.
+    """Return many runs as JUnit XML, one suite for each: its checks or tests, and the run itself.
 
-    A run that ended before its first check, or whose result cannot be read, is an error: it is never left out.
+    A run that ended before its first check, or whose result cannot be read, is an error; no run is left out.
     """
     suites = []
     for run in runs:

@@ -1,4 +1,7 @@
-"""Results as markdown and as rows of a table. A guest may print anything, so markdown's own marks are escaped."""
+"""Show a result as markdown, or as rows of a table.
+
+Escapes markdown's own marks, because a guest may print anything.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#])")
 
 
 def rows(result: Result) -> Iterator[Mapping[str, str]]:
-    """One row for each test, and one for each suite that did not build."""
+    """Yield one row for each test, and one for each suite that did not build."""
     for suite in result.suites:
         if not suite.built:
             yield {"test": suite.name, "status": "not built", "why": suite.reason}
@@ -21,7 +24,7 @@ def rows(result: Result) -> Iterator[Mapping[str, str]]:
 
 
 def markdown(result: Result) -> str:
-    """The result as a page: its status, a table of the suites, what is not well, and the splats."""
+    """Return a result as a page: its status, a table of the suites, the tests that did not pass, and the splats."""
     lines = [f"# {result.label}: {result.status}", ""]
     lines += [*(f"* {_md(reason)}" for reason in result.reasons), ""] if result.reasons else []
     lines += ["| suite | passed | failed | skipped | todo | lost |", "|---|---|---|---|---|---|"]
@@ -40,5 +43,5 @@ def markdown(result: Result) -> str:
 
 
 def _md(text: str) -> str:
-    """Text that markdown takes for text; a line feed would end a row of a table."""
+    """Escape a text for markdown; join its lines, because a line feed would end a row of a table."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))

@@ -90,7 +90,7 @@ def test_a_malformed_file_is_to_be_mended(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(UserError) as told:
             profiles.load(file)
-        assert describe(told.value).splitlines()[1] == f"  do: mend {file}"
+        assert describe(told.value).splitlines()[1] == f"  do: correct {file}"
 
 
 def test_every_error_says_what_to_do() -> None:
