@@ -16,7 +16,7 @@ MEASUREMENTS = tuple(sorted((ROOT / "docs" / "measurements").glob("*.md")))
 LONG = frozenset(
     f"{name}.md"
     for name in (
-        *("bench", "commands", "config", "guest", "kernel-series", "llvm", "pass", "patches", "performance"),
+        *("commands", "config", "guest", "kernel-series", "llvm", "pass", "patches"),
         *("reasons", "records", "rust", "toolchains"),
     )
 )
