@@ -16,8 +16,8 @@ MEASUREMENTS = tuple(sorted((ROOT / "docs" / "measurements").glob("*.md")))
 LONG = frozenset(
     f"{name}.md"
     for name in (
-        *("commands", "config", "guest", "kernel-series", "llvm", "pass", "patches"),
-        *("reasons", "records", "rust", "toolchains"),
+        *("commands", "config", "guest", "patches"),
+        *("reasons", "records", "rust"),
     )
 )
 
