@@ -16,7 +16,7 @@ MEASUREMENTS = tuple(sorted((ROOT / "docs" / "measurements").glob("*.md")))
 LONG = frozenset(
     f"{name}.md"
     for name in (
-        *("commands", "config", "patches"),
+        *("commands", "config"),
         *("reasons", "rust"),
     )
 )
