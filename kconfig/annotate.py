@@ -1,8 +1,8 @@
-"""Annotations: notes in the formats of CI systems, such as a lost symbol at the line of the fragment that asked for it.
+"""Write notes in the formats of CI systems, such as a lost symbol at the line of the fragment that requests it.
 
-GitHub: a line on stderr ("Workflow commands for GitHub Actions": `::error file=,line=,title=::message`).
-GitLab: an entry of a Code Quality report (the part of Code Climate's format that GitLab's documentation names), which
-a job names as `artifacts: reports: codequality: kdf-code-quality.json`.
+GitHub gets a line on stderr ("Workflow commands for GitHub Actions": `::error file=,line=,title=::message`).
+GitLab gets an entry in a Code Quality report (the part of Code Climate's format that GitLab documents), which a job
+names as `artifacts: reports: codequality: kdf-code-quality.json`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ REPORT = "kdf-code-quality.json"  # in GitLab's CI_PROJECT_DIR
 
 @dataclass(frozen=True)
 class Note:
-    """What a CI system is to show at the line of a file.
+    """A note that a CI system shows at the line of a file.
 
     Attributes:
-        check: what kind of note it is, a word.
-        key: two notes of one key are one.
-        line: from 1; 0 for none.
-        severe: whether it is an error; a warning otherwise.
+        check: the kind of note, one word.
+        key: notes with the same key are shown once.
+        line: line number from 1; 0 if it has none.
+        severe: whether it is an error; otherwise it is a warning.
     """
 
     check: str
@@ -42,31 +42,31 @@ class Note:
 
 
 def of_lost(lost: Lost) -> Note:
-    """The note of a lost symbol."""
+    """Return the note of a lost symbol."""
     asked = lost.asked
     key = f"{lost.symbol} {asked.value} {asked.origin}"
     return Note("kconfig-survival", key, f"CONFIG_{lost.symbol} was lost", str(lost), asked.file, asked.line)
 
 
 def tell(notes: Iterable[Note], env: Mapping[str, str] = os.environ) -> None:
-    """Tell the CI system in which this runs of something; elsewhere nothing."""
-    found = list(notes)
-    if found and env.get("GITHUB_ACTIONS") == "true":
-        print("\n".join(line(one) for one in found), file=sys.stderr, flush=True)
-    if found and env.get("GITLAB_CI") == "true":
+    """Report notes to the CI system in which this runs; do nothing elsewhere."""
+    listed = list(notes)
+    if listed and env.get("GITHUB_ACTIONS") == "true":
+        print("\n".join(line(note) for note in listed), file=sys.stderr, flush=True)
+    if listed and env.get("GITLAB_CI") == "true":
         report = Path(env.get("CI_PROJECT_DIR", ".")) / REPORT
-        store.write_text(report, json.dumps(joined(report, found), indent=2) + "\n")
+        store.write_text(report, json.dumps(joined(report, listed), indent=2) + "\n")
 
 
 def line(note: Note) -> str:
-    """GitHub's annotation."""
-    places = {"file": note.file, "line": str(note.line)} if note.line else {}
-    listed = ",".join(f"{key}={_property(value)}" for key, value in {**places, "title": note.title}.items())
+    """Return a note as GitHub's annotation."""
+    position = {"file": note.file, "line": str(note.line)} if note.line else {}
+    listed = ",".join(f"{key}={_property(value)}" for key, value in {**position, "title": note.title}.items())
     return f"::{'error' if note.severe else 'warning'} {listed}::{_data(note.text)}"
 
 
 def entry(note: Note) -> dict[str, object]:
-    """GitLab's entry."""
+    """Return a note as an entry of GitLab's report."""
     return {
         "description": note.text,
         "check_name": note.check,
@@ -77,13 +77,13 @@ def entry(note: Note) -> dict[str, object]:
 
 
 def joined(report: Path, notes: Iterable[Note]) -> list[dict[str, object]]:
-    """What a report says already, with new entries; a note of several cells of one job stands there once."""
+    """Return the entries of a report together with new ones; a note of several cells is there once."""
     try:
         before = json.loads(report.read_text())
-        entries = {str(one["fingerprint"]): one for one in before}
+        entries = {str(old["fingerprint"]): old for old in before}
     except (OSError, ValueError, KeyError, TypeError):
         entries = {}
-    return list((entries | {str(one["fingerprint"]): one for one in map(entry, notes)}).values())
+    return list((entries | {str(new["fingerprint"]): new for new in map(entry, notes)}).values())
 
 
 def _data(text: str) -> str:

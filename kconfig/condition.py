@@ -1,7 +1,7 @@
-"""Conditions on fragments and symbols: for which architecture and which kernel version something is asked.
+"""Read conditions of fragments and symbols: the architectures and kernel versions for which they are requested.
 
-Written as words separated by commas: names of `core.arch` such as `arm64`, and comparisons of the version such as
-`>=7.2`. Several architectures mean any of them, several comparisons mean all of them.
+A condition is a list of words separated by commas: names of `core.arch` such as `arm64`, and comparisons of the version
+such as `>=7.2`. One of the architectures must match, and all of the comparisons must hold.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ _COMPARISONS: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
 _COMPARISON = re.compile(r"(>=|<=|==|!=|>|<)\s*(\S+)")
 # 7.1.8, 7.2-rc3, 7.2.0-rc3-next-20260603, 6.12.107-0-amd64
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:-rc(\d+))?(?![\d.])")
-_RELEASED = 1 << 16  # a release comes after all its candidates
+_RELEASED = 1 << 16  # a release is newer than all its candidates
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """A kernel version as something that compares: `7.2-rc3` < `7.2` < `7.2.8`.
+    """Return a kernel version as a tuple that compares: `7.2-rc3` < `7.2` < `7.2.8`.
 
     Raises:
-        UserError: it does not begin like a kernel version.
+        UserError: the text does not begin with a kernel version.
     """
-    found = _VERSION.match(version)
-    if found is None:
-        raise UserError(f"{version} is no kernel version such as 7.1.8 or 7.2-rc3")
-    major, minor, patch, candidate = found.groups()
+    match = _VERSION.match(version)
+    if match is None:
+        raise UserError(f"{version} is not a kernel version such as 7.1.8 or 7.2-rc3")
+    major, minor, patch, candidate = match.groups()
     return (int(major), int(minor), int(patch or 0), int(candidate) if candidate else _RELEASED)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """When something is asked.
+    """The architectures and versions for which something is requested.
 
     Attributes:
-        arches: any of these; empty for all.
+        arches: one of these must match; empty for all.
         versions: (comparison, version) pairs that must all hold.
     """
 
@@ -54,7 +54,7 @@ class Condition:
     versions: tuple[tuple[str, str], ...] = ()
 
     def holds(self, arch: str, version: str) -> bool:
-        """Whether it is so for an architecture and a kernel version."""
+        """Return whether it holds for an architecture and a kernel version."""
         if self.arches and arch not in self.arches:
             return False
         return not self.versions or all(
@@ -73,7 +73,7 @@ def parse(text: str, where: str) -> Condition:
 
     Args:
         text: words separated by commas, such as `x86_64, >=7.2`.
-        where: the place that an error names.
+        where: file and line, for the error.
 
     Raises:
         UserError: a word is neither an architecture nor a comparison.
@@ -81,13 +81,13 @@ def parse(text: str, where: str) -> Condition:
     arches: list[str] = []
     versions: list[tuple[str, str]] = []
     for word in (part.strip() for part in text.split(",")):
-        found = _COMPARISON.fullmatch(word)
-        if found:
+        match = _COMPARISON.fullmatch(word)
+        if match:
             try:
-                version_key(found[2])
+                version_key(match[2])
             except UserError as error:
                 raise UserError(f"{where}: {error.message}") from None
-            versions.append((found[1], found[2]))
+            versions.append((match[1], match[2]))
         elif word in ARCHES:
             arches.append(word)
         else:

@@ -1,7 +1,8 @@
-"""Make a `.config`: base, then the requests, then the tree's own olddefconfig, all where the kernel will be built.
+"""Make a `.config` from the base, the requests and the tree's own olddefconfig.
 
-Kconfig probes the compiler, so the configuration is made in the session and with the make variables of the build. It is
-made beside `.config` and takes its place only if the bytes differ: make then does not rebuild the world.
+Takes a session, a build directory and a request. Kconfig probes the compiler, so the configuration is made in the
+session of the build and with its make variables. Never replaces `.config` if its content does not change, so that make
+does not build everything again.
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ from kconfig.fragment import SHOWN, Asked, unquote
 from kconfig.profiles import Request
 
 WORK_NAME = ".config.kdf"  # relative to the build directory, so that it means the same file in every session
-TIMEOUT = 900.0  # seconds for one make target: conf starts some hundred compilers, nothing more
+TIMEOUT = 900.0  # seconds for one make target: conf only starts some hundred compilers
 _WARNING = re.compile(r"^(?:\S+:\d+:)?\s*warning: ", re.IGNORECASE)
 _UNKNOWN = re.compile(r"unknown symbol: (?:CONFIG_)?(\w+)")
 _KCONFIG_ERROR = re.compile(r"Kconfig[\w.]*:\d+: ")
-# Characters that scripts/config, which hands values to sed, does not carry unchanged.
+# Characters that scripts/config changes, because it passes values to sed.
 _NOT_FOR_SED = re.compile(r'[\\&"\x01]')
 
 
 @dataclass(frozen=True)
 class Configured:
-    """A configuration that was made.
+    """A finished configuration.
 
     Attributes:
         config: the final `.config`.
-        warnings: what Kconfig said about the requests, unknown symbols among it.
-        changed: whether `.config` is a new one.
+        warnings: Kconfig's warnings about the requests, for example about unknown symbols.
+        changed: whether `.config` was replaced.
         seconds: wall time.
     """
 
@@ -63,17 +64,17 @@ def make_config(
     """Make the final configuration of a request in a build directory.
 
     Args:
-        tree: the patched source, as the host sees it; only read.
-        build_dir: as the host sees it; `.config` in it is replaced if it differs.
-        make_argv: make, its directory and its variables, without a target: those of the build.
-        log: gets all output.
-        env: variables for make.
-        base_inputs: everything that decides what the base's target makes, if that is known: it is then made once and
-            kept in the store, which saves a run of the parser and of all its compiler tests.
+        tree: the patched source, as a path of the host; only read.
+        build_dir: as a path of the host; its `.config` is replaced if it differs.
+        make_argv: the build's make command with directory and variables, without a target.
+        log: file for all output.
+        env: environment variables for make.
+        base_inputs: all inputs that decide the result of the base's target, if they are known. The result is then kept
+            in the store, which saves a run of the parser and of all its compiler tests.
 
     Raises:
-        UnderTest: the tree's Kconfig cannot make a configuration at all.
-        InfraError: a program is missing, the disk is full, a step was killed or took too long.
+        UnderTest: the tree's Kconfig cannot make a configuration.
+        InfraError: a program is missing, the disk is full, or a step was killed or took too long.
     """
     started = time.monotonic()
     work = build_dir / WORK_NAME
@@ -92,7 +93,7 @@ def make_config(
             timeout=TIMEOUT,
             on_line=listen if listening else None,
         )
-        process.require(done, f"make {target}", log, _telling(done))
+        process.require(done, f"make {target}", log, _error_line(done))
 
     with disk_errors(build_dir):
         _tidy(build_dir)
@@ -112,48 +113,48 @@ def make_config(
         _apply(session, tree, work, request, variables, log)
         make("olddefconfig", listening=True)
         if not work.is_file():
-            raise UnderTest(f"make olddefconfig ended well but wrote no {WORK_NAME}", "read the log", log)
+            raise UnderTest(f"make olddefconfig succeeded, but {WORK_NAME} is missing", "read the log", log)
         final = build_dir / ".config"
         changed = not final.is_file() or final.read_bytes() != work.read_bytes()
         if changed:
             work.replace(final)
         _tidy(build_dir)
-    return Configured(final, _worth_saying(warnings, request), changed, time.monotonic() - started)
+    return Configured(final, _relevant(warnings, request), changed, time.monotonic() - started)
 
 
 def _tidy(build_dir: Path) -> None:
-    """Remove what this or a killed run left beside `.config`."""
+    """Remove temporary files that this run or a killed run left in the build directory."""
     for path in build_dir.glob(f"{WORK_NAME}*"):
         path.unlink(missing_ok=True)
 
 
 def _apply(session: Session, tree: Path, work: Path, request: Request, env: Mapping[str, str], log: Path) -> None:
-    """Put the requests on the base with the tree's own script, without olddefconfig."""
+    """Add the requests to the base with the tree's own script, without olddefconfig."""
     if not request.asked:
         return
     tool = session.path(tree / "scripts" / "config")
-    # The script starts five programs for each symbol, so it gets only those that the base has otherwise.
-    there = survival.values(work.read_text())
-    words = [word for one in request.asked if there.get(one.symbol) != one.value for word in script_words(one)]
+    # The script starts five programs for each symbol, so it only gets symbols whose value in the base differs.
+    base = survival.values(work.read_text())
+    words = [word for asked in request.asked if base.get(asked.symbol) != asked.value for word in script_words(asked)]
     if words:
         done = session.run(
             ["bash", tool, "--file", session.path(work), "--keep-case", *words], env=env, log=log, timeout=60
         )
-        process.require(done, "scripts/config", log, _telling(done))
-    # The script drops backslashes and ampersands, so such strings are written by us, in a line that it removed before.
-    own = [one.config_line for one in request.asked if _is_delicate(one)]
+        process.require(done, "scripts/config", log, _error_line(done))
+    # The script drops backslashes and ampersands. It only removes the old line of such strings; we write the new one.
+    own = [asked.config_line for asked in request.asked if _is_delicate(asked)]
     if own:
         with work.open("a") as out:
             out.write("\n".join(own) + "\n")
 
 
-def _is_delicate(one: Asked) -> bool:
-    text = unquote(one.value)
+def _is_delicate(asked: Asked) -> bool:
+    text = unquote(asked.value)
     return text is not None and _NOT_FOR_SED.search(text) is not None
 
 
 def script_words(one: Asked) -> list[str]:
-    """The arguments of `scripts/config` for a request."""
+    """Return the arguments of `scripts/config` for a request."""
     flags = {"y": "--enable", "m": "--module", "n": "--disable"}
     if one.value in flags:
         return [flags[one.value], one.symbol]
@@ -163,19 +164,20 @@ def script_words(one: Asked) -> list[str]:
     return ["--undefine", one.symbol] if _is_delicate(one) else ["--set-str", one.symbol, text]
 
 
-def _worth_saying(warnings: Sequence[str], request: Request) -> tuple[str, ...]:
-    """Warnings without those about symbols that our own fragments ask to be off: in a tree without them they are off.
+def _relevant(warnings: Sequence[str], request: Request) -> tuple[str, ...]:
+    """Return the warnings except those about unknown symbols that our own fragments turn off.
 
-    A name that a user asks to be off may be a slip of the pen, so it is said.
+    A tree without these symbols has them off. If a user turns an unknown symbol off, its name may be misspelled, so
+    that warning stays.
     """
     ours = f"{SHOWN}/"
-    off = {one.symbol for one in request.asked if one.value == "n" and one.file.startswith(ours)}
-    kept = dict.fromkeys(w for w in warnings if not ((found := _UNKNOWN.search(w)) and found[1] in off))
+    off = {asked.symbol for asked in request.asked if asked.value == "n" and asked.file.startswith(ours)}
+    kept = dict.fromkeys(w for w in warnings if not ((match := _UNKNOWN.search(w)) and match[1] in off))
     return tuple(kept)
 
 
-def _telling(done: Finished) -> list[str]:
-    """The line of the output that says most: Kconfig's own error, else make's first, else the last, if there is any."""
+def _error_line(done: Finished) -> list[str]:
+    """Return the most useful line of the output, if any: Kconfig's error, else make's first error, else the last."""
     ours = [line for line in done.tail if _KCONFIG_ERROR.search(line) and "warning:" not in line]
     stars = [line for line in done.tail if "***" in line and "] Error " not in line]
     other = [line for line in done.tail if line.strip() and "] Error " not in line and "Leaving directory" not in line]

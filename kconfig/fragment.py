@@ -1,11 +1,11 @@
-"""Fragments: a few symbols each, with the value that is asked and the reason in the comment above it.
+"""Read fragments, which are files with a few symbols, their requested values and the reasons in comments.
 
     # [x86_64] the console of QEMU's pc
     CONFIG_SERIAL_8250=y
     # CONFIG_SLUB_TINY is not set
 
-A reason may begin with a condition in brackets (`kconfig.condition`). What comes in is text; what goes out is a list of
-`Asked`. Nothing here knows whether a symbol exists: the tree's own Kconfig says that later.
+A reason may begin with a condition in brackets (`kconfig.condition`). Takes text and gives a list of `Asked`. Never
+checks whether a symbol exists: the tree's own Kconfig does that later.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.errors import UserError, nearest
 from kconfig.condition import ALWAYS, Condition, parse
 
 FOLDER = Path(__file__).parent / "fragments"
-SHOWN = "kconfig/fragments"  # how users see FOLDER
+SHOWN = "kconfig/fragments"  # FOLDER, as shown to users
 
 # The syntax of a .config (Documentation/kbuild/kconfig-language.rst and scripts/kconfig/confdata.c of Linux 7.1).
 _SYMBOL = re.compile(r"[A-Za-z0-9_]+")
@@ -35,13 +35,13 @@ class Asked:
 
     Attributes:
         symbol: without `CONFIG_`.
-        value: as a `.config` spells it: `y`, `m`, `n`, `4096`, `0x1000`, `"text"`; `n` also stands for "is not set".
-        file: where it is asked, as a user would name the file; `--set` for the command line.
-        line: line number there, from 1; 0 where there are no lines.
+        value: as in a `.config`: `y`, `m`, `n`, `4096`, `0x1000`, `"text"`; `n` also means "is not set".
+        file: the file of the request, as a user would name it; `--set` for the command line.
+        line: line number there, from 1; 0 if it has no line.
         reason: the comment above it.
-        condition: when it is asked.
-        also: other places that ask the same.
-        over: places that ask something else and lose, each with its value.
+        condition: when it is requested.
+        also: other places that request the same value.
+        over: places whose other value is not used, each with that value.
     """
 
     symbol: str
@@ -55,15 +55,16 @@ class Asked:
 
     @property
     def origin(self) -> str:
+        """Return the place of the request, as FILE:LINE."""
         return f"{self.file}:{self.line}" if self.line else self.file
 
     @property
     def config_line(self) -> str:
-        """The request as a line of a `.config`."""
+        """Return the request as a line of a `.config`."""
         return f"# CONFIG_{self.symbol} is not set" if self.value == "n" else f"CONFIG_{self.symbol}={self.value}"
 
     def as_row(self) -> dict[str, object]:
-        """The request for a table or JSON."""
+        """Return the request as a row of a table or JSON."""
         notes = [self.reason, *(f"same in {p}" for p in self.also), *(f"wins over {p}" for p in self.over)]
         return {
             "symbol": self.symbol,
@@ -74,28 +75,26 @@ class Asked:
 
 
 def unquote(value: str) -> str | None:
-    r"""The text of a quoted value, `\"` and `\\` undone; None if it is not quoted."""
-    found = _STRING.fullmatch(value)
-    return re.sub(r"\\(.)", r"\1", found[1]) if found else None
+    r"""Return the text of a quoted value, with `\"` and `\\` unescaped; None if it is not quoted."""
+    match = _STRING.fullmatch(value)
+    return re.sub(r"\\(.)", r"\1", match[1]) if match else None
 
 
 def check_value(value: str, where: str) -> str:
-    """A value as a `.config` spells it.
+    """Check that a value is written as in a `.config`, and return it.
 
     Raises:
-        UserError: it is none of y, m, n, a number, a quoted string.
+        UserError: it is not y, m, n, a number or a quoted string.
     """
     if value in ("y", "m", "n") or _NUMBER.fullmatch(value):
         return value
     if unquote(value) is not None:
         if any(ord(c) < 32 and c != "\t" for c in value):
-            raise UserError(f"{where}: a string must not hold control characters")
+            raise UserError(f"{where}: a string must not contain control characters")
         return value
     if value.startswith('"'):
         raise UserError(f"{where}: the string {value} does not end with its quote")
-    raise UserError(
-        f"{where}: the value {value or '(nothing)'} is none of y, m, n, a number or a string in double quotes"
-    )
+    raise UserError(f"{where}: the value {value or '(nothing)'} is not y, m, n, a number or a string in double quotes")
 
 
 def parse_fragment(text: str, name: str) -> list[Asked]:
@@ -103,19 +102,19 @@ def parse_fragment(text: str, name: str) -> list[Asked]:
 
     Args:
         text: its text.
-        name: what origins and errors call it.
+        name: its name in origins and errors.
 
     Raises:
-        UserError: a line is no request, a value is none, or one symbol is asked twice with different values.
+        UserError: a line or a value is malformed, or a symbol is requested twice with different values.
     """
     asked: dict[str, Asked] = {}
     comment: list[str] = []
     for number, raw in enumerate(text.split("\n"), 1):
         line = raw.strip()
         where = f"{name}:{number}"
-        found = _NOT_SET.fullmatch(line)
-        if found:
-            symbol, value = found[1], "n"
+        match = _NOT_SET.fullmatch(line)
+        if match:
+            symbol, value = match[1], "n"
         elif line.startswith("#"):
             comment.append(line.lstrip("#").strip())
             continue
@@ -126,38 +125,40 @@ def parse_fragment(text: str, name: str) -> list[Asked]:
             symbol, value = _split(line, where)
         reason, condition = _reason(comment, where)
         comment = []
-        one = Asked(symbol, value, name, number, reason, condition)
+        request = Asked(symbol, value, name, number, reason, condition)
         before = asked.get(symbol)
         if before is not None and before.value != value:
-            raise UserError(f"{where}: CONFIG_{symbol}={value} contradicts {before.origin}, which asks {before.value}")
+            raise UserError(
+                f"{where}: CONFIG_{symbol}={value} contradicts {before.origin}, which requests {before.value}"
+            )
         if before is None:
-            asked[symbol] = one
+            asked[symbol] = request
     return list(asked.values())
 
 
 def _split(line: str, where: str) -> tuple[str, str]:
-    """Symbol and value of a line `CONFIG_X=value`."""
-    found = _SET.fullmatch(line)
-    if found is None:
+    """Return symbol and value of a line `CONFIG_X=value`."""
+    match = _SET.fullmatch(line)
+    if match is None:
         what = "CONFIG_ is missing before it" if re.match(r"[A-Z0-9_]+=", line) else "write CONFIG_NAME=value"
-        raise UserError(f"{where}: {line[:80]!r} is no request: {what}")
-    return found[1], check_value(found[2].strip(), where)
+        raise UserError(f"{where}: {line[:80]!r} is not a request: {what}")
+    return match[1], check_value(match[2].strip(), where)
 
 
 def _reason(comment: list[str], where: str) -> tuple[str, Condition]:
-    """The comment above a symbol as a reason and a condition."""
+    """Split the comment above a symbol into a reason and a condition."""
     text = " ".join(comment)
-    found = _CONDITION.match(text)
-    if found is None:
+    match = _CONDITION.match(text)
+    if match is None:
         return text, ALWAYS
-    return found[2], parse(found[1], where)
+    return match[2], parse(match[1], where)
 
 
 def parse_set(text: str) -> Asked:
-    """Read a `SYMBOL=value` of the command line; a value that is neither y, m, n nor a number is a string.
+    """Read a `SYMBOL=value` of the command line; a value other than y, m, n or a number is a string.
 
     Raises:
-        UserError: it has no `=`, or the symbol is no name.
+        UserError: it has no `=`, or the symbol is not a valid name.
     """
     symbol, equals, value = text.partition("=")
     symbol = symbol.removeprefix("CONFIG_")
@@ -169,10 +170,10 @@ def parse_set(text: str) -> Asked:
 
 
 def read_file(path: Path, shown: str) -> str:
-    """The text of a file that a user named.
+    """Read a file that a user named.
 
     Raises:
-        UserError: it is not there or no text.
+        UserError: the file does not exist or is not text.
     """
     try:
         return path.read_text()
@@ -183,22 +184,22 @@ def read_file(path: Path, shown: str) -> str:
 
 
 def load(name: str) -> list[Asked]:
-    """A fragment of this project by name.
+    """Read a fragment of this project by name.
 
     Raises:
-        UserError: there is none of that name, or it is malformed.
+        UserError: there is no fragment of that name, or it is malformed.
     """
     path = FOLDER / f"{name}.config"
     if not path.is_file():
         known = [p.stem for p in FOLDER.glob("*.config")]
-        raise UserError(f"there is no fragment {name}{nearest(name, known)}", f"fragments are files in {FOLDER}")
+        raise UserError(f"there is no fragment {name}{nearest(name, known)}", f"name a file in {FOLDER}")
     return parse_fragment(read_file(path, str(path)), f"{SHOWN}/{path.name}")
 
 
 def load_file(path: Path) -> list[Asked]:
-    """A fragment of the user.
+    """Read a fragment of the user.
 
     Raises:
-        UserError: it is not there or malformed.
+        UserError: the file does not exist, or is malformed.
     """
     return parse_fragment(read_file(path, str(path)), str(path))

@@ -1,8 +1,8 @@
-"""Profiles: named lists of fragments, and their composition into one request.
+"""Read profiles, which are named lists of fragments, and compose them into one request.
 
-What comes in is `profiles.yaml`, the names of a profile and a base, and what the user adds; what goes out is a
-`Request` that knows where each value was asked. Two places that ask different values are an error, never a silent last
-word: `override:` in the profile or `--set` on the command line says which wins.
+Takes `profiles.yaml`, the names of a profile and a base, and the user's additions. Gives a `Request` with the place of
+each requested value. Never chooses silently between different values of a symbol: `override:` in the profile or `--set`
+on the command line decides.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kconfig.fragment import Asked
 
 FILE = Path(__file__).parent / "profiles.yaml"
 COSTS = ("plain", "instrumented", "sanitized")
-PATH_BASE = "path"  # the base that stands for a file of the user
+PATH_BASE = "path"  # the base that is a file of the user
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Base:
-    """What a configuration starts from.
+    """The start of a configuration.
 
     Attributes:
         target: make target of the kernel; empty for a file of the user.
-        parts: fragments on top of it, for every profile.
+        parts: fragments that are added to it for every profile.
     """
 
     name: str
@@ -53,9 +53,9 @@ class Profile:
     """A named list of fragments.
 
     Attributes:
-        override: symbol -> the fragment whose value wins.
-        cost: what a build takes, one of COSTS.
-        must: symbol -> a value that must hold though nothing asks for it; the place is the profile's.
+        override: symbol -> name of the fragment whose value is used.
+        cost: the cost of a build, one of COSTS.
+        must: values that symbols must have although no fragment requests them; their place is in the profile.
     """
 
     name: str
@@ -68,13 +68,13 @@ class Profile:
 
 @dataclass(frozen=True)
 class Request:
-    """A composed configuration: what to start from, and each value asked.
+    """A composed configuration: its start, and each requested value.
 
     Attributes:
-        target: make target to start from; empty if `base_text` is.
+        target: make target to start from; empty if `base_text` is used.
         base_text: text of the user's file to start from.
-        asked: one entry per symbol, in the order in which fragments name them.
-        must: values that are not asked for and must hold.
+        asked: one entry per symbol, in the order of the fragments.
+        must: values that symbols must have although they are not requested.
     """
 
     profile: str
@@ -87,10 +87,10 @@ class Request:
     must: tuple[Asked, ...] = ()
 
     def identity(self) -> dict[str, Any]:
-        """What decides the configuration, and what must be so in it; file names and reasons do not."""
+        """Return the values that decide the configuration, and those that it must have; without places and reasons."""
         start = self.target or f"sha256:{hashlib.sha256(self.base_text.encode()).hexdigest()}"
-        must = {"must": {one.symbol: one.value for one in self.must}} if self.must else {}
-        return {"base": start, "asked": {one.symbol: one.value for one in self.asked}, **must}
+        must = {"must": {asked.symbol: asked.value for asked in self.must}} if self.must else {}
+        return {"base": start, "asked": {asked.symbol: asked.value for asked in self.asked}, **must}
 
 
 def load(file: Path = FILE) -> tuple[dict[str, Base], dict[str, Profile]]:
@@ -152,29 +152,29 @@ def _parts(node: Node) -> tuple[Part, ...]:
 
 
 def rows(file: Path = FILE) -> list[dict[str, object]]:
-    """Bases and profiles for a table or JSON."""
+    """Return the bases and profiles as rows of a table or JSON."""
     bases, profiles = load(file)
     return [
         {
             "kind": kind,
-            "name": one.name,
-            "cost": one.cost if isinstance(one, Profile) else "",
-            "fragments": " ".join(p.name for p in one.parts),
-            "about": one.about,
+            "name": entry.name,
+            "cost": entry.cost if isinstance(entry, Profile) else "",
+            "fragments": " ".join(p.name for p in entry.parts),
+            "about": entry.about,
         }
         for kind, group in (("base", bases), ("profile", profiles))
-        for one in group.values()
+        for entry in group.values()
     ]
 
 
 def look_up(profile: str, base: str, arch: str, file: Path = FILE) -> tuple[Base, Profile, str]:
-    """What the names of a request stand for; also a check of them before anything is fetched.
+    """Look up the names of a request, so that a wrong name is refused before anything is fetched.
 
     Returns:
-        The base, the profile, and the text of the user's own `.config`, empty without one.
+        The base, the profile, and the text of the user's own `.config`; empty if the base is not a file.
 
     Raises:
-        UserError: there is no such profile, base or architecture, or the file is none.
+        UserError: there is no such profile, base or architecture, or the file is not a configuration.
     """
     bases, profiles = load(file)
     check_arch(arch)
@@ -186,7 +186,7 @@ def look_up(profile: str, base: str, arch: str, file: Path = FILE) -> tuple[Base
         raise UserError(f"there is no base {base}{nearest(base, known)}")
     text = fragment.read_file(Path(user_file), user_file) if user_file else ""
     if user_file and "CONFIG_" not in text:
-        raise UserError(f"{user_file} is no kernel configuration: it has no line with CONFIG_")
+        raise UserError(f"{user_file} is not a kernel configuration: it has no line with CONFIG_")
     return bases[kind], profiles[profile], text
 
 
@@ -200,17 +200,17 @@ def compose(
     *,
     file: Path = FILE,
 ) -> Request:
-    """Put base, profile and what the user adds together.
+    """Compose a base, a profile and the user's additions, given by name.
 
     Args:
         base: a name, or `path:FILE` for a `.config` of the user.
         version: of the kernel, for conditions; such as `7.1.8`.
         extra_fragments: files of the user.
-        sets: `SYMBOL=value`; these win over fragments.
+        sets: `SYMBOL=value`; they take precedence over fragments.
         file: where bases and profiles are defined.
 
     Raises:
-        UserError: an unknown name, a malformed fragment, or different values with nothing that says which wins.
+        UserError: a name is unknown, a fragment is malformed, or two values differ and neither has precedence.
     """
     started, chosen, base_text = look_up(profile, base, arch, file)
     own = [fragment.load_file(Path(extra)) for extra in extra_fragments]
@@ -227,17 +227,17 @@ def request(
     fragments: Iterable[Sequence[Asked]],
     sets: Mapping[str, Asked],
 ) -> Request:
-    """Put base, profile and what the user adds together, all of it resolved.
+    """Compose a base, a profile and the user's additions, all of them already read.
 
     Args:
         base_name: as the user wrote it: a name, or `path:FILE`.
-        base_text: of the user's `.config`; empty without one.
+        base_text: of the user's `.config`; empty if the base is not a file.
         version: of the kernel, for conditions; such as `7.1.8`.
-        fragments: what the user's own fragments ask.
-        sets: symbol -> the request of the command line, which wins over fragments.
+        fragments: the requests of the user's own fragments.
+        sets: symbol -> request of the command line, which takes precedence over fragments.
 
     Raises:
-        UserError: a malformed fragment, or different values and nothing that decides which wins.
+        UserError: a fragment is malformed, or two values differ and neither has precedence.
     """
     layers: list[tuple[str, list[Asked]]] = []
     for part in (*base.parts, *profile.parts):
@@ -245,10 +245,10 @@ def request(
         if part.when.holds(arch, version):
             layers.append((part.name, fragment.load(name)))
     layers += [("", list(own)) for own in fragments]
-    entries = [(name, one) for name, group in layers for one in group if one.condition.holds(arch, version)]
+    entries = [(name, ask) for name, group in layers for ask in group if ask.condition.holds(arch, version)]
     asked = merge(entries, sets, profile.override)
-    decided = {one.symbol for one in asked}
-    must = tuple(one for one in profile.must if one.symbol not in decided)
+    decided = {ask.symbol for ask in asked}
+    must = tuple(ask for ask in profile.must if ask.symbol not in decided)
     return Request(profile.name, base_name, arch, version, base.target, base_text, tuple(asked), must)
 
 
@@ -256,61 +256,63 @@ def read_sets(sets: Iterable[str]) -> dict[str, Asked]:
     """Read the `SYMBOL=value` requests of the command line: symbol -> request.
 
     Raises:
-        UserError: one is malformed, or two of them ask different values of one symbol.
+        UserError: a request is malformed, or two of them give a symbol different values.
     """
-    found: dict[str, Asked] = {}
+    requests: dict[str, Asked] = {}
     for text in sets:
-        one = fragment.parse_set(text)
-        before = found.setdefault(one.symbol, one)
-        if before.value != one.value:
-            raise UserError(f"--set asks {one.symbol} twice: {before.value} and {one.value}")
-    return found
+        request = fragment.parse_set(text)
+        before = requests.setdefault(request.symbol, request)
+        if before.value != request.value:
+            raise UserError(f"--set asks {request.symbol} twice: {before.value} and {request.value}")
+    return requests
 
 
 def merge(entries: Sequence[tuple[str, Asked]], sets: Mapping[str, Asked], override: Mapping[str, str]) -> list[Asked]:
-    """One request per symbol.
+    """Merge all requests into request per symbol.
 
     Args:
         entries: (fragment name, request) in order.
-        sets: requests that win over all entries.
-        override: symbol -> name of the fragment that wins over the others.
+        sets: requests that take precedence over all entries.
+        override: symbol -> name of the fragment whose value is used.
 
     Raises:
-        UserError: two entries ask different values and neither `sets` nor `override` decides.
+        UserError: two entries request different values, and neither `sets` nor `override` decides.
     """
     groups: dict[str, list[tuple[str, Asked]]] = {}
-    for name, one in entries:
-        groups.setdefault(one.symbol, []).append((name, one))
+    for name, request in entries:
+        groups.setdefault(request.symbol, []).append((name, request))
     merged: list[Asked] = []
     for symbol, group in groups.items():
-        asked = [one for _name, one in group]
+        asked = [request for _name, request in group]
         if symbol in sets:
             winner = sets[symbol]
-        elif len({one.value for one in asked}) == 1:
+        elif len({request.value for request in asked}) == 1:
             winner = asked[0]
         else:
-            winning = [one for name, one in group if name == override.get(symbol)]
+            winning = [request for name, request in group if name == override.get(symbol)]
             if not winning:
-                places = " and ".join(f"{one.origin} asks {one.value}" for one in _first_of_each(asked))
+                conflict = " and ".join(
+                    f"{request.origin} requests {request.value}" for request in _first_of_each(asked)
+                )
                 raise UserError(
-                    f"CONFIG_{symbol} is asked twice: {places}",
-                    f"say which wins: --set {symbol}=VALUE, or override: in the profile",
+                    f"CONFIG_{symbol} is asked twice: {conflict}",
+                    f"choose one: --set {symbol}=VALUE, or override: in the profile",
                 )
             winner = winning[0]
-        others = [one for one in asked if one is not winner]
+        others = [request for request in asked if request is not winner]
         merged.append(
             replace(
                 winner,
-                also=tuple(one.origin for one in others if one.value == winner.value),
-                over=tuple(f"{one.origin}={one.value}" for one in others if one.value != winner.value),
+                also=tuple(request.origin for request in others if request.value == winner.value),
+                over=tuple(f"{request.origin}={request.value}" for request in others if request.value != winner.value),
             )
         )
-    return [*merged, *(one for symbol, one in sets.items() if symbol not in groups)]
+    return [*merged, *(request for symbol, request in sets.items() if symbol not in groups)]
 
 
 def _first_of_each(asked: Iterable[Asked]) -> list[Asked]:
-    """The first request of each value."""
+    """Return the first request of each value."""
     first: dict[str, Asked] = {}
-    for one in asked:
-        first.setdefault(one.value, one)
+    for request in asked:
+        first.setdefault(request.value, request)
     return list(first.values())

@@ -1,7 +1,7 @@
-"""Why a request was lost: the chain from the symbol to what blocks it, and a setting that was tried and seen to work.
+"""Explain why symbols were lost: the chain to the symbol that blocks each, and settings that were tried and help.
 
-What comes in are the verdicts of `kconfig.survival`; what goes out is one `Reason` for each. The verdict never depends
-on this module: what cannot be found out becomes a sentence, not an error.
+Takes the lost symbols of `kconfig.survival`. Gives one `Reason` for each. Never raises because a reason is not found:
+the verdict does not depend on this module.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from kconfig.survival import Lost
 from kconfig.symbols import TRI, Expr, Graph, Symbol
 
 _DEPTH = 12
-_FIXED = 1000  # cost of what no setting changes, against 1 for a symbol that the user can set
+_FIXED = 1000  # cost of a need that no setting can meet; a symbol that the user can set costs 1
 
 
 @dataclass(frozen=True)
 class Step:
-    """One symbol (or comparison) of a chain: its value here, what was needed, and where it is defined."""
+    """One symbol (or comparison) of a chain: its value, the value that it needs, and its definition as FILE:LINE."""
 
     what: str
     value: str
@@ -34,13 +34,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why one request was lost.
+    """The reason why a symbol was lost.
 
     Attributes:
         kind: `unknown`, `undefined here`, `unmet dependency`, `y->m`, `choice`, `compiler test`, `selected`,
             `invisible`, `range`, `type`, `modules` or `unexplained`.
         chain: from the lost symbol to the one that blocks it.
-        suggestion: settings that were tried together with the request, and made it survive; empty if none did.
+        suggestion: settings with which the symbol survived when they were tried; empty if no settings helped.
     """
 
     symbol: str
@@ -52,21 +52,21 @@ class Reason:
 
     def __str__(self) -> str:
         parts = [self.sentence]
-        # Further up a chain the same test would be told again for each symbol.
+        # In a longer chain, each symbol would repeat the same test.
         if self.compiler is not None and len(self.chain) <= 1:
-            parts.append(f"the test {self.compiler.command} says: {self.compiler.message}")
+            parts.append(f"the test {self.compiler.command} printed: {self.compiler.message}")
         if self.suggestion:
             parts.append(f"tried, and it survives with {' '.join(self.suggestion)}")
         return "; ".join(parts)
 
     def as_json(self) -> dict[str, object]:
-        """As JSON values."""
+        """Return the reason as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A reason before anything was tried: what to set, and which symbols' tests to run again."""
+    """A reason before anything was tried: the settings to try, and the symbol whose compiler tests to run again."""
 
     kind: str
     sentence: str
@@ -77,7 +77,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Need:
-    """A leaf of an expression that has the wrong value. `symbol` is empty for a constant or a comparison."""
+    """A leaf of an expression with a wrong value. `symbol` is empty for a constant or a comparison."""
 
     symbol: str
     value: str
@@ -85,7 +85,7 @@ class Need:
 
 
 def needs(graph: Graph, expr: Expr, want: int) -> list[Need]:
-    """The cheapest set of leaves that must change for an expression to be at least `want`."""
+    """Return the cheapest set of leaves that must change for an expression to be at least `want`."""
     if graph.value(expr) >= want:
         return []
     if isinstance(expr, str):
@@ -95,14 +95,14 @@ def needs(graph: Graph, expr: Expr, want: int) -> list[Need]:
     if operator == "and":
         return [*needs(graph, operands[0], want), *needs(graph, operands[1], want)]
     if operator == "or":
-        return min((needs(graph, one, want) for one in operands), key=lambda found: _cost(graph, found))
+        return min((needs(graph, operand, want) for operand in operands), key=lambda leaves: _cost(graph, leaves))
     if operator == "not":
         return needs_off(graph, operands[0], 2 - want)
     return [Need("", "y", symbols.show(expr))]
 
 
 def needs_off(graph: Graph, expr: Expr, most: int) -> list[Need]:
-    """The cheapest set of leaves that must change for an expression to be at most `most`."""
+    """Return the cheapest set of leaves that must change for an expression to be at most `most`."""
     if graph.value(expr) <= most:
         return []
     if isinstance(expr, str):
@@ -111,7 +111,7 @@ def needs_off(graph: Graph, expr: Expr, most: int) -> list[Need]:
         return [Need("", "n", "y")]
     operator, *operands = expr
     if operator == "and":
-        return min((needs_off(graph, one, most) for one in operands), key=lambda found: _cost(graph, found))
+        return min((needs_off(graph, operand, most) for operand in operands), key=lambda leaves: _cost(graph, leaves))
     if operator == "or":
         return [*needs_off(graph, operands[0], most), *needs_off(graph, operands[1], most)]
     if operator == "not":
@@ -119,24 +119,24 @@ def needs_off(graph: Graph, expr: Expr, most: int) -> list[Need]:
     return [Need("", "n", symbols.show(expr))]
 
 
-def _cost(graph: Graph, found: Sequence[Need]) -> int:
+def _cost(graph: Graph, leaves: Sequence[Need]) -> int:
     return sum(
-        1 if (s := graph.symbols.get(n.symbol)) and s.visible else 10 if s and s.prompts else _FIXED for n in found
+        1 if (s := graph.symbols.get(n.symbol)) and s.visible else 10 if s and s.prompts else _FIXED for n in leaves
     )
 
 
 def terms(expr: Expr, operator: str = "or") -> list[Expr]:
-    """The operands of nested ors (or ands)."""
+    """Return the operands of nested ors (or ands)."""
     if isinstance(expr, list) and expr[0] == operator:
         return [*terms(expr[1], operator), *terms(expr[2], operator)]
     return [] if expr is None else [expr]
 
 
 def find(graph: Graph, lost: Lost, asked: Mapping[str, str]) -> Finding:
-    """The reason of a loss, from the expressions alone.
+    """Find the reason for a lost symbol in the expressions, without trying anything.
 
     Args:
-        asked: symbol -> value of the whole request: what the user asked is no suggestion.
+        asked: symbol -> value of the whole request; settings never contradict it.
     """
     name, want = lost.symbol, lost.asked.value
     symbol = graph.symbols.get(name)
@@ -153,7 +153,7 @@ def find(graph: Graph, lost: Lost, asked: Mapping[str, str]) -> Finding:
     if want == "m" and symbol.type == "bool":
         return Finding("type", f"{name} is bool: it can be y or n, not m ({symbol.at})", (top,), ((name, "y"),))
     if symbol.transitional:
-        heirs = [one for one in graph.symbols.values() if any(_names(d.value, name) for d in one.defaults)]
+        heirs = [heir for heir in graph.symbols.values() if any(_names(d.value, name) for d in heir.defaults)]
         instead = f"; ask for {' or '.join(f'{s.name} ({s.at})' for s in heirs)} instead" if heirs else ""
         sentence = f"{name} is transitional: it was renamed, and only old configurations name it ({symbol.at}){instead}"
         return Finding("invisible", sentence, (top,))
@@ -163,24 +163,24 @@ def find(graph: Graph, lost: Lost, asked: Mapping[str, str]) -> Finding:
     if kind:
         return Finding(kind, _sentence(kind, chain, want), chain, settings, tests)
     if want not in TRI:
-        for one in symbol.ranges:
-            if graph.value(one.condition) and isinstance(one.value, list):
-                low, high = graph.text(one.value[1]), graph.text(one.value[2])
-                return Finding("range", f"{name} must be between {low} and {high} ({one.at}), not {want}", (top,))
+        for limits in symbol.ranges:
+            if graph.value(limits.condition) and isinstance(limits.value, list):
+                low, high = graph.text(limits.value[1]), graph.text(limits.value[2])
+                return Finding("range", f"{name} must be between {low} and {high} ({limits.at}), not {want}", (top,))
     if want == "m" and graph.value("MODULES") == 0:
         return Finding("modules", f"{name} cannot be m: MODULES is n", (top,), (("MODULES", "y"),))
     return Finding("unexplained", f"nothing in Kconfig forbids {name}={want} ({symbol.at})", (top,))
 
 
 def _names(expr: Expr, name: str) -> bool:
-    """Whether a symbol is an operand of an expression."""
+    """Return whether a symbol is an operand of an expression."""
     if isinstance(expr, list) and expr[0] != "const":
-        return any(_names(one, name) for one in expr[1:])
+        return any(_names(operand, name) for operand in expr[1:])
     return bool(expr == name)
 
 
 def _too_high(graph: Graph, symbol: Symbol, most: int, top: Step, asked: Mapping[str, str]) -> Finding:
-    """Why a symbol is higher than asked: it is selected, is the choice's member, or nobody can set it."""
+    """Explain a value that is higher than requested: by a select, by a choice, or because nobody can set the symbol."""
     if symbol.selected is not None and graph.value(symbol.selected) > most:
         forcing = [term for term in terms(symbol.selected) if graph.value(term) > most]
         leaves = [next((leaf for leaf in terms(term, "and") if isinstance(leaf, str)), "") for term in forcing]
@@ -191,10 +191,10 @@ def _too_high(graph: Graph, symbol: Symbol, most: int, top: Step, asked: Mapping
             "selected", f"{symbol.name} is {symbol.value} because it is selected by {names}", chain, settings
         )
     if symbol.choice and symbol.visible:
-        others = [one for one in symbol.choice if one != symbol.name and graph.symbols[one].visible]
+        others = [member for member in symbol.choice if member != symbol.name and graph.symbols[member].visible]
         rest = ", ".join(others) or "not available"
         sentence = f"{symbol.name} is y because a choice needs one member; the others are {rest}"
-        return Finding("choice", sentence, (top,), tuple((one, "y") for one in others[:1]))
+        return Finding("choice", sentence, (top,), tuple((member, "y") for member in others[:1]))
     if symbol.type == "tristate" and symbol.visible and graph.value("MODULES") == 0:
         return Finding("modules", f"{symbol.name} cannot be m: MODULES is n", (top,), (("MODULES", "y"),))
     if not symbol.visible:
@@ -211,10 +211,10 @@ Descent = tuple[tuple[Step, ...], tuple[tuple[str, str], ...], str, str]
 def _descend(
     graph: Graph, symbol: Symbol, want: int, asked: Mapping[str, str], seen: frozenset[str] = frozenset()
 ) -> Descent:
-    """Go from a symbol that is too low to what blocks it.
+    """Follow the dependencies of a symbol that is too low to the symbol that blocks it.
 
     Returns:
-        chain, settings, kind (empty if the symbol is free), and the symbol whose test failed.
+        chain, settings, kind (empty if nothing blocks the symbol), and the symbol whose test failed.
     """
     here = Step(symbol.name, symbol.value, "y" if want == 2 else "m", symbol.at)
     if symbol.type == "unknown":
@@ -243,26 +243,26 @@ def _descend(
 def _blocked(
     graph: Graph, here: Step, blocked: Sequence[Need], want: int, asked: Mapping[str, str], seen: frozenset[str]
 ) -> Descent:
-    """Follow what blocks a symbol; the hardest blocker makes the chain, all of them make the settings."""
+    """Follow all blockers of a symbol; the hardest one makes the chain, and all of them make the settings."""
     settings: list[tuple[str, str]] = []
     worst: tuple[int, Descent] | None = None
     for need in blocked:
         symbol = graph.symbols.get(need.symbol)
         if symbol is None and graph.probes_of(graph.symbols[here.what]):
-            # A macro of a compiler test is a constant by now; it stands in the definition of this symbol.
-            found: Descent = ((), (), "compiler test", here.what)
+            # Kconfig has replaced the macro of a compiler test by a constant. The test is in this symbol's definition.
+            descent: Descent = ((), (), "compiler test", here.what)
         elif symbol is None:
-            found = ((Step(need.text, "n" if need.value != "n" else "y", need.value, ""),), (), "fixed", "")
+            descent = ((Step(need.text, "n" if need.value != "n" else "y", need.value, ""),), (), "fixed", "")
         elif need.value == "n":
-            found = ((Step(symbol.name, symbol.value, "n", symbol.at),), ((symbol.name, "n"),), "", "")
+            descent = ((Step(symbol.name, symbol.value, "n", symbol.at),), ((symbol.name, "n"),), "", "")
         else:
             chain, more, kind, tests = _descend(graph, symbol, TRI[need.value], asked, seen)
             own = ((symbol.name, need.value),) if symbol.prompts else ()
-            found = (chain, (*more, *own), kind, tests)
-        settings += found[1]
-        rank = {"compiler test": 4, "undefined here": 3, "fixed": 3, "invisible": 2}.get(found[2], 0)
-        if worst is None or (rank, len(found[0])) > (worst[0], len(worst[1][0])):
-            worst = (rank, found)
+            descent = (chain, (*more, *own), kind, tests)
+        settings += descent[1]
+        rank = {"compiler test": 4, "undefined here": 3, "fixed": 3, "invisible": 2}.get(descent[2], 0)
+        if worst is None or (rank, len(descent[0])) > (worst[0], len(worst[1][0])):
+            worst = (rank, descent)
     if worst is None:
         return (here,), (), "invisible", ""
     chain, _, kind, tests = worst[1]
@@ -297,14 +297,14 @@ def explain(
     env: Mapping[str, str],
     graph: Graph | None = None,
 ) -> list[Reason]:
-    """One reason per lost symbol; never raises for what it cannot find out.
+    """Return loss reason per lost symbol; never raise because a reason is not finding.
 
     Args:
-        build_dir: as the host sees it; holds the `.config` in which they were lost.
-        make_argv: make, its directory and its variables, without a target: those of the build.
-        log: gets all output.
-        env: variables for make.
-        graph: of this `.config`; read now if it is not given.
+        build_dir: as a path of the host; contains the `.config` in which they were lost.
+        make_argv: the build's make command with directory and variables, without a target.
+        log: file for all output.
+        env: environment variables for make.
+        graph: of this `.config`; it is read if it is not given.
     """
     if not lost:
         return []
@@ -312,20 +312,20 @@ def explain(
         graph = graph or symbols.load(session, build_dir, make_argv, log, env)
     except (KitError, OSError) as error:
         first = str(error).splitlines()[0]
-        return [Reason(one.symbol, "unexplained", f"no reason can be given: {first}") for one in lost]
-    asked = {one.symbol: one.value for one in request.asked}
+        return [Reason(symbol.symbol, "unexplained", f"no reason can be given: {first}") for symbol in lost]
+    asked = {ask.symbol: ask.value for ask in request.asked}
     final = survival.values((build_dir / ".config").read_text())
-    kept = [one for one in (*request.asked, *request.must) if survival.granted(one.value, trial.got(final, one))]
+    kept = [ask for ask in (*request.asked, *request.must) if survival.granted(ask.value, trial.got(final, ask))]
     reasons = []
-    for one in lost:
-        found = find(graph, one, asked)
+    for loss in lost:
+        finding = find(graph, loss, asked)
         compiler: trial.Compiler | None = None
         helps: tuple[str, ...] = ()
         try:
-            if found.tests_of:
-                compiler = trial.compiler_test(session, build_dir, graph, found.tests_of, log, env)
-            helps = trial.settings(session, build_dir, make_argv, [one.asked, *kept], found.settings, log, env)
+            if finding.tests_of:
+                compiler = trial.compiler_test(session, build_dir, graph, finding.tests_of, log, env)
+            helps = trial.settings(session, build_dir, make_argv, [loss.asked, *kept], finding.settings, log, env)
         except (KitError, OSError) as error:
-            found = Finding(found.kind, f"{found.sentence} (nothing could be tried: {error})", found.chain)
-        reasons.append(Reason(one.symbol, found.kind, found.sentence, found.chain, helps, compiler))
+            finding = Finding(finding.kind, f"{finding.sentence} (nothing could be tried: {error})", finding.chain)
+        reasons.append(Reason(loss.symbol, finding.kind, finding.sentence, finding.chain, helps, compiler))
     return reasons

@@ -1,7 +1,7 @@
-"""Survival: what was asked against what the tree's Kconfig made of it.
+"""Compare requested symbols with the final configuration.
 
-Pure: text in, a list of `Lost` out. It needs no parser of Kconfig; why a symbol was lost is another module's matter,
-and its failure can never hide this verdict.
+Takes a request and the text of a `.config`. Gives a list of `Lost`. Never needs a parser of Kconfig: another module
+explains why a symbol was lost, and its failure cannot hide this verdict.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from core.errors import UnderTest
 from kconfig.fragment import Asked, unquote
 from kconfig.profiles import Request
 
-ABSENT = "absent"  # no line in the configuration: the symbol does not exist here, or what it depends on is off
+ABSENT = "absent"  # no line in the configuration: the symbol does not exist here, or a dependency is off
 _SUFFIX = " is not set"
 
 
 @dataclass(frozen=True)
 class Lost:
-    """A request that was not granted.
+    """A requested symbol that did not survive.
 
     Attributes:
         asked: the request, with its place.
-        got: the value in the final configuration; `n` if it says "is not set", `absent` if it says nothing.
-        note: why, as far as it is known; else empty.
+        got: the value in the final configuration; `n` for "is not set", `absent` if there is no line.
+        note: the reason, if it is known; else empty.
     """
 
     asked: Asked
@@ -34,10 +34,11 @@ class Lost:
 
     @property
     def symbol(self) -> str:
+        """Return its symbol, without `CONFIG_`."""
         return self.asked.symbol
 
     def as_row(self) -> dict[str, object]:
-        """For a table or JSON."""
+        """Return it as a row of a table or JSON."""
         return {
             "symbol": self.symbol,
             "asked": self.asked.value,
@@ -52,38 +53,38 @@ class Lost:
 
 
 def values(config_text: str) -> dict[str, str]:
-    """Symbol -> value of a `.config`; `n` for "is not set". A later line wins, as in the kernel's own reader."""
-    found: dict[str, str] = {}
+    """Return symbol -> value of a `.config`; `n` for "is not set". A later line replaces an earlier one."""
+    symbols: dict[str, str] = {}
     for line in config_text.split("\n"):
         if line.startswith("CONFIG_"):
             symbol, equals, value = line[7:].partition("=")
             if equals:
-                found[symbol] = value.rstrip()
+                symbols[symbol] = value.rstrip()
         elif line.startswith("# CONFIG_") and line.rstrip().endswith(_SUFFIX):
-            found[line[9:].rstrip().removesuffix(_SUFFIX)] = "n"
-    return found
+            symbols[line[9:].rstrip().removesuffix(_SUFFIX)] = "n"
+    return symbols
 
 
 def compare(request: Request, config_text: str) -> list[Lost]:
-    """The requests that the final configuration does not grant.
+    """Return the requested symbols that did not survive.
 
     Args:
-        request: what was asked.
+        request: the requested symbols.
         config_text: the `.config` after olddefconfig.
     """
     got = values(config_text)
     return [
-        Lost(one, got.get(one.symbol, ABSENT))
-        for one in (*request.asked, *request.must)
-        if not granted(one.value, got.get(one.symbol, ABSENT))
+        Lost(asked, got.get(asked.symbol, ABSENT))
+        for asked in (*request.asked, *request.must)
+        if not granted(asked.value, got.get(asked.symbol, ABSENT))
     ]
 
 
 def granted(asked: str, got: str) -> bool:
-    """Whether a value is what was asked.
+    """Return whether a value is the requested one.
 
-    `n` is granted by "is not set" and by no line at all, an empty string by no line at all: the same to the code.
-    Numbers compare as numbers, because Kconfig puts 0x before the value of a hex symbol.
+    "is not set" and a missing line both grant `n`, and a missing line grants an empty string: the code sees no
+    difference. Numbers are compared as numbers, because Kconfig adds 0x to the value of a hex symbol.
     """
     if asked == got:
         return True
@@ -111,14 +112,14 @@ def require_none(lost: Iterable[Lost], log: Path | None = None) -> None:
     """Raise if a symbol was lost.
 
     Raises:
-        UnderTest: names each with what was asked and got.
+        UnderTest: a symbol was lost; the message has the requested and the final value of each.
     """
-    lines = [str(one) for one in lost]
+    lines = [str(symbol) for symbol in lost]
     if not lines:
         return
     head = "1 requested symbol was lost" if len(lines) == 1 else f"{len(lines)} requested symbols were lost"
     raise UnderTest(
         "\n  ".join([f"{head}:", *lines]),
-        "look at what they depend on in this tree, or take the request back with --set SYMBOL=VALUE",
+        "check their dependencies in this tree, or change the request with --set SYMBOL=VALUE",
         log,
     )

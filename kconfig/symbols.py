@@ -1,8 +1,7 @@
-"""What a tree's own Kconfig parser knows: all symbols with their expressions, and the tests that it ran.
+"""Read all symbols of a tree, with their expressions and compiler tests, from the tree's own Kconfig parser.
 
-What comes in is a build directory that has been configured; what goes out is a `Graph`. The reader (`reader/reader.c`)
-is compiled against the tree's objects and started by the tree's make in the place of conf, so it sees what conf sees.
-It must never change the configuration.
+Takes a configured build directory. Gives a `Graph`. The reader (`reader/reader.c`) is linked with the tree's objects,
+and the tree's make starts it in place of conf, so it gets the same input. Never changes the configuration.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ SOURCE = Path(__file__).parent / "reader" / "reader.c"
 FOLDER = ".kdf-reader"  # in the build directory: the reader, its source and its answer
 TIMEOUT = 300.0  # seconds: some hundred compiler probes, like olddefconfig
 TRI = {"n": 0, "m": 1, "y": 2}
-# What scripts/kconfig/Makefile calls common-objs (6.12 to 7.2).
+# The common-objs of scripts/kconfig/Makefile (6.12 to 7.2).
 _OBJECTS = ("confdata", "expr", "lexer.lex", "menu", "parser.tab", "preprocess", "symbol", "util")
 
 # None (always y), a symbol's name, or [operator, operand...]; ["const", text] is a constant.
@@ -32,7 +31,7 @@ Expr = Any
 
 @dataclass(frozen=True)
 class Property:
-    """A prompt, default or range: where it stands, its value and its condition."""
+    """A prompt, default or range: its FILE:LINE, its value and its condition."""
 
     at: str
     value: Expr
@@ -44,13 +43,13 @@ class Symbol:
     """A symbol of the tree.
 
     Attributes:
-        type: `bool`, `tristate`, `integer`, `hex`, `string`, or `unknown` if it is named but nowhere defined.
-        value: in this configuration.
-        visible: the highest value that the user may give: 0, 1 or 2.
+        type: `bool`, `tristate`, `integer`, `hex`, `string`, or `unknown` if others name it but nothing defines it.
+        value: its value in this configuration.
+        visible: the highest value that the user may set: 0, 1 or 2.
         places: file and line of each definition.
-        prompts: who can set it; empty if nobody can.
-        selected: the selects that force it, as one expression; None if there is no select at all.
-        choice: all members of the choice that it belongs to; empty if to none.
+        prompts: the prompts with which a user can set it; empty if it cannot be set.
+        selected: all selects of it, as one expression; None if nothing selects it.
+        choice: all members of its choice; empty if it does not belong to one.
     """
 
     name: str
@@ -68,13 +67,13 @@ class Symbol:
 
     @property
     def at(self) -> str:
-        """Its first definition as `file:line`; empty if there is none."""
+        """Return its first definition as `file:line`; empty if it is not defined."""
         return f"{self.places[0][0]}:{self.places[0][1]}" if self.places else ""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A command that the parser ran for a `$(shell,...)`, and the line that it stands on."""
+    """A command that the parser ran for a `$(shell,...)`, with its file and line."""
 
     file: str
     line: int
@@ -89,11 +88,11 @@ class Graph:
     probes: tuple[Probe, ...]
 
     def defines(self, name: str) -> bool:
-        """Whether the tree defines a symbol for this architecture; one that is only named by others is not defined."""
+        """Return whether the tree defines a symbol for this architecture; being named by others does not count."""
         return name in self.symbols and self.symbols[name].type != "unknown"
 
     def value(self, expr: Expr) -> int:
-        """The value of an expression: 0 is n, 1 is m, 2 is y."""
+        """Return the value of an expression: 0 is n, 1 is m, 2 is y."""
         if expr is None:
             return 2
         if isinstance(expr, str):
@@ -111,7 +110,7 @@ class Graph:
         return 2 if self._compares(operator, self.text(operands[0]), self.text(operands[1])) else 0
 
     def text(self, operand: Expr) -> str:
-        """The value of a symbol or constant as text."""
+        """Return the value of a symbol or constant as text."""
         if isinstance(operand, list):
             return str(operand[1])
         symbol = self.symbols.get(operand) if operand else None
@@ -127,16 +126,16 @@ class Graph:
         return results.get(operator, order >= 0)
 
     def probes_of(self, symbol: Symbol) -> list[Probe]:
-        """The tests that stand in the definitions of a symbol."""
+        """Return the tests in the definitions of a symbol."""
         ends: dict[tuple[str, int], int] = {}
         for file, start in symbol.places:
-            later = [line for one in self.symbols.values() for f, line in one.places if f == file and line > start]
+            later = [line for other in self.symbols.values() for f, line in other.places if f == file and line > start]
             ends[file, start] = min(later, default=1 << 30)
         return [p for p in self.probes for (f, start), end in ends.items() if p.file == f and start <= p.line < end]
 
 
 def show(expr: Expr) -> str:
-    """An expression as Kconfig writes it."""
+    """Return an expression as Kconfig writes it."""
     if expr is None:
         return "y"
     if isinstance(expr, str):
@@ -152,24 +151,24 @@ def show(expr: Expr) -> str:
 
 
 def load(session: Session, build_dir: Path, make_argv: Sequence[str], log: Path, env: Mapping[str, str]) -> Graph:
-    """Ask the tree's parser about the `.config` of a build directory.
+    """Read the graph of the `.config` of a build directory with the tree's parser.
 
     Args:
-        build_dir: as the host sees it; configured, so that the parser's objects are there.
-        make_argv: make, its directory and its variables: those of the build.
-        log: gets all output.
-        env: variables for make.
+        build_dir: as a path of the host; it is configured, so the parser's objects exist.
+        make_argv: the build's make command with directory and variables, without a target.
+        log: file for all output.
+        env: environment variables for make.
 
     Raises:
-        InfraError: the reader cannot be built against this tree, or gave no answer.
+        InfraError: the reader cannot be built for this tree, or did not write an answer.
     """
     folder = build_dir / FOLDER
     folder.mkdir(exist_ok=True)
     _compile(session, build_dir, make_argv, log, env)
     answer = folder / "answer.json"
     answer.unlink(missing_ok=True)
-    # `silent` is the word between conf and its options in scripts/kconfig/Makefile: conf only prints its help, and the
-    # reader takes its place with conf's environment and arguments.
+    # scripts/kconfig/Makefile puts `silent` between conf and its options. With this value, conf only prints its help,
+    # and the reader runs in its place, with conf's environment and arguments.
     done = session.run(
         [*make_argv, f"silent=--help >/dev/null 2>&1; exec {session.path(folder / 'reader')}", "olddefconfig"],
         env={**env, "LC_ALL": "C", "KDF_READER_OUT": session.path(answer)},
@@ -177,7 +176,7 @@ def load(session: Session, build_dir: Path, make_argv: Sequence[str], log: Path,
         timeout=TIMEOUT,
     )
     if not done.ok or not answer.is_file():
-        raise InfraError("the reader of this tree's Kconfig gave no answer", "read the log", log)
+        raise InfraError("the reader of this tree's Kconfig did not write an answer", "read the log", log)
     try:
         return parse(json.loads(answer.read_text()))
     except (ValueError, KeyError, TypeError) as error:
@@ -185,12 +184,14 @@ def load(session: Session, build_dir: Path, make_argv: Sequence[str], log: Path,
 
 
 def _compile(session: Session, build_dir: Path, make_argv: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
-    """Put the reader of this tree into the build directory; compiled once for all build directories of the tree."""
+    """Copy the tree's reader into the build directory; compile it if the store does not have it."""
     folder = build_dir / FOLDER
     objects = [build_dir / "scripts" / "kconfig" / f"{name}.o" for name in _OBJECTS]
     missing = [path.name for path in objects if not path.is_file()]
     if missing:
-        raise InfraError(f"the reader could not be built: this tree's Kconfig has no {', '.join(missing)}", "", log)
+        raise InfraError(
+            f"the reader could not be built: this tree's Kconfig does not have {', '.join(missing)}", "", log
+        )
 
     def compile_it(out: Path) -> dict[str, object]:
         shutil.copyfile(SOURCE, folder / "reader.c")
@@ -213,32 +214,36 @@ def _compile(session: Session, build_dir: Path, make_argv: Sequence[str], log: P
         shutil.copy(folder / "reader", out / "reader")
         return {}
 
-    # The objects stand for the tree and its host compiler; a program is at home where it was linked.
+    # The objects identify the tree and its host compiler. A program only runs in the runtime in which it was linked.
     inputs = {"source": hash_file(SOURCE), "objects": [hash_file(path) for path in objects], "runtime": session.name}
     shutil.copy(store.make("reader", inputs, compile_it).path / "reader", folder / "reader")
 
 
 def parse(answer: Mapping[str, Any]) -> Graph:
-    """The reader's JSON as a graph; raises KeyError or TypeError if it is none."""
-    found = {one["name"]: _symbol(one) for one in answer["symbols"]}
-    return Graph(found, tuple(Probe(file, line, command) for file, line, command in answer["probes"]))
+    """Return the reader's JSON as a graph.
+
+    Raises:
+        KeyError, TypeError: it is malformed.
+    """
+    symbols = {entry["name"]: _symbol(entry) for entry in answer["symbols"]}
+    return Graph(symbols, tuple(Probe(file, line, command) for file, line, command in answer["probes"]))
 
 
-def _symbol(one: Mapping[str, Any]) -> Symbol:
+def _symbol(entry: Mapping[str, Any]) -> Symbol:
     def properties(*keys: str) -> tuple[Property, ...]:
-        return tuple(Property(f"{p['at']}:{p['line']}", p["value"], p["if"]) for key in keys for p in one[key])
+        return tuple(Property(f"{p['at']}:{p['line']}", p["value"], p["if"]) for key in keys for p in entry[key])
 
     return Symbol(
-        one["name"],
-        one["type"],
-        one["value"],
-        one["visible"],
-        one["transitional"],
-        tuple((file, line) for file, line in one["at"]),
-        one["depends"],
-        one["selected"],
+        entry["name"],
+        entry["type"],
+        entry["value"],
+        entry["visible"],
+        entry["transitional"],
+        tuple((file, line) for file, line in entry["at"]),
+        entry["depends"],
+        entry["selected"],
         properties("prompts", "menus"),
         properties("defaults"),
         properties("ranges"),
-        tuple(one["choice"] or ()),
+        tuple(entry["choice"] or ()),
     )

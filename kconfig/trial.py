@@ -1,6 +1,7 @@
-"""Trials: compiler tests run again, and settings put through the tree's own olddefconfig.
+"""Try what helps a lost symbol: run compiler tests again, and pass settings to the tree's own olddefconfig.
 
-What comes in is a build directory that has been configured; its `.config` is never changed.
+Takes a configured build directory. Gives a failed test with its message, or settings that help. Never changes
+`.config`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _PROBE = re.compile(r"\{ (.*); \} >/dev/null 2>&1 &&", re.DOTALL)  # if-success 
 
 @dataclass(frozen=True)
 class Compiler:
-    """A test that failed: the command as Kconfig ran it, and what it says when run again."""
+    """A compiler test that failed: the command as Kconfig ran it, and its message when it ran again."""
 
     command: str
     message: str
@@ -31,18 +32,18 @@ class Compiler:
 def compiler_test(
     session: Session, build_dir: Path, graph: Graph, name: str, log: Path, env: Mapping[str, str]
 ) -> Compiler | None:
-    """Run the compiler tests of a symbol again; the first that fails, with its message."""
+    """Run the compiler tests of a symbol again; return the first that fails, or None."""
     for probe in graph.probes_of(graph.symbols[name]):
         inner = _PROBE.search(probe.command)
         command = inner[1] if inner else probe.command
         done = session.run(["sh", "-c", command], cwd=build_dir, env={**env, "LC_ALL": "C"}, log=log, timeout=60)
         if not done.ok:
-            return Compiler(command, "\n".join(done.tail) or f"it ended with {done.code} and said nothing")
+            return Compiler(command, "\n".join(done.tail) or f"exit code {done.code} without a message")
     return None
 
 
 def got(values: Mapping[str, str], asked: Asked) -> str:
-    """The value of a requested symbol in a configuration."""
+    """Return the value of a requested symbol in a configuration."""
     return values.get(asked.symbol, survival.ABSENT)
 
 
@@ -55,15 +56,18 @@ def settings(
     log: Path,
     env: Mapping[str, str],
 ) -> tuple[str, ...]:
-    """The settings that were wished, if olddefconfig with them grants all that is wanted; at most TRIES times, growing.
+    """Return the wished settings if all wanted symbols survive with them, else an empty tuple.
+
+    olddefconfig runs at most TRIES times, each time on the result of the last one.
 
     Args:
-        build_dir: as the host sees it; its `.config` is what they are put on, and stays.
-        wanted: the lost request, then those that survived: what takes one of them away is no help.
+        build_dir: as a path of the host; the settings are added to a copy of its `.config`.
+        wanted: the lost symbol, then those that survived. Settings with which one of them is lost do not help.
+        wished: symbol and value of each setting.
     """
     text = (build_dir / ".config").read_text()
     work = build_dir / _TRY
-    # A later line of a .config wins, so the settings are only added.
+    # A later line of a .config replaces an earlier one, so the settings are only added.
     added = {name: value for name, value in wished if name != wanted[0].symbol}
     if not added:
         return ()
@@ -82,9 +86,9 @@ def settings(
                 return ()
             text = work.read_text()
             values = survival.values(text)
-            if all(survival.granted(one.value, got(values, one)) for one in wanted):
+            if all(survival.granted(asked.value, got(values, asked)) for asked in wanted):
                 return tuple(f"{n}={v}" for n, v in added.items())
     finally:
-        for left in build_dir.glob(f"{_TRY}*"):
-            left.unlink(missing_ok=True)
+        for file in build_dir.glob(f"{_TRY}*"):
+            file.unlink(missing_ok=True)
     return ()

@@ -1,4 +1,8 @@
-"""Accept a toolchain: compare what its clang and its rustc report with the whole corpus."""
+"""Accept a toolchain: compare the reports of its clang and its rustc with the whole corpus.
+
+Takes a toolchain of the store and a work directory. Gives a `Verification` and writes `verify.json`. Raises if a value
+is wrong.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,10 @@ from toolchain.verify import Verification
 def check(
     session: Session, toolchain: Path, work: Path, *, generation: str = "L0", log: Path | None = None
 ) -> Verification:
-    """Verify a toolchain of the store, its rustc included if it has one, and write `verify.json` into `work`.
+    """Verify a toolchain of the store and its rustc, if it has one; write `verify.json` into `work`.
 
     Args:
-        generation: of its callbacks, one of `verify.FLAGS_OF`; with L3 its rustc is left out.
+        generation: of its callbacks, one of `verify.FLAGS_OF`; with L3, its rustc is not verified.
 
     Raises:
         UnderTest: a value was wrong.
@@ -26,7 +30,7 @@ def check(
     result = verify.verify(
         session, [session.path(toolchain / "bin" / "clang")], work, flags=verify.FLAGS_OF[generation], log=log
     )
-    # A plugin's is a link that only the session can follow.
+    # A plugin toolchain's rustc is a link that only the session can follow.
     if generation != "L3" and os.path.lexists(toolchain / "bin" / "rustc"):
         result = result.joined(verify_rust.run(session, toolchain, work, generation=generation, log=log))
     store.write_json(work / "verify.json", result.as_json())
@@ -34,7 +38,7 @@ def check(
         first = result.problems[0]
         raise UnderTest(
             f"{result.total.wrong} of {result.total.values} values are wrong, the first one: {first}",
-            f"all of them are in {work / 'verify.json'}",
+            f"read all of them in {work / 'verify.json'}",
             log,
         )
     return result

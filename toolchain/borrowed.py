@@ -1,8 +1,8 @@
-"""The distribution's own rustc, run on our libLLVM: a toolchain has a rustc that knows our flags without compiling one.
+"""Run the distribution's own rustc on our libLLVM, so that it knows our flags and need not be compiled.
 
-What comes in is a compiler from source whose libLLVM.so has the soname, the symbols and the targets of the
-distribution's; what goes out is `bin/rustc` beside it. The distribution's files stay as they are: the dynamic linker
-is told where to look for this one process, and what rustc starts does not see it.
+Takes a compiler from source whose libLLVM.so has the soname, the symbols and the targets of the distribution's. Gives
+`bin/rustc` in the same toolchain, a script that passes a library path to the dynamic linker. Never changes files of the
+distribution or the environment of the programs that rustc starts.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from toolchain import plugin
 
 # In toolchains.yaml, in place of the name of a compiler to build.
 STOCK = "stock"
-# --library-path is for this process only; LD_LIBRARY_PATH would be for the linkers that it starts as well (ld.so(8)).
+# --library-path holds for this process only; LD_LIBRARY_PATH would also hold for the linkers that it starts (ld.so(8)).
 _SCRIPT = """#!/bin/sh
 exec {linker} --library-path "$(dirname "$(readlink -f "$0")")/../lib" --argv0 rustc {rustc} "$@"
 """
 
 
 def inputs() -> dict[str, Any]:
-    """The part of a toolchain's key that says how the distribution's rustc is run; its version is the image's."""
+    """Return the part of a toolchain's key for running the distribution's rustc; the image decides its version."""
     return {"stock": _SCRIPT}
 
 
 def install(session: Session, root: Path) -> dict[str, Any]:
-    """Write `bin/rustc`, and see that it knows our flags.
+    """Write `bin/rustc`, and check that it knows our flags.
 
     Args:
-        session: in the image that the toolchain runs in; it sees `root`, writable.
+        session: in the toolchain's image; `root` is mounted writable.
         root: the toolchain, with `lib/libLLVM.so`.
 
     Raises:
-        InfraError: there is no rustc, or no linker is known for this machine.
-        UnderTest: it does not run on our libLLVM, or does not call what our pass calls.
+        InfraError: there is no rustc, or this machine's dynamic linker is not known.
+        UnderTest: rustc does not run on our libLLVM, or does not emit the calls of our pass.
     """
-    found = plugin.output(session, ["sh", "-c", "command -v rustc"])[0]
+    rustc = plugin.output(session, ["sh", "-c", "command -v rustc"])[0]
     linker = of_host("no dynamic linker is known for").dynamic_linker
     script = root / "bin" / "rustc"
-    store.write_text(script, _SCRIPT.format(linker=linker, rustc=found))
+    store.write_text(script, _SCRIPT.format(linker=linker, rustc=rustc))
     script.chmod(0o755)
     _try(session, root)
-    return {"stock": found}
+    return {"stock": rustc}
 
 
 def _try(session: Session, root: Path) -> None:
-    """Compile a function and look for our callbacks: the distribution's libLLVM refuses the flags."""
+    """Compile a function and look for our callbacks; the distribution's libLLVM would refuse the flags."""
     scratch, log = root / ".rustc", root / "build-rustc.log"
     scratch.mkdir()
     source = scratch / "probe.rs"
@@ -63,5 +63,5 @@ def _try(session: Session, root: Path) -> None:
     text = (scratch / "probe.ll").read_text(errors="replace")
     missing = [name for name in ("args", "ret") if f"call void @__sanitizer_cov_trace_{name}(" not in text]
     if missing:
-        raise UnderTest(f"the distribution's rustc on our libLLVM makes no trace_{missing[0]} call", log=log)
+        raise UnderTest(f"the distribution's rustc on our libLLVM does not emit a trace_{missing[0]} call", log=log)
     store.remove_tree(scratch)

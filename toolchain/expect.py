@@ -1,4 +1,7 @@
-"""The expectations that stand in the corpus as comments, read into data. The language is described in corpus.h."""
+"""Read the expectations of the corpus, which are comments in its sources.
+
+Takes the folder of the corpus. Gives the expected lines of each case. corpus.h describes their language.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from core.errors import UserError
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a struct: where it is, how long, and its first 8 bytes (None: not looked at, or not readable)."""
+    """A field of a struct: offset, size and first 8 bytes; the value is None if it is not compared or not readable."""
 
     offset: int
     size: int
@@ -21,16 +24,16 @@ class Field:
 
 @dataclass(frozen=True)
 class Value:
-    """What one report should say.
+    """The expected content of one report.
 
     Attributes:
         size: bytes.
-        number: the value, or of a pointer to a struct the pointer; None if any.
-        symbol: the object whose address it is, instead of a number.
-        fields: of a struct or of what a pointer to a struct points to.
-        is_pointer_to_struct: the fields are read through a pointer.
-        removed: it must be reported as removed.
-        anything: it is not looked at.
+        number: the value; for a pointer to a struct, the pointer. None if any number is right.
+        symbol: the object whose address is expected, in place of a number.
+        fields: of a struct, or of the struct to which a pointer points.
+        is_pointer_to_struct: whether the fields are read through a pointer.
+        removed: whether it must be reported as removed.
+        anything: whether it is not compared.
     """
 
     size: int = 0
@@ -43,7 +46,7 @@ class Value:
 
     @property
     def leaves(self) -> int:
-        """How many values this counts as."""
+        """Return how many values this counts as."""
         return len(self.fields) if self.fields else 1
 
 
@@ -52,8 +55,8 @@ class Line:
     """One expectation.
 
     Attributes:
-        kind: `call`, `return`, `none` (no return is reported) or `never` (nothing is).
-        debug: holds only with debug information (True), only without (False), or always (None).
+        kind: `call`, `return`, `none` (no return is reported) or `never` (nothing is reported).
+        debug: whether it holds only with debug information (True), only without (False), or always (None).
     """
 
     function: str
@@ -64,6 +67,7 @@ class Line:
 
     @property
     def has_struct_by_value(self) -> bool:
+        """Return whether it expects a struct that is not passed by pointer."""
         return any(v.fields is not None and not v.is_pointer_to_struct for v in self.values)
 
 
@@ -75,59 +79,59 @@ _SCALAR = re.compile(r"^(?P<what>&\w+|-?\d+|0x[0-9a-f]+):(?P<size>\d+)$")
 
 
 def read_value(text: str) -> Value:
-    """One VALUE.
+    """Read one VALUE of corpus.h.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not a VALUE.
     """
     if text == "_":
         return Value(anything=True)
     if text == "removed":
         return Value(removed=True)
-    if found := _STRUCT.match(text):
-        pointer = found["pointer"]
+    if match := _STRUCT.match(text):
+        pointer = match["pointer"]
         fields = []
-        for word in found["fields"].split():
-            place, _, value = word.partition("=")
-            offset, _, size = place.partition(":")
+        for word in match["fields"].split():
+            position, _, value = word.partition("=")
+            offset, _, size = position.partition(":")
             fields.append(Field(int(offset), int(size), None if value in ("", "_") else int(value, 0)))
         number = 0 if pointer == "null" else int(pointer, 16) if pointer and pointer.startswith("0x") else None
         symbol = pointer[1:] if pointer and pointer.startswith("&") else None
-        return Value(int(found["size"]), number, symbol, tuple(fields), is_pointer_to_struct=pointer is not None)
-    if found := _SCALAR.match(text):
-        what, size = found["what"], int(found["size"])
+        return Value(int(match["size"]), number, symbol, tuple(fields), is_pointer_to_struct=pointer is not None)
+    if match := _SCALAR.match(text):
+        what, size = match["what"], int(match["size"])
         return Value(size, symbol=what[1:]) if what.startswith("&") else Value(size, int(what, 0))
     raise ValueError(text)
 
 
 def read_line(text: str) -> Line | None:
-    """An expectation, or None for any other line of source.
+    """Read an expectation; return None for any other line of source.
 
     Raises:
-        ValueError: it begins like one and is none.
+        ValueError: it begins like an expectation, but is malformed.
     """
-    found = _COMMENT.match(text)
-    if not found:
+    match = _COMMENT.match(text)
+    if not match:
         return None
-    static = found["static"] is not None
-    debug = {"": None, "g": True, "0": False}[found["mode"]]
-    rest = found["rest"].strip()
+    static = match["static"] is not None
+    debug = {"": None, "g": True, "0": False}[match["mode"]]
+    rest = match["rest"].strip()
     if rest == "never":
-        return Line(found["name"], "never", (), static, debug)
+        return Line(match["name"], "never", (), static, debug)
     if rest == "-> none":
-        return Line(found["name"], "none", (), static, debug)
+        return Line(match["name"], "none", (), static, debug)
     if rest.startswith("-> "):
-        return Line(found["name"], "return", (read_value(rest[3:]),), static, debug)
+        return Line(match["name"], "return", (read_value(rest[3:]),), static, debug)
     if rest.startswith("(") and rest.endswith(")"):
-        return Line(found["name"], "call", tuple(read_value(v) for v in rest[1:-1].split(", ")), static, debug)
+        return Line(match["name"], "call", tuple(read_value(v) for v in rest[1:-1].split(", ")), static, debug)
     raise ValueError(text)
 
 
 def read_corpus(folder: Path, skip: Sequence[str] = (), suffix: str = ".c") -> Corpus:
-    """The expectations of each case, by the name of its file.
+    """Return case -> its expectations; a case is named by its file.
 
     Raises:
-        UserError: a line cannot be read, or a case has none.
+        UserError: a line is malformed, or a case has no expectations.
     """
     corpus: dict[str, list[Line]] = {}
     for path in sorted(folder.glob(f"*{suffix}")):
@@ -142,6 +146,6 @@ def read_corpus(folder: Path, skip: Sequence[str] = (), suffix: str = ".c") -> C
             if line:
                 lines.append(line)
         if not lines:
-            raise UserError(f"{path}: no expectations in it")
+            raise UserError(f"{path} has no expectations")
         corpus[path.stem] = lines
     return corpus

@@ -1,6 +1,7 @@
-"""Deliberate mistakes in the pass, and which cases of the corpus must notice each: the test of the verification.
+"""Test the verification with deliberate mistakes in the pass.
 
-The numbers are those of `fault(n)` in the pass. Together they must make every case of the corpus fail.
+Lists each mistake with the cases of the corpus that must notice it. The numbers are those of `fault(n)` in the pass.
+Together the mistakes must make every case of the corpus fail.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ MODE = "-O2 -g"
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong, and the cases that must fail because of it."""
+    """A mistake, and the cases that must fail because of it."""
 
     what: str
     cases: frozenset[str]
@@ -61,15 +62,15 @@ FAULTS: Mapping[int, Fault] = {
 def failed_cases(
     session: Session, major: int, sources: Path, work: Path, number: int, cases: Iterable[str] | None = None
 ) -> tuple[str, ...]:
-    """Build the pass with one mistake and say which cases of the corpus fail.
+    """Build the pass with one mistake and return the cases of the corpus that fail.
 
     Args:
-        session: a place that sees `sources` and, writable, `work`.
+        session: mounts `sources` and, writable, `work`.
         major: of LLVM.
         sources: `toolchain/pass`.
-        work: a directory that is kept between calls: the pass is compiled once for all mistakes.
-        number: of the mistake; 0 is none.
-        cases: those to look at; all by default.
+        work: a directory to keep between calls, so that the pass is compiled once for all mistakes.
+        number: of the mistake; 0 for no mistake.
+        cases: the cases to run; None for all.
 
     Raises:
         UnderTest: the pass does not compile.

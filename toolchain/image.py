@@ -1,7 +1,8 @@
-"""Container images: made from `images/images.yaml` and one Dockerfile, known by the packages in them.
+"""Make container images from `images/images.yaml` and one Dockerfile.
 
-An image id differs each time an image is made, so what counts for keys is the sorted list of installed packages with
-their versions. The store remembers which engine image has which list; an image that the engine has lost is made again.
+Takes the name of an image. Gives the engine's image and its identity: a hash of the sorted list of its packages with
+their versions, because an image id differs each time an image is made. The store has the list of each image; an image
+that the engine no longer has is made again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from sources.origins import apt_origin
 
 FOLDER = Path(__file__).parent / "images"
 _DOCKERFILE = FOLDER / "kernel.Dockerfile"
-# What makes the base image, and the keys that it checks the packages with.
+# The program that makes the base image, and the keys with which it checks the packages.
 _BOOTSTRAP_PACKAGES = ("mmdebstrap", "debian-archive-keyring")
 _QUERY = ["dpkg-query", "-W", "-f", "${Package}=${Version}:${Architecture}\n"]
 
@@ -37,10 +38,10 @@ class ImageSpec:
     """One image of images.yaml.
 
     Attributes:
-        stands_on: the image that it stands on, or empty for the base.
-        suite: a second distribution suite to install from, or empty.
-        packages: Debian packages that the host needs, too, to do the same.
-        image_packages: those that only the image has.
+        stands_on: the image that it is based on; empty for the base image.
+        suite: a second distribution suite to install from; empty for none.
+        packages: Debian packages that a host needs as well, for the same work.
+        image_packages: Debian packages that only the image has.
     """
 
     name: str
@@ -53,7 +54,7 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class BaseSpec:
-    """What every image stands on: a suite, and a digest to pull it by, if known."""
+    """The base of every image: a suite, and the digest to pull, if it is known."""
 
     suite: str
     digest: str
@@ -90,7 +91,7 @@ def specs() -> tuple[BaseSpec, dict[str, ImageSpec]]:
 
 
 def spec(name: str) -> ImageSpec:
-    """One image of images.yaml.
+    """Return an image of images.yaml.
 
     Raises:
         UserError: there is no image of that name.
@@ -102,7 +103,7 @@ def spec(name: str) -> ImageSpec:
 
 
 def host_packages(name: str) -> list[str]:
-    """The Debian packages that a host needs to do without an image what the image does."""
+    """Return the Debian packages that a host needs in place of the image."""
     images = specs()[1]
     own = spec(name)
     below = host_packages(own.stands_on) if own.stands_on else []
@@ -110,15 +111,15 @@ def host_packages(name: str) -> list[str]:
 
 
 def ensure(name: str, *, renew: bool = False, install: bool = True) -> Image:
-    """The image of a name, made now if the engine does not have it.
+    """Return an image; make it if the engine does not have it.
 
     Args:
-        renew: make it even if it is there.
+        renew: whether to make it even if the engine has it.
         install: whether mmdebstrap may be installed on the host, if the base has to be made.
 
     Raises:
         UserError: there is no image of that name.
-        InfraError: no engine, or making it failed.
+        InfraError: there is no engine, or the image could not be made.
     """
     own = spec(name)
     below = ensure(own.stands_on, install=install) if own.stands_on else _ensure_base(install=install)
@@ -130,9 +131,9 @@ def ensure(name: str, *, renew: bool = False, install: bool = True) -> Image:
     }
     client = engine.client()
     try:
-        found = None if renew else _known(client, inputs)
-        if found:
-            return Image(name, found["ref"], found["packages"])
+        metadata = None if renew else _known(client, inputs)
+        if metadata:
+            return Image(name, metadata["ref"], metadata["packages"])
         product = store.make(
             "image",
             inputs,
@@ -145,7 +146,7 @@ def ensure(name: str, *, renew: bool = False, install: bool = True) -> Image:
 
 
 def _known(client: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The metadata of an image that was made from these inputs and that the engine still has."""
+    """Return the metadata of an image that was made from these inputs and that the engine still has, or None."""
     import docker.errors
 
     product = store.find("image", inputs)
@@ -160,7 +161,7 @@ def _known(client: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _build(client: Any, own: ImageSpec, below: str, inputs: Mapping[str, Any], log: Path) -> dict[str, Any]:
-    """Run the Dockerfile; what it prints goes to the log."""
+    """Run the Dockerfile, and write its output to the log."""
     with (
         engine.errors(f"building the image {own.name}"),
         Progress(f"image {own.name}", unit="lines") as progress,
@@ -181,7 +182,7 @@ def _build(client: Any, own: ImageSpec, below: str, inputs: Mapping[str, Any], l
             failed = event.get("error", failed)
             progress.step(text.count("\n"), text.strip())
     if failed:
-        # The engine repeats the whole instruction; what went wrong stands at its end.
+        # The engine repeats the whole instruction, and the error is at its end.
         why = " ".join(failed.split())[-120:]
         raise InfraError(f"building the image {own.name} failed: {why}", "read the log", _keep(log, own.name))
     with engine.errors(f"looking at the image {own.name}"):
@@ -190,14 +191,14 @@ def _build(client: Any, own: ImageSpec, below: str, inputs: Mapping[str, Any], l
 
 
 def _keep(log: Path, name: str) -> Path:
-    """A copy of a log that outlives the temporary directory it was written in."""
+    """Copy a log out of its temporary directory; return the copy."""
     kept = store.home() / "logs" / f"image-{name}.log"
     store.write_text(kept, log.read_text(errors="replace"))
     return kept
 
 
 def _packages(client: Any, ref: str, folder: Path) -> str:
-    """List the packages of an image into a file, and hash the list."""
+    """Write the list of packages of an image to packages.txt; return its hash."""
     with engine.errors("listing the packages of an image"):
         text = client.containers.run(ref, _QUERY, remove=True, network_mode="none").decode()
     listing = "".join(sorted(text.splitlines(keepends=True)))
@@ -206,7 +207,7 @@ def _packages(client: Any, ref: str, folder: Path) -> str:
 
 
 def package_list(packages: str) -> list[str]:
-    """NAME=VERSION:ARCHITECTURE of the image with this identity, sorted; empty if the store knows none."""
+    """Return the sorted NAME=VERSION:ARCHITECTURE of the image with this identity; empty if it is not in the store."""
     for product in reversed(store.products()):
         if product.kind == "image" and product.metadata.get("packages") == packages:
             with contextlib.suppress(FileNotFoundError):
@@ -215,18 +216,18 @@ def package_list(packages: str) -> list[str]:
 
 
 def _ensure_base(*, install: bool) -> Image:
-    """The image under all others: pulled by digest, or made with mmdebstrap."""
+    """Return the base image; pull it by digest, or make it with mmdebstrap."""
     base, _images = specs()
     inputs = {"suite": base.suite, "digest": base.digest, "machine": platform.machine()}
     client = engine.client()
     try:
-        found = _known(client, inputs)
-        if found is None:
+        metadata = _known(client, inputs)
+        if metadata is None:
             if not base.digest:
                 ensure_packages(_BOOTSTRAP_PACKAGES, install=install)
             work = _pull_base if base.digest else _bootstrap_base
-            found = store.make("image", inputs, lambda tmp: work(client, base, tmp), renew=True).metadata
-        return Image("base", found["ref"], found["packages"])
+            metadata = store.make("image", inputs, lambda tmp: work(client, base, tmp), renew=True).metadata
+        return Image("base", metadata["ref"], metadata["packages"])
     finally:
         client.close()
 
@@ -238,12 +239,12 @@ def _pull_base(client: Any, base: BaseSpec, tmp: Path) -> dict[str, Any]:
 
 
 def _bootstrap_base(client: Any, base: BaseSpec, tmp: Path) -> dict[str, Any]:
-    """Make the base from the packages of the machine's own apt origin."""
+    """Make the base image from the packages of this machine's apt origin."""
     origin = apt_origin()
     if origin is None:
         raise InfraError(
-            "no base image is pinned and this machine has no apt origin to make one from",
-            "give one as KDF_BASE_IMAGE=NAME@sha256:DIGEST",
+            "no base image is pinned, and this machine does not have an apt origin to make one from",
+            "set KDF_BASE_IMAGE=NAME@sha256:DIGEST",
         )
     archive = tmp / "base.tar"
     log = tmp / "mmdebstrap.log"

@@ -1,7 +1,7 @@
-"""Run the tests that our LLVM patches bring, in LLVM's own style, with LLVM's own runner (lit).
+"""Run the tests of our LLVM patches with LLVM's own runner (lit).
 
-What comes in is a patched toolchain, which carries the tests in `share/kcov-dataflow/tests`; what goes out is a status
-per file. A file that was not run, or was not supported, is no pass.
+Takes a patched toolchain, which contains the tests in `share/kcov-dataflow/tests`. Gives a status per file. A file that
+was not run, or was not supported, does not count as passed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class IrTest:
     """One test file.
 
     Attributes:
-        name: its path below LLVM's source.
-        code: lit's word for how it ended: `PASS`, `FAIL`, `UNRESOLVED`, ..., or `MISSING` if lit said nothing of it.
-        output: what it printed, if it did not pass.
+        name: its path relative to LLVM's source.
+        code: lit's result `PASS`, `FAIL`, `UNRESOLVED`, ..., or `MISSING` if lit did not report the file.
+        output: its output, if it did not pass.
     """
 
     name: str
@@ -36,14 +36,14 @@ class IrTest:
 
 
 def lit_folder() -> Path:
-    """The directory of the package lit."""
+    """Return the directory of the package lit."""
     import lit
 
     return Path(lit.__file__).parent
 
 
 def mount() -> Mount:
-    """What a session must see to run lit."""
+    """Return the mount that a session needs to run lit."""
     return Mount(lit_folder(), "/kdf/lit/lit")
 
 
@@ -51,22 +51,22 @@ def run(session: Session, toolchain: Path, work: Path, log: Path) -> list[IrTest
     """Run the tests of a toolchain.
 
     Args:
-        session: sees the toolchain, `work` (writable) and `mount()`.
+        session: mounts the toolchain, `work` (writable) and `mount()`.
         toolchain: a patched one.
         work: an empty directory.
 
     Returns:
-        One entry per test file that the toolchain has; none if it brings none.
+        One entry per test file of the toolchain; empty if it has no test files.
 
     Raises:
-        InfraError: lit itself did not work.
+        InfraError: lit itself failed.
     """
-    there = toolchain / TESTS
-    wanted = sorted(str(p.relative_to(there)) for p in there.rglob("*") if p.suffix in _SUFFIXES)
-    if not wanted:
+    tests = toolchain / TESTS
+    names = sorted(str(p.relative_to(tests)) for p in tests.rglob("*") if p.suffix in _SUFFIXES)
+    if not names:
         return []
     suite, answer = work / "suite", work / "lit.json"
-    shutil.copytree(there, suite)
+    shutil.copytree(tests, suite)
     shutil.copyfile(_CONFIG, suite / "lit.cfg")
     clang = session.path(toolchain / "bin" / "clang")
     done = session.run(
@@ -83,35 +83,35 @@ def run(session: Session, toolchain: Path, work: Path, log: Path) -> list[IrTest
         log=log,
     )
     if not answer.is_file():
-        raise InfraError(f"lit ended with {done.code} and told nothing", "read the log", log)
-    return read(answer.read_text(), wanted)
+        raise InfraError(f"lit ended with exit code {done.code} and did not write a report", "read the log", log)
+    return read(answer.read_text(), names)
 
 
 def read(text: str, wanted: list[str]) -> list[IrTest]:
     """Sort lit's JSON report by file.
 
     Args:
-        wanted: the files that were to be run.
+        wanted: the files that should have run.
     """
-    told = {
-        str(one["name"]).partition(" :: ")[2]: (str(one["code"]), str(one.get("output", "")))
-        for one in json.loads(text)["tests"]
+    results = {
+        str(test["name"]).partition(" :: ")[2]: (str(test["code"]), str(test.get("output", "")))
+        for test in json.loads(text)["tests"]
     }
     return [
         IrTest(name, *((code, "" if code == "PASS" else output)))
         for name in wanted
-        for code, output in (told.get(name, ("MISSING", "")),)
+        for code, output in (results.get(name, ("MISSING", "")),)
     ]
 
 
 def require(tests: list[IrTest], log: Path) -> None:
-    """Raise unless there are tests and each passed.
+    """Raise unless there are tests and all passed.
 
     Raises:
-        UnderTest: names those that did not.
+        UnderTest: there are no tests, or some did not pass; the message names them.
     """
-    bad = [f"{one.name}: {one.code}" for one in tests if one.code != "PASS"]
+    bad = [f"{test.name}: {test.code}" for test in tests if test.code != "PASS"]
     if bad:
         raise UnderTest("\n  ".join([f"{len(bad)} of {len(tests)} IR and driver tests failed:", *bad]), "", log)
     if not tests:
-        raise UnderTest("the toolchain brings no IR and driver tests", "build it again", log)
+        raise UnderTest("the toolchain does not have IR and driver tests", "build it again", log)

@@ -1,9 +1,9 @@
-"""Compile LLVM with our pass in it, and install what a kernel needs of it.
+"""Compile LLVM with our pass in it, and install the parts that a kernel needs.
 
-What comes in is a toolchain of kind `patched` and a user's choices; what goes out is a directory with `bin/`, `lib/`,
-`include/` and `manifest.json`. The source is the pinned archive with `patches/llvm/<major>` applied and the pass
-copied to where `copies.yaml` there says. The build directory is kept: a build that was killed goes on where it was,
-and after a change of the pass only what depends on it is compiled. There is no network while it compiles.
+Takes a toolchain of kind `patched` and a user's choices. Gives a directory with `bin/`, `lib/`, `include/` and
+`manifest.json`. The source is the pinned archive with `patches/llvm/<major>` applied and the pass copied to the paths
+in its `copies.yaml`. The build directory is kept, so a later build only compiles missing and changed parts.
+Never uses the network while it compiles.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from toolchain.specs import ToolchainSpec
 PATCHES = Path(__file__).parent.parent / "patches" / "llvm"
 RECIPE = "llvm"
 PASS_FOLDER = Path(__file__).parent / "pass"
-# What the largest compiler of the build and the link of a tool take, bytes (measured: 1.2 GB and 1.1 GB; ThinLTO 4 GB).
+# Bytes that the largest compiler of the build and the link of a tool take (1.2 GB and 1.1 GB were seen; ThinLTO 4 GB).
 _MEMORY_EACH = 5 << 28
 _MEMORY_LINK = {"": 3 << 29, "thin": 4 << 30}
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)")
 _ERROR = re.compile(r"(^|: )(fatal )?error: |^CMake Error")
 _SOURCE, _BUILD, _INSTALL, _CCACHE = "/kdf/source", "/kdf/build", "/kdf/install", "/kdf/ccache"
-# What is in the product besides the tools: the tests that the patches bring, for `toolchain.verify`.
+# The product also contains the tests of the patches, for `toolchain.verify`.
 TESTS = Path("share/kcov-dataflow/tests")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What decides a patched compiler.
+    """The data that decides a patched compiler.
 
     Attributes:
-        patches: those of the LLVM major, in order.
-        copies: file of the pass -> where it goes in LLVM's source.
-        profile: what it is optimized by, if its choices say so.
+        patches: the patches for its major version of LLVM, in order.
+        copies: file of the pass -> its path in LLVM's source.
+        profile: the file of `choices.profile`; None if the choices have no profile.
     """
 
     spec: ToolchainSpec
@@ -59,7 +59,7 @@ class Plan:
     profile: Path | None = None
 
     def inputs(self, source: str) -> dict[str, Any]:
-        """What of it is part of the toolchain's key.
+        """Return the part of the toolchain's key that the plan decides.
 
         Args:
             source: sha256 of the source archive.
@@ -74,7 +74,7 @@ class Plan:
         }
 
     def variables(self) -> dict[str, Variable]:
-        """CMake's variables."""
+        """Return CMake's variables."""
         return recipe.variables(self.recipe, self.choices, self.spec.variables)
 
 
@@ -105,26 +105,26 @@ def read_plan(spec: ToolchainSpec, choices: Choices, own: Recipe, profile: Path 
 
 
 def current(spec: ToolchainSpec) -> dict[str, Any]:
-    """The part of a toolchain's key that says which patches and which pass are in it."""
+    """Return the part of a toolchain's key that its patches and its pass decide."""
     own = recipe.load(RECIPE)
     inputs = read_plan(spec, recipe.choose(own, host_arch()), own).inputs("")
     return {"patches": inputs["patches"], "copies": inputs["copies"], **rustc_inputs(spec)}
 
 
 def rustc_inputs(spec: ToolchainSpec) -> dict[str, Any]:
-    """The part of a toolchain's key that says which rustc is beside the LLVM; empty for none."""
+    """Return the part of a toolchain's key that its rustc decides; empty without a rustc."""
     if spec.rustc == borrowed.STOCK:
         return {"rustc": borrowed.inputs()}
     return {"rustc": rust_recipe.find(spec.rustc).inputs()} if spec.rustc else {}
 
 
 def known_sources(spec: ToolchainSpec) -> list[str]:
-    """sha256 of each archive that the toolchain may be compiled from; any of them gives the same files."""
+    """Return the sha256 of each archive with the toolchain's source; all of them contain the same files."""
     return [origin.sha256 for origin in catalogue.find(spec.source).origins if origin.sha256]
 
 
 def source_hash(spec: ToolchainSpec) -> str:
-    """sha256 of the archive that the toolchain is compiled from here; fetched and unpacked if it is not there yet.
+    """Return the sha256 of the source archive used here; fetch and unpack it if it is not there yet.
 
     Raises:
         InfraError: it cannot be fetched.
@@ -133,7 +133,7 @@ def source_hash(spec: ToolchainSpec) -> str:
 
 
 def build_directory(plan: Plan, packages: str, runtime: Runtime) -> Path:
-    """Where a compiler is built: one directory for all states of patches and pass, so that little is compiled again."""
+    """Return the build directory of a compiler; all states of patches and pass share it, to compile little again."""
     inputs = plan.inputs("")
     key = {
         "name": plan.spec.name,
@@ -150,18 +150,18 @@ def build(plan: Plan, runtime: Runtime, image: Image | None, packages: str, root
     """Fill a directory with the compiler.
 
     Args:
-        image: what it is compiled in; None on the host.
+        image: the image in which it is compiled; None on the host.
         packages: identity of the packages around the build.
         root: an empty directory.
 
     Returns:
-        How it went: `steps` of a build from nothing, `steps_run` in this call, `runs` of Ninja that came to their end
-        and what they took (`wall_seconds`, `cpu_seconds`), the same of this call alone (`last_...`),
-        `largest_process` in bytes, `jobs`.
+        Figures of the build: `steps` of a full build, `steps_run` in this call, `runs` of Ninja that ended by
+        themselves with their time (`wall_seconds`, `cpu_seconds`), the time of this call alone (`last_...`),
+        `largest_process` in bytes, and `jobs`.
 
     Raises:
         UserError: a patch is hostile or malformed.
-        UnderTest: a patch does not apply, LLVM does not compile, or the result does not call what it should.
+        UnderTest: a patch does not apply, LLVM does not compile, or the compiler does not emit the right calls.
         InfraError: the machine failed.
     """
     place = build_directory(plan, packages, runtime)
@@ -189,7 +189,7 @@ def build(plan: Plan, runtime: Runtime, image: Image | None, packages: str, root
 
 
 def _compile(plan: Plan, session: Session, place: Path, ccache: Path, packages: str, root: Path) -> dict[str, Any]:
-    """Configure, compile and install; then look at what came out."""
+    """Configure, compile and install; return the figures of the build."""
     log = root / "build.log"
     build_dir = place / "build"
     env = {
@@ -208,8 +208,8 @@ def _compile(plan: Plan, session: Session, place: Path, ccache: Path, packages: 
         errors: list[str] = []
 
         def listen(line: str) -> None:
-            if found := _STEP.match(line):
-                progress.at(int(found[1]), int(found[2]), found[3].rpartition("/")[2])
+            if match := _STEP.match(line):
+                progress.at(int(match[1]), int(match[2]), match[3].rpartition("/")[2])
             elif _ERROR.search(line):
                 errors.append(line)
 
@@ -237,26 +237,26 @@ def _compile(plan: Plan, session: Session, place: Path, ccache: Path, packages: 
 
 
 def _configure(plan: Plan, session: Session, place: Path, env: Mapping[str, str], log: Path) -> None:
-    """Run CMake; in a directory that is configured already it only looks for what changed."""
+    """Run CMake; if the directory is configured already, CMake only handles changes."""
     build_dir = place / "build"
-    found = plan.variables()
+    variables = plan.variables()
     links = max(1, min(jobs(_MEMORY_EACH), available_memory() // _MEMORY_LINK[plan.choices.lto]))
-    found["LLVM_PARALLEL_LINK_JOBS"] = str(links)
+    variables["LLVM_PARALLEL_LINK_JOBS"] = str(links)
     if plan.profile:
-        found["LLVM_PROFDATA_FILE"] = session.path(plan.profile)
+        variables["LLVM_PROFDATA_FILE"] = session.path(plan.profile)
     errors: list[str] = []
     with Progress(f"configuring {plan.spec.source}", None, "lines") as progress:
 
         def listen(line: str) -> None:
             progress.step(1, line)
-            # CMake says where in one line, and what in the next ones.
+            # CMake prints the place in one line, and the message in the next lines.
             if errors and errors[-1].endswith(":") and line.strip():
                 errors[-1] += f" {line.strip()}"
             elif line.startswith("CMake Error"):
                 errors.append(f"{line.partition(' (')[0].rstrip(':')}:")
 
         done = session.run(
-            ["cmake", "-G", "Ninja", *recipe.arguments(found), session.path(place / "source" / "llvm")],
+            ["cmake", "-G", "Ninja", *recipe.arguments(variables), session.path(place / "source" / "llvm")],
             cwd=build_dir,
             env=env,
             log=log,
@@ -266,14 +266,14 @@ def _configure(plan: Plan, session: Session, place: Path, env: Mapping[str, str]
 
 
 def _total_steps(session: Session, build_dir: Path, env: Mapping[str, str]) -> int:
-    """How many steps the build from nothing has: the commands that Ninja knows for the target."""
+    """Return the number of steps of a full build: the commands that Ninja lists for the target."""
     lines: list[str] = []
     done = session.run(["ninja", "-t", "commands", "distribution"], cwd=build_dir, env=env, on_line=lines.append)
     return len(lines) if done.ok else 0
 
 
 def _unwrap(root: Path, prefix: str) -> None:
-    """Move what was installed below DESTDIR/prefix to the top."""
+    """Move the files that were installed below DESTDIR/prefix to the top."""
     inner = root / prefix.lstrip("/")
     for entry in sorted(inner.iterdir()):
         shutil.move(entry, root / entry.name)
@@ -291,27 +291,27 @@ def _install_tests(plan: Plan, source: Path, root: Path) -> None:
 
 
 def finish(plan: Plan, session: Session, root: Path) -> dict[str, Any]:
-    """Write the manifest of a compiler that was built, after a look at what it does.
+    """Check which calls a finished compiler emits, and write its manifest.
 
     Args:
-        session: in the image that the compiler will run in; it sees `root`, writable.
+        session: in the image in which the compiler will run; `root` is mounted writable.
 
     Raises:
-        UnderTest: it does not call what our pass calls.
+        UnderTest: it does not emit the calls of our pass.
         InfraError: it does not run there.
     """
     log = root / "build.log"
     tools = session.path(root / "bin")
     version = plugin.output(session, [f"{tools}/llvm-config", "--version"], log)[0]
     if version.split(".")[0] != str(plan.spec.llvm):
-        raise UnderTest(f"the compiler that was built says that it is LLVM {version}", log=log)
-    beside = bool(plan.spec.rustc)
-    if beside:
+        raise UnderTest(f"the compiler that was built is LLVM {version}, not LLVM {plan.spec.llvm}", log=log)
+    has_rustc = bool(plan.spec.rustc)
+    if has_rustc:
         rustc.check(session, root, plan.spec.llvm)
-    manifest = plugin.describe(session, tools, version, root, f"{tools}/rustc" if beside else None)
+    manifest = plugin.describe(session, tools, version, root, f"{tools}/rustc" if has_rustc else None)
     if manifest["generation"] != "L0":
         raise UnderTest(f"the finished toolchain calls {manifest['callbacks']}, which is not generation L0", log=log)
-    if beside:
+    if has_rustc:
         manifest["rustc"] = "bin/rustc"
     manifest["targets"] = list(plan.choices.targets)
     store.write_json(root / plugin.MANIFEST, manifest)

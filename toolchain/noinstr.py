@@ -1,8 +1,8 @@
-"""Find callbacks in code that must not call out.
+"""Find callbacks in code that must not be instrumented.
 
-What comes in is a kernel's build directory; what goes out says which objects have callbacks in the sections of noinstr
-code. The objects are looked at, not the linked kernel: on x86 objtool turns such calls into nops, which hides the
-mistake. It leaves their relocations behind with type NONE, so that objects can be scanned before and after it.
+Takes a kernel's build directory. Gives the objects that have callbacks in the sections of noinstr code. This reads the
+objects, not the linked kernel: on x86, objtool replaces such calls with nops, which hides the mistake. The relocations
+stay in the object with type NONE, so objects can be scanned before and after objtool.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Offence:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a directory of objects holds.
+    """The objects of a directory.
 
     Attributes:
-        objects: ELF relocatable objects.
-        instrumented: those that refer to a callback at all.
-        protected: those that have one of the sections.
-        offences: callbacks where none may be.
+        objects: number of relocatable ELF objects.
+        instrumented: number of objects that refer to a callback.
+        protected: number of objects that have one of the sections.
+        offences: the callbacks in these sections.
     """
 
     objects: int
@@ -46,10 +46,10 @@ class Scan:
 
 
 def scan_object(path: Path) -> tuple[bool, bool, list[Offence]] | None:
-    """Whether an object refers to callbacks, whether it has protected sections, and what is wrong in it.
+    """Return whether an object refers to callbacks, whether it has protected sections, and its offences.
 
     Returns:
-        None if it is no relocatable ELF object (kbuild also leaves LLVM bitcode and scripts named .o).
+        None if it is not a relocatable ELF object (kbuild also names LLVM bitcode and scripts `.o`).
     """
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
@@ -62,64 +62,64 @@ def scan_object(path: Path) -> tuple[bool, bool, list[Offence]] | None:
             if elf["e_type"] != "ET_REL":
                 return None
             symbols = elf.get_section_by_name(".symtab")
-            wanted = {i for i, s in enumerate(symbols.iter_symbols()) if s.name in CALLBACKS} if symbols else set()
-            called = any(symbols.get_symbol(i)["st_shndx"] == "SHN_UNDEF" for i in wanted)
+            callbacks = {i for i, s in enumerate(symbols.iter_symbols()) if s.name in CALLBACKS} if symbols else set()
+            called = any(symbols.get_symbol(i)["st_shndx"] == "SHN_UNDEF" for i in callbacks)
             names = [section.name for section in elf.iter_sections()]
             protected = any(name.startswith(SECTIONS) for name in names)
-            offences = list(_offences(path, elf, wanted)) if wanted and protected else []
+            offences = list(_offences(path, elf, callbacks)) if callbacks and protected else []
         except ELFError as error:
             raise UserError(f"{path}: not a readable object: {error}") from None
     return called, protected, offences
 
 
-def _offences(path: Path, elf: Any, wanted: set[int]) -> Iterator[Offence]:
+def _offences(path: Path, elf: Any, callbacks: set[int]) -> Iterator[Offence]:
     for section in elf.iter_sections():
         if section["sh_type"] not in ("SHT_RELA", "SHT_REL"):
             continue
-        of = elf.get_section(section["sh_info"]).name
-        if of.startswith(SECTIONS):
-            count = sum(relocation["r_info_sym"] in wanted for relocation in section.iter_relocations())
+        target = elf.get_section(section["sh_info"]).name
+        if target.startswith(SECTIONS):
+            count = sum(relocation["r_info_sym"] in callbacks for relocation in section.iter_relocations())
             if count:
-                yield Offence(path, of, count)
+                yield Offence(path, target, count)
 
 
 def scan(build: Path) -> Scan:
     """Scan all objects below a directory.
 
     Raises:
-        UserError: there are none.
+        UserError: there are no objects.
     """
     objects = instrumented = protected = 0
     offences: list[Offence] = []
     for path in sorted(build.rglob("*.o")):
-        # These are other objects linked together.
+        # These are links of other objects.
         if not path.is_file() or path.name in ("vmlinux.o", "built-in.o"):
             continue
-        found = scan_object(path)
-        if found is None:
+        result = scan_object(path)
+        if result is None:
             continue
         objects += 1
-        instrumented += found[0]
-        protected += found[1]
-        offences += found[2]
+        instrumented += result[0]
+        protected += result[1]
+        offences += result[2]
     if not objects:
         raise UserError(f"there are no objects below {build}")
     return Scan(objects, instrumented, protected, tuple(offences))
 
 
 def check(build: Path) -> Scan:
-    """Scan, and fail if there is a callback where none may be.
+    """Scan all objects, and raise if noinstr code has a callback.
 
     Raises:
-        UnderTest: there is one.
+        UnderTest: noinstr code has a callback.
         UserError: there are no objects.
     """
-    found = scan(build)
-    if found.offences:
-        worst = max(found.offences, key=lambda o: o.callbacks)
-        total = sum(o.callbacks for o in found.offences)
+    result = scan(build)
+    if result.offences:
+        worst = max(result.offences, key=lambda o: o.callbacks)
+        total = sum(o.callbacks for o in result.offences)
         raise UnderTest(
-            f"{total} callbacks in noinstr code of {len(found.offences)} objects, "
+            f"{total} callbacks in noinstr code of {len(result.offences)} objects, "
             f"{worst.callbacks} of them in {worst.section} of {worst.path}"
         )
-    return found
+    return result

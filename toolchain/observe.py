@@ -1,7 +1,6 @@
-"""What a run of the corpus said: the lines that its callbacks printed, sorted by function.
+"""Sort the lines that the callbacks of a corpus program printed by function.
 
-What comes in are the linked program and the text that it printed; what goes out are calls and returns by function.
-Nothing here knows what is expected.
+Takes the linked program and its output. Gives the calls and returns of each function. Never reads the expectations.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Report:
 
 @dataclass
 class Observed:
-    """What one function reported: its calls (the reports of each) and its returns."""
+    """The reports of one function: those of each call, and its returns."""
 
     calls: list[list[Report]] = field(default_factory=list)
     returns: list[Report] = field(default_factory=list)
@@ -43,7 +42,7 @@ class Symbols:
 
 
 def read_symbols(program: Path) -> Symbols:
-    """Names of a program; suffixes that the optimizer gave to copies of a function are taken off."""
+    """Read the symbols of a program; remove the suffixes that the optimizer gave to copies of functions."""
     from elftools.elf.elffile import ELFFile
 
     addresses: dict[str, int] = {}
@@ -64,24 +63,24 @@ def read_symbols(program: Path) -> Symbols:
 
 
 def read_reports(text: str, symbols: Symbols, names: Iterable[str]) -> tuple[dict[str, Observed], list[str]]:
-    """Sort what the callbacks printed by function.
+    """Sort the output of the callbacks by function.
 
     Args:
-        names: functions that the corpus knows; where several names share an address, a known one counts.
+        names: functions of the corpus; if several names share an address, one of these is used.
 
     Returns:
-        Observations by function, and complaints about addresses that are no function's.
+        Function -> reports, and complaints about addresses where no function begins.
     """
     known = set(names)
     observed: dict[str, Observed] = {}
     complaints: list[str] = []
     for line in text.splitlines():
         kind, pc, *rest = line.split(" ")
-        here = symbols.functions.get(int(pc, 16), ())
-        if not here:
+        names_here = symbols.functions.get(int(pc, 16), ())
+        if not names_here:
             complaints.append(f"the address {pc} is not where a function begins")
             continue
-        name = next((n for n in here if n in known), here[0])
+        name = next((n for n in names_here if n in known), names_here[0])
         into = observed.setdefault(name, Observed())
         report = _read_report(rest)
         if kind == "R":
@@ -99,8 +98,8 @@ def _read_report(words: Sequence[str]) -> Report:
     value: int | None = None
     if int(count):
         split = [word.partition("=") for word in values]
-        places = [(place.partition(":"), shown) for place, _, shown in split]
-        fields = tuple(Field(int(o), int(s), None if v == "-" else int(v, 0)) for (o, _, s), v in places)
+        positions = [(position.partition(":"), shown) for position, _, shown in split]
+        fields = tuple(Field(int(o), int(s), None if v == "-" else int(v, 0)) for (o, _, s), v in positions)
     elif values:
         value = int(values[0], 0)
     address = 0 if pointer == "(nil)" else int(pointer, 16)

@@ -1,7 +1,7 @@
-"""Probe: what a compiler really does with the flags of the RFC, found by compiling a few lines and reading the calls.
+"""Find out what a compiler does with the flags of the RFC, by compiling a few lines and reading the calls.
 
-What comes in is a compiler in a session; what goes out is its callback generation and, per spelling of the flags,
-whether they are unknown, accepted and ignored, or obeyed. A compiler is never believed by its name or its version.
+Takes a compiler in a session. Gives its callback generation and, for each spelling of the flags, whether it does not
+know them, ignores them or obeys them. Never trusts a compiler's name or version.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from core.runtime import Session
 
 ARGS, RET = "__sanitizer_cov_trace_args", "__sanitizer_cov_trace_ret"
 
-# The flags of the RFC: the first posting's, then those of the later ones (spec/kcov-dataflow.md, 5.1); and ours.
+# The flags of the first RFC on LKML (June 2026), those of its later versions, and ours.
 FLAGS: Mapping[str, str] = {
     "dataflow": "-fsanitize-coverage=dataflow-args,dataflow-ret",
     "trace": "-fsanitize-coverage=trace-args,trace-ret",
     "gated": "-fsanitize-coverage=gated-args,gated-ret",
 }
-# What a compiler does with them.
+# What a compiler does with the flags.
 UNKNOWN, IGNORED, OBEYED = "unknown", "ignored", "obeyed"
 
-# Generation -> operands of the args callback, of the ret callback, spelling of the flags (spec, sections 0 and 5).
+# Generation -> operands of the args callback, operands of the ret callback, spelling of the flags.
 GENERATIONS: Mapping[str, tuple[str, str, str]] = {
     "L0": ("i64,i32,i32,ptr,ptr,i32", "i64,i32,ptr,ptr,i32", "dataflow"),
     "L1": ("i64,i32,i32,ptr,ptr,i32", "i64,i32,ptr,ptr,i32", "trace"),
     "L2": ("i64,i32,i32,i64,ptr,i32", "i64,i32,i64,ptr,i32", "trace"),
     "L3": ("i32,i32,i64,ptr,i32", "i32,i64,ptr,i32", "trace"),
-    # What has no gate, as the probe has none, is reported as in L0 (docs/pass.md, "Behind gates").
+    # The probe has no gates, and calls without gates are those of L0 (docs/pass.md, "Behind gates").
     "G1": ("i64,i32,i32,ptr,ptr,i32", "i64,i32,ptr,ptr,i32", "gated"),
 }
 
@@ -42,13 +42,13 @@ long kdf_probe(struct probe *p, int x) { return p->a + p->b + x; }
 
 @dataclass(frozen=True)
 class Generation:
-    """What a compiler's callbacks look like.
+    """The callbacks that a compiler emits.
 
     Attributes:
         name: `L0` .. `L3`, `G1`, or `unknown`.
-        flags: the option that asks for them.
+        flags: the option that turns them on.
         args: LLVM types of the operands of `__sanitizer_cov_trace_args`, comma-separated.
-        ret: the same of `__sanitizer_cov_trace_ret`.
+        ret: the same for `__sanitizer_cov_trace_ret`.
     """
 
     name: str
@@ -58,23 +58,23 @@ class Generation:
 
 
 def name_of(args: str, ret: str, spelling: str) -> str:
-    """The generation that has these operands and flags, or `unknown`."""
+    """Return the generation that has these operands and flags, or `unknown`."""
     return next((name for name, its in GENERATIONS.items() if its == (args, ret, spelling)), "unknown")
 
 
 def ask(session: Session, clang: str, scratch: Path) -> tuple[Generation | None, dict[str, str]]:
-    """Find out what a compiler's callbacks look like, by compiling a probe and reading the calls in it.
+    """Find out which callbacks a compiler emits, by compiling a probe and reading its calls.
 
     Args:
-        clang: the compiler, as the session sees it.
-        scratch: a writable directory that the session sees.
+        clang: path of the compiler in the session.
+        scratch: a directory that is mounted writable in the session.
 
     Returns:
-        The generation, None if it calls nothing; and what it does with each spelling of the flags.
+        The generation, or None if it does not emit calls; and spelling of the flags -> what it does with them.
     """
     source, out = scratch / "probe.c", scratch / "probe.ll"
     source.write_text(_PROBE)
-    found: Generation | None = None
+    generation: Generation | None = None
     answers: dict[str, str] = {}
     for spelling, flag in FLAGS.items():
         out.unlink(missing_ok=True)
@@ -85,19 +85,19 @@ def ask(session: Session, clang: str, scratch: Path) -> tuple[Generation | None,
         text = out.read_text()
         args, ret = operands(text, ARGS), operands(text, RET)
         answers[spelling] = OBEYED if args or ret else IGNORED
-        if found is None and (args or ret):
-            found = Generation(name_of(args, ret, spelling), flag, args, ret)
-    return found, answers
+        if generation is None and (args or ret):
+            generation = Generation(name_of(args, ret, spelling), flag, args, ret)
+    return generation, answers
 
 
 def operands(ir: str, callback: str) -> str:
-    """Types of the operands of the first call of a function in textual IR; empty if there is none."""
-    found = re.search(rf"call void @{callback}\((.*)\)", ir)
-    if not found:
+    """Return the types of the operands of the first call of a function in textual IR; empty without a call."""
+    match = re.search(rf"call void @{callback}\((.*)\)", ir)
+    if not match:
         return ""
-    # A constant expression holds commas of its own, inside of brackets; what counts is the first word of each operand.
+    # Remove all text in brackets, because constant expressions contain commas. An operand's first word is its type.
     flat, depth = "", 0
-    for char in found[1]:
+    for char in match[1]:
         depth += char in "([{<"
         if not depth:
             flat += char

@@ -1,7 +1,7 @@
-"""Docker images with a toolchain in them, for people and pipelines that know `docker run` and nothing of this toolkit.
+"""Make a Docker image with a toolchain, for people and pipelines that use `docker run` without this toolkit.
 
-What comes in is a toolchain of the docker runtime; what goes out is a tag. The image is that in which the toolchain
-was checked, with everything a kernel build needs; its label is the toolchain's key: a tag never lies about its content.
+Takes a toolchain of the docker runtime. Gives the tag of an image: the one in which the toolchain was checked, plus the
+toolchain. The image's label is the toolchain's key, so an old image is never used for a new toolchain.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _DOCKERFILE = image.FOLDER / "toolchain.Dockerfile"
 
 @dataclass(frozen=True)
 class Published:
-    """An image that holds a toolchain.
+    """An image that contains a toolchain.
 
     Attributes:
         tag: `kcov-dataflow-kit/NAME:` and the first digits of the toolchain's key.
         ref: the engine's id.
         size: in bytes, all layers.
-        new: whether it was made just now.
+        new: whether this call made it.
     """
 
     tag: str
@@ -36,26 +36,28 @@ class Published:
 
 
 def publish(made: Toolchain) -> Published:
-    """Tag an image that holds a toolchain; made if the engine has none with its key.
+    """Make and tag an image with a toolchain, unless the engine already has it.
 
     Raises:
-        UserError: it is a toolchain of the host.
-        InfraError: the engine refused or went away.
+        UserError: the toolchain was built for the host.
+        InfraError: the engine failed.
     """
     import docker.errors
 
     if made.image is None:
-        raise UserError(f"{made.name} was built for the host: there is no image to put it on", "say --runtime docker")
+        raise UserError(
+            f"{made.name} was built for the host, so it cannot be put into an image", "use --runtime docker"
+        )
     tag = f"kcov-dataflow-kit/{made.name}:{made.product.key[:12]}"
     client = engine.client()
     try:
         with engine.errors(f"making the image {tag}"), Progress(f"image {tag}", unit="lines") as progress:
             new = False
             try:
-                there = client.images.get(tag)
+                existing = client.images.get(tag)
             except docker.errors.ImageNotFound:
-                there = None
-            if there is None or there.labels.get(KEY_LABEL) != made.product.key:
+                existing = None
+            if existing is None or existing.labels.get(KEY_LABEL) != made.product.key:
                 new = True
                 for event in client.api.build(
                     path=str(made.product.path),
@@ -72,9 +74,9 @@ def publish(made: Toolchain) -> Published:
                     },
                 ):
                     if "error" in event:
-                        raise InfraError(f"making the image {tag} failed: {event['error'].strip()}", "look at the disk")
+                        raise InfraError(f"making the image {tag} failed: {event['error'].strip()}", "check the disk")
                     progress.step(1, event.get("stream", "").strip())
-                there = client.images.get(tag)
-        return Published(tag, str(there.id), int(there.attrs["Size"]), new)
+                existing = client.images.get(tag)
+        return Published(tag, str(existing.id), int(existing.attrs["Size"]), new)
     finally:
         client.close()

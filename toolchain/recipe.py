@@ -1,6 +1,6 @@
-"""Recipes: how a compiler is made from source, as data of `recipes/*.yaml`, and what a user may choose about it.
+"""Read how a compiler is made from source, and check what a user chose about it.
 
-What comes in is the name of a recipe and the user's choices; what goes out is the command line of CMake. Nothing in it
+Takes the name of a recipe (`recipes/NAME.yaml`) and the user's choices. Gives CMake's variables and arguments. Never
 depends on the machine: two machines with the same recipe and sources make the same compiler.
 """
 
@@ -15,7 +15,7 @@ from core.data import Node, load_yaml
 from core.errors import UserError, nearest
 
 FOLDER = Path(__file__).parent / "recipes"
-# Where the build sees the profile that it optimizes by.
+# Path at which the build finds the profile for its optimization.
 PROFILE = "/kdf/profile/profile.profdata"
 
 Variable = bool | str | tuple[str, ...]
@@ -23,12 +23,12 @@ Variable = bool | str | tuple[str, ...]
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user chose about a compiler; part of its key.
+    """A user's choices about a compiler; they are part of its key.
 
     Attributes:
-        targets: architectures by the kernel's names, sorted, the host's among them.
-        lto: a kind of link-time optimization of the recipe, or empty.
-        profile: sha256 of the profile that it is optimized by, or empty.
+        targets: the kernel's names of architectures, sorted; the host's is always included.
+        lto: a kind of link-time optimization of the recipe; empty for none.
+        profile: sha256 of the profile for its optimization; empty for none.
     """
 
     targets: tuple[str, ...]
@@ -38,13 +38,13 @@ class Choices:
 
 @dataclass(frozen=True)
 class Training:
-    """How the compiler is made that a profile is taken of.
+    """How the compiler that writes a profile is made.
 
     Attributes:
-        image: the image that it is compiled in: the recipe's, and the runtime library that writes profiles.
+        image: the image in which it is compiled: the recipe's image plus the runtime library that writes profiles.
         variables: further CMake variables.
-        components: what is built and installed in place of the recipe's.
-        merge: the program that merges what the runs wrote, of the host compiler's version.
+        components: the components to build and install in place of the recipe's.
+        merge: the program that merges profiles, of the same version as the host compiler.
     """
 
     image: str
@@ -58,13 +58,13 @@ class Recipe:
     """How a compiler is made.
 
     Attributes:
-        image: the image that it is compiled in.
-        folders: those of the source archive that are needed.
-        targets: architecture -> the compiler's own name of it.
+        image: the image in which it is compiled.
+        folders: the folders of the source archive that are needed.
+        targets: architecture -> the compiler's own name for it.
         variables: CMake variables.
-        components: what is built and installed.
-        lto: kind -> further variables.
-        training: how a profile of it is taken; None if there is no way.
+        components: the components to build and install.
+        lto: kind of link-time optimization -> further variables.
+        training: how a profile of it is taken; None if the recipe does not describe that.
     """
 
     name: str
@@ -128,73 +128,75 @@ def _read_training(node: Node) -> Training:
 
 
 def trained(recipe: Recipe) -> Recipe:
-    """The recipe of the compiler that a profile is taken of.
+    """Return the recipe of the compiler that writes a profile.
 
     Raises:
-        UserError: the recipe has none.
+        UserError: the recipe does not describe one.
     """
     how = recipe.training
     if how is None:
-        raise UserError(f"the recipe {recipe.name} has no way to take a profile")
+        raise UserError(f"the recipe {recipe.name} does not describe how to take a profile")
     variables = {**recipe.variables, **how.variables}
     return replace(recipe, image=how.image, variables=variables, components=how.components, lto={}, training=None)
 
 
 def choose(recipe: Recipe, host: str, targets: Sequence[str] = (), lto: str = "", profile: str = "") -> Choices:
-    """What a user chose, checked against the recipe.
+    """Check a user's choices against the recipe, and return them.
 
     Args:
-        host: the host's architecture, which is always among the targets.
-        profile: sha256 of the profile to optimize by, or empty.
+        host: the host's architecture; it is always one of the targets.
+        profile: sha256 of the profile for the optimization; empty for none.
 
     Raises:
-        UserError: the recipe does not know a target or the kind of link-time optimization.
+        UserError: the recipe does not have a target or the kind of link-time optimization.
     """
     for target in (host, *targets):
         if target not in recipe.targets:
-            raise UserError(f"the recipe {recipe.name} has no target {target}{nearest(target, recipe.targets)}")
+            raise UserError(
+                f"the recipe {recipe.name} does not have the target {target}{nearest(target, recipe.targets)}"
+            )
     if lto and lto not in recipe.lto:
         raise UserError(
-            f"the recipe {recipe.name} has no kind {lto} of link-time optimization{nearest(lto, recipe.lto)}"
+            f"the recipe {recipe.name} does not have the link-time optimization {lto}{nearest(lto, recipe.lto)}"
         )
     return Choices(tuple(sorted({host, *targets})), lto, profile)
 
 
 def at_least(recipe: Recipe, wanted: Choices) -> list[Choices]:
-    """The choices that do for what is wanted, itself first, then those with more targets."""
+    """Return the wanted choices, then the same choices with more targets, which can be used in their place."""
     others = [arch for arch in recipe.targets if arch not in wanted.targets]
     more = [extra for count in range(len(others) + 1) for extra in itertools.combinations(others, count)]
     return [replace(wanted, targets=tuple(sorted({*wanted.targets, *extra}))) for extra in more]
 
 
 def variables(recipe: Recipe, choices: Choices, own: Mapping[str, Variable] | None = None) -> dict[str, Variable]:
-    """All CMake variables that decide the compiler, those that follow from the choices included.
+    """Return all CMake variables that decide the compiler, including those that follow from the choices.
 
     Args:
-        own: the toolchain's, which win; its targets are added to those of the choices.
+        own: the toolchain's variables, which replace the recipe's; its targets are added to those of the choices.
     """
     own = own or {}
     more = own.get("LLVM_TARGETS_TO_BUILD", ())
     if not isinstance(more, tuple):
         raise UserError(f"LLVM_TARGETS_TO_BUILD is a list, not {more}")
     targets = tuple(dict.fromkeys((*(recipe.targets[arch] for arch in choices.targets), *more)))
-    found: dict[str, Variable] = {**recipe.variables, **own, "LLVM_TARGETS_TO_BUILD": targets}
-    found.update(recipe.lto.get(choices.lto, {}))
+    values: dict[str, Variable] = {**recipe.variables, **own, "LLVM_TARGETS_TO_BUILD": targets}
+    values.update(recipe.lto.get(choices.lto, {}))
     if choices.profile:
-        found["LLVM_PROFDATA_FILE"] = PROFILE
-    library = found.get("LLVM_DYLIB_COMPONENTS")
+        values["LLVM_PROFDATA_FILE"] = PROFILE
+    library = values.get("LLVM_DYLIB_COMPONENTS")
     if isinstance(library, tuple):
-        found["LLVM_DYLIB_COMPONENTS"] = (*library, *targets)
-    found["LLVM_DISTRIBUTION_COMPONENTS"] = recipe.components
-    return found
+        values["LLVM_DYLIB_COMPONENTS"] = (*library, *targets)
+    values["LLVM_DISTRIBUTION_COMPONENTS"] = recipe.components
+    return values
 
 
 def arguments(found: Mapping[str, Variable]) -> list[str]:
-    """CMake's `-D` options, typed (cmake(1), -D <var>:<type>=<value>)."""
+    """Return CMake's `-D` options with types (cmake(1), -D <var>:<type>=<value>)."""
 
-    def one(name: str, value: Variable) -> str:
+    def argument(name: str, value: Variable) -> str:
         if isinstance(value, bool):
             return f"-D{name}:BOOL={'ON' if value else 'OFF'}"
         return f"-D{name}:STRING={value if isinstance(value, str) else ';'.join(value)}"
 
-    return [one(name, value) for name, value in sorted(found.items())]
+    return [argument(name, value) for name, value in sorted(found.items())]

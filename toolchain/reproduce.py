@@ -1,7 +1,7 @@
-"""Reproduce: are two builds of one compiler the same files?
+"""Check whether two builds of a compiler have the same files.
 
-What comes in are two products; what goes out are the names of what differs, each with its reason. A difference
-that changes no output of the compiler (a log) is named as well, but is told apart.
+Takes two products. Gives the entries that differ, each with a reason. An entry that cannot change the compiler's
+output, such as a log, is listed but marked.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from core.errors import UserError
 from sources import archive
 from sources.archive import Entry
 
-# Written for people, about one run: container, times, paths.
+# Logs of one run, with its container, times and paths.
 _LOGS = ("build.log",)
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Difference:
-    """An entry that two products do not share.
+    """An entry that differs between two products.
 
     Attributes:
-        matters: whether the toolchains could do different things because of it.
+        matters: whether it can make the toolchains behave differently.
     """
 
     name: str
@@ -34,10 +34,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What became of comparing two products.
+    """The result of comparing two products.
 
     Attributes:
-        compared: entries of either.
+        compared: number of entries of both products together.
     """
 
     compared: int
@@ -45,46 +45,48 @@ class Comparison:
 
 
 def find(word: str) -> Path:
-    """The directory of a product, by its path or by the first digits of its key.
+    """Return the directory of a product, by its path or by the first digits of its key.
 
     Raises:
-        UserError: there is none, or more than one.
+        UserError: no toolchain fits, or more than one.
     """
     if "/" in word and Path(word).is_dir():
         return Path(word)
-    there = [p.path for p in store.products() if p.kind == "toolchain" and word and p.key.startswith(word)]
-    if len(there) != 1:
+    folders = [p.path for p in store.products() if p.kind == "toolchain" and word and p.key.startswith(word)]
+    if len(folders) != 1:
         raise UserError(
-            f"{len(there)} toolchains have a key that begins with {word}", "see ./invoke toolchain.list --json"
+            f"{len(folders)} toolchains have a key that begins with {word}", "see ./invoke toolchain.list --json"
         )
-    return there[0]
+    return folders[0]
 
 
 def compare(left: Path, right: Path) -> Comparison:
-    """Compare all entries of two products, their metadata left out: that says when and how long."""
+    """Compare all entries of two products except their metadata, which contains times."""
     ours, theirs = ({entry.name: entry for entry in archive.entries(root)} for root in (left, right))
-    found: list[Difference] = []
+    differences: list[Difference] = []
     for name in sorted(ours.keys() | theirs.keys()):
-        one, other = ours.get(name), theirs.get(name)
-        if one == other:
+        entry, other = ours.get(name), theirs.get(name)
+        if entry == other:
             continue
         log = name in _LOGS
-        found.append(Difference(name, "the log of one run" if log else _reason(one, other, left, right), not log))
-    return Comparison(len(ours.keys() | theirs.keys()), tuple(found))
+        differences.append(
+            Difference(name, "the log of one run" if log else _reason(entry, other, left, right), not log)
+        )
+    return Comparison(len(ours.keys() | theirs.keys()), tuple(differences))
 
 
-def _reason(one: Entry | None, other: Entry | None, left: Path, right: Path) -> str:
-    if one is None or other is None:
+def _reason(entry: Entry | None, other: Entry | None, left: Path, right: Path) -> str:
+    if entry is None or other is None:
         return f"only in {left if other is None else right}"
-    if one.kind != other.kind:
-        return f"is a {one.kind} here, a {other.kind} there"
-    if one.kind == "link":
-        return f"leads to {one.goal} here, to {other.goal} there"
-    places = [root for root in (left, right) if _mentions(root / one.name, str(store.home()), str(root.parent))]
-    if places:
-        return f"the path of the build is in it ({places[0]})"
-    at = _first_difference(left / one.name, right / other.name)
-    return f"{one.size} bytes here, {other.size} there, first difference at byte {at}"
+    if entry.kind != other.kind:
+        return f"is a {entry.kind} here, a {other.kind} there"
+    if entry.kind == "link":
+        return f"leads to {entry.goal} here, to {other.goal} there"
+    folders = [root for root in (left, right) if _mentions(root / entry.name, str(store.home()), str(root.parent))]
+    if folders:
+        return f"contains the path of the build ({folders[0]})"
+    at = _first_difference(left / entry.name, right / other.name)
+    return f"{entry.size} bytes here, {other.size} there, first difference at byte {at}"
 
 
 def _mentions(path: Path, *words: str) -> bool:
@@ -94,9 +96,9 @@ def _mentions(path: Path, *words: str) -> bool:
 
 def _first_difference(left: Path, right: Path) -> int:
     at = 0
-    with left.open("rb") as one, right.open("rb") as other:
+    with left.open("rb") as file, right.open("rb") as other:
         while True:
-            here, there = one.read(_CHUNK), other.read(_CHUNK)
+            here, there = file.read(_CHUNK), other.read(_CHUNK)
             if here != there or not here:
                 same = next((i for i, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), None)
                 return at + (min(len(here), len(there)) if same is None else same)

@@ -1,7 +1,7 @@
-"""How rustc is compiled, as data of `rustc.yaml`, and what of it decides a toolchain.
+"""Read how rustc is compiled, from `rustc.yaml`.
 
-What comes in is the name of a compiler; what goes out is a Compiler, with the hashes of its sources and of our patches.
-Nothing in it depends on the machine.
+Takes the name of a compiler. Gives a `Compiler`, and its part of a toolchain's key, with the hashes of its sources and
+of our patches. Never depends on the machine.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from toolchain import image as images
 
 FILE = Path(__file__).parent / "rustc.yaml"
 PATCHES = Path(__file__).parent.parent / "patches" / "rust"
-# bindgen of the image reads C with the image's libclang, and a kernel gives it the flags of our clang, which is newer.
-# Those that say nothing about types are left out; the newer name of an extension becomes the older one.
+# The image's bindgen reads C with the image's libclang, but a kernel passes the flags of our newer clang. The script
+# drops flags that do not affect types, and replaces the new name of an extension by the old one.
 BINDGEN = """#!/bin/sh
 for word; do
     shift
@@ -40,7 +40,7 @@ Setting = bool | int | str | tuple[str, ...]
 
 @dataclass(frozen=True)
 class Compiler:
-    """How a rustc is made; the attributes are those of rustc.yaml."""
+    """How a rustc is made; the attributes are the keys of rustc.yaml."""
 
     name: str
     image: str
@@ -54,7 +54,7 @@ class Compiler:
     settings: Mapping[str, Mapping[str, Setting]]
 
     def inputs(self) -> dict[str, Any]:
-        """What of it is part of a toolchain's key."""
+        """Return the part of a toolchain's key that the compiler decides."""
         return {
             "name": self.name,
             "sources": {name: _pin(name) for name in (self.source, *filter(None, [self.packaging]), *self.stage0)},
@@ -118,7 +118,7 @@ def _setting(node: Node) -> Setting:
 
 
 def _pin(name: str) -> str:
-    """What identifies a source: the hash that it is pinned to, or that of the tree that was found."""
+    """Return the identity of a source: its pinned hash, or the key of its unpacked tree."""
     if name.partition(":")[0] not in ("path", "git"):
         for origin in catalogue.find(name).origins:
             if origin.sha256:
@@ -127,14 +127,14 @@ def _pin(name: str) -> str:
 
 
 def toml(settings: Mapping[str, Mapping[str, Setting]]) -> str:
-    """Tables of plain values as TOML 1.0."""
+    """Return tables of plain values as TOML 1.0."""
 
-    def one(value: Setting) -> str:
+    def text(value: Setting) -> str:
         if isinstance(value, tuple):
             return f"[{', '.join(json.dumps(word) for word in value)}]"
         return json.dumps(value)
 
     lines: list[str] = []
     for part, values in settings.items():
-        lines += [f"[{part}]", *(f"{key} = {one(value)}" for key, value in values.items())]
+        lines += [f"[{part}]", *(f"{key} = {text(value)}" for key, value in values.items())]
     return "\n".join(lines) + "\n"

@@ -1,9 +1,8 @@
-"""Compile rustc against an LLVM of ours, and install what a kernel needs of it.
+"""Compile rustc with one of our LLVMs, and install the parts that a kernel needs.
 
-What comes in is a compiler of rustc.yaml and a finished LLVM; what goes out are `bin/rustc`, its libraries and the
-source of the standard library, to be put beside that LLVM. As with LLVM itself the source is a pinned archive with
-patches on it in a directory that is kept, and so is the build: cargo goes on where it was stopped. There is no network
-meanwhile.
+Takes a compiler of rustc.yaml and a finished LLVM. Gives `bin/rustc`, its libraries and the source of the standard
+library, to be added to that LLVM. The source is a pinned archive with our patches. Source and build directory are kept,
+so cargo continues where it was stopped. Never uses the network while it compiles.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from sources import catalogue
 from toolchain import rust_recipe, usage, worktree
 from toolchain.rust_recipe import BINDGEN, Compiler, Setting, toml
 
-# What the largest rustc of the build takes, bytes (measured: 2.3 GB for rustc_middle).
+# Bytes that the largest rustc of the build takes (2.3 GB were seen for rustc_middle).
 _MEMORY_EACH = 5 << 29
 _SOURCE, _BUILD, _STAGE0, _LLVM = "/kdf/source", "/kdf/build", "/kdf/stage0", "/kdf/toolchain"
 _COMPILING = re.compile(r"^\s+Compiling (\S+ \S+)")
@@ -35,7 +34,7 @@ _CHECKSUM = ".cargo-checksum.json"
 
 
 def build_directory(compiler: Compiler, llvm: int, packages: str, runtime: Runtime) -> Path:
-    """Where a rustc is built: one directory for all states of our patches, so that little is compiled again."""
+    """Return the build directory of a rustc; all states of our patches share it, to compile little again."""
     key = {**compiler.inputs(), "patches": [], "llvm": llvm, "packages": packages, "runtime": runtime.name}
     del key["bindgen"]
     return store.home() / "build" / f"{compiler.name}-llvm-{llvm}-{store.key_of(key)[:16]}"
@@ -51,18 +50,18 @@ def build(
     packages: str,
     root: Path,
 ) -> dict[str, Any]:
-    """Put a rustc into a directory.
+    """Build a rustc and install it into a directory.
 
     Args:
         major: of LLVM.
         llvm: a toolchain with `bin/llvm-config` and `lib/libLLVM.so`.
-        llvm_key: what identifies it: rustc's wrapper of LLVM is compiled again when it changes.
-        image: what it is compiled in; None on the host.
+        llvm_key: identity of that LLVM; when it changes, rustc's wrapper of LLVM is compiled again.
+        image: the image in which it is compiled; None on the host.
         packages: identity of the packages around the build.
-        root: where `bin` and `lib` go; it may hold an LLVM.
+        root: directory that gets `bin` and `lib`; it may already contain an LLVM.
 
     Returns:
-        How it went, as `toolchain.usage.read` says it, and `crates` compiled in this call, and `jobs`.
+        Figures of the build: those of `toolchain.usage.read`, `crates` compiled in this call, and `jobs`.
 
     Raises:
         UserError: a patch is hostile or malformed.
@@ -76,7 +75,7 @@ def build(
         worktree.sync(pristine, compiler.entries, _changes(compiler, pristine), place / "source")
         _lay_stage0(compiler, place / "stage0")
         mounts = [
-            # Writable, because cargo writes the locks that it makes anew beside the workspaces.
+            # Writable, because cargo writes new Cargo.lock files into the source.
             Mount(place / "source", _SOURCE, writable=True),
             Mount(place / "build", _BUILD, writable=True),
             Mount(place / "stage0", _STAGE0),
@@ -89,50 +88,50 @@ def build(
 
 
 def _changes(compiler: Compiler, pristine: Path) -> dict[str, bytes | None]:
-    """The files that differ from the source's."""
-    found: dict[str, bytes | None] = dict(
+    """Return path -> content of each file that differs from the source; None for a removed file."""
+    changes: dict[str, bytes | None] = dict(
         apply.changed_files(pristine, [*_packaging(compiler), *read_directory(rust_recipe.PATCHES)], compiler.source)
     )
     if compiler.packaging:
-        # Cargo compares each file of a vendored crate; what was left out, or is patched, must not be on its list.
+        # Cargo checks each file on the list of a vendored crate. Patched and missing files must not be on it.
         for file in sorted(pristine.glob(f"vendor/*/{_CHECKSUM}")):
             sums = {**json.loads(file.read_text()), "files": {}}
-            found[str(file.relative_to(pristine))] = json.dumps(sums, separators=(",", ":"), sort_keys=True).encode()
+            changes[str(file.relative_to(pristine))] = json.dumps(sums, separators=(",", ":"), sort_keys=True).encode()
     for workspace in compiler.locks:
         if (pristine / workspace / "Cargo.lock").is_file():
-            found[str(Path(workspace) / "Cargo.lock")] = None
-    return found
+            changes[str(Path(workspace) / "Cargo.lock")] = None
+    return changes
 
 
 def _packaging(compiler: Compiler) -> list[PatchFile]:
-    """The distribution's patches that are wanted, in their order.
+    """Return the distribution's patches of the compiler's groups, in their order.
 
     Raises:
-        InfraError: its list names a patch that is not there.
+        InfraError: the distribution's list names a patch that is missing.
     """
     if not compiler.packaging:
         return []
     folder = catalogue.source_tree(compiler.packaging).path / "src" / "patches"
     listed = [line.strip() for line in (folder / "series").read_text().splitlines() if line.strip()]
-    wanted = [name for name in listed if name.partition("/")[0] in compiler.groups]
-    for name in wanted:
+    names = [name for name in listed if name.partition("/")[0] in compiler.groups]
+    for name in names:
         if not (folder / name).is_file():
-            raise InfraError(f"{compiler.packaging} lists {name}, which it does not hold", "fetch it again")
-    return [PatchFile(name, folder / name, store.hash_file(folder / name)) for name in wanted]
+            raise InfraError(f"{compiler.packaging} lists {name}, but does not contain it", "fetch it again")
+    return [PatchFile(name, folder / name, store.hash_file(folder / name)) for name in names]
 
 
-def _lay_stage0(compiler: Compiler, place: Path) -> None:
-    """Put the packages of stage 0 into one directory, as links to the store's files."""
-    if place.is_dir():
+def _lay_stage0(compiler: Compiler, folder: Path) -> None:
+    """Link the files of all packages of stage 0 into one directory."""
+    if folder.is_dir():
         return
-    new = place.with_name(".stage0.new")
+    new = folder.with_name(".stage0.new")
     store.remove_tree(new)
     new.mkdir()
     for name in compiler.stage0:
         done = process.run(["cp", "-al", "--", f"{catalogue.source_tree(name).path}/src/.", str(new)])
         if not done.ok:
             raise InfraError(f"copying {name} failed: {(done.tail or ('',))[-1]}", "look at the disk")
-    new.rename(place)
+    new.rename(folder)
 
 
 def _compile(
@@ -169,10 +168,10 @@ def _compile(
     env = {
         "CARGO_HOME": f"{own}/cargo-home",
         "CARGO_NET_OFFLINE": "true",
-        # Build scripts run once: to optimize them takes longer than they do.
+        # Build scripts run once. Optimizing them takes longer than running them.
         "CARGO_PROFILE_RELEASE_BUILD_OVERRIDE_OPT_LEVEL": "0",
         "HOME": own,
-        # The linker, too, looks there: for the libLLVM that librustc_driver needs.
+        # The linker also uses this path, to find the libLLVM that librustc_driver needs.
         "LD_LIBRARY_PATH": f"{stage0}/lib/{triple.replace('-unknown', '')}:{session.path(llvm)}/lib",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
@@ -181,8 +180,8 @@ def _compile(
     with Progress(f"compiling {compiler.name}", None, "crates") as progress:
 
         def listen(line: str) -> None:
-            if found := _COMPILING.match(line):
-                progress.step(1, found[1])
+            if match := _COMPILING.match(line):
+                progress.step(1, match[1])
             elif _ERROR.search(line):
                 errors.append(line)
 
@@ -204,10 +203,10 @@ def _compile(
 
 
 def _llvm_config(llvm: str, major: int, key: str) -> str:
-    """An llvm-config for rustc's build.
+    """Return a script that replaces llvm-config in rustc's build.
 
-    The real one names libLLVM only where LLVM's own tools are linked with it, and ours are not: they are faster so. And
-    it names a target only where all parts of it are installed: rustc would leave out those of which we have some.
+    The real llvm-config names libLLVM only if LLVM's own tools are linked with it. Ours are not, to be faster.
+    It also names a target only if all its parts are installed. Ours are not, so rustc would omit the target.
     """
     return f"""#!/bin/sh
 # of {key}
@@ -223,7 +222,7 @@ esac
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    """Write a file only if it would change: cargo goes by its time."""
+    """Write a file only if its content changes, because cargo compares its time."""
     if path.is_file() and path.read_text() == text:
         return
     store.write_text(path, text)
@@ -231,11 +230,11 @@ def _write(path: Path, text: str, mode: int) -> None:
 
 
 def _install(place: Path, root: Path) -> None:
-    """Copy rustc, its own library, the standard library and its source; put a bindgen beside it."""
+    """Copy rustc, its library, the standard library and its source into `root`; add a bindgen."""
     triple = of_host("no rustc is built for").rust_triple
     stage1 = place / "build" / "out" / triple / "stage1"
     if not (stage1 / "bin" / "rustc").is_file():
-        raise UnderTest("the build ended well but made no rustc", "read the log", root / "build-rustc.log")
+        raise UnderTest("the build succeeded, but rustc is missing", "read the log", root / "build-rustc.log")
     (root / "bin").mkdir(exist_ok=True)
     (root / "lib").mkdir(exist_ok=True)
     shutil.copyfile(stage1 / "bin" / "rustc", root / "bin" / "rustc")
@@ -246,15 +245,15 @@ def _install(place: Path, root: Path) -> None:
         shutil.copyfile(library, root / "lib" / library.name)
     standard = Path("lib") / "rustlib" / triple / "lib"
     shutil.copytree(stage1 / standard, root / standard)
-    # Where rustc's sysroot has it, a kernel finds it by itself: rust/Makefile, RUST_LIB_SRC.
+    # A kernel build finds the source in rustc's sysroot (rust/Makefile, RUST_LIB_SRC).
     shutil.copytree(place / "source" / "library", root / "lib" / "rustlib" / "src" / "rust" / "library", symlinks=True)
 
 
 def check(session: Session, root: Path, major: int) -> Sequence[str]:
-    """Look at what was built: that it runs where it will be used, with the LLVM that is beside it.
+    """Check that a finished rustc runs in its image, with the LLVM of the same toolchain.
 
     Returns:
-        What `rustc --version --verbose` and `bindgen --version` print.
+        The output of `rustc --version --verbose` and `bindgen --version`.
 
     Raises:
         UnderTest: it does not run, has another LLVM, or does not know our flags.
@@ -264,9 +263,9 @@ def check(session: Session, root: Path, major: int) -> Sequence[str]:
     rustc = session.path(root / "bin" / "rustc")
     done = session.run([rustc, "--version", "--verbose"], log=log, on_line=lines.append)
     process.require(done, "the rustc that was built", log)
-    found = next((line.partition(":")[2].strip() for line in lines if line.startswith("LLVM version:")), "none")
-    if found.partition(".")[0] != str(major):
-        raise UnderTest(f"the rustc that was built says that its LLVM is {found}", log=log)
+    version = next((line.partition(":")[2].strip() for line in lines if line.startswith("LLVM version:")), "none")
+    if version.partition(".")[0] != str(major):
+        raise UnderTest(f"the rustc that was built has LLVM {version}, not LLVM {major}", log=log)
     done = session.run([session.path(root / "bin" / "bindgen"), "--version"], log=log, on_line=lines.append)
     process.require(done, "the bindgen of the image", log)
     return lines

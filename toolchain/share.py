@@ -1,9 +1,8 @@
-"""Share: toolchains as files, so that nobody builds the same compiler twice.
+"""Share toolchains as files, so that nobody builds the same compiler twice.
 
-What comes in is a toolchain's name, an archive, or the place of a shared store (a directory or an http address with
-files named by key); what goes out is a file, or a product that `toolchain.toolchains.ensure` takes as if it had been
-built here. An archive holds programs that will be run: its hashes say that it is whole, not that whoever made it is
-honest.
+Takes a toolchain's name, an archive, or the place of a shared store (a directory or an http address with files named by
+key). Gives a file, or a product that `toolchain.toolchains.ensure` uses like one built here. An archive contains
+programs that will be run: its hashes show that it is complete, not that its maker is honest.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class Exported:
 
     Attributes:
         size: in bytes.
-        unpacked: bytes of the files in it.
+        unpacked: bytes of its files when unpacked.
     """
 
     path: Path
@@ -42,11 +41,11 @@ class Exported:
 
 @dataclass(frozen=True)
 class Imported:
-    """A toolchain that came out of an archive.
+    """A toolchain that was imported from an archive.
 
     Attributes:
         new: whether the store did not have it.
-        stale: why `toolchain.build` of this checkout would make another one; empty if it would take this one.
+        stale: why `toolchain.build` of this checkout would not use it; empty if it would.
     """
 
     name: str
@@ -57,50 +56,50 @@ class Imported:
 
 
 def built(name: str, runtime: Runtime) -> Product:
-    """The newest toolchain of a name and a runtime in the store; nothing is built.
+    """Return the newest stored toolchain of a name and a runtime, without building anything.
 
     Raises:
-        UserError: there is none, or only of another state of the pass or of another runtime.
+        UserError: there is none, or only one with another state of the pass or for another runtime.
     """
     own = specs.spec(name)
     mine = [p for p in store.products() if p.kind == "toolchain" and p.metadata["inputs"].get("name") == name]
-    here = [p for p in mine if p.metadata["inputs"].get("runtime") == runtime.name]
-    current = [p for p in here if not _stale(own, p.metadata["inputs"])]
+    of_runtime = [p for p in mine if p.metadata["inputs"].get("runtime") == runtime.name]
+    current = [p for p in of_runtime if not _stale(own, p.metadata["inputs"])]
     if current:
         return store.mark_used(current[-1])
     make = f"./invoke toolchain.build --name {name} --runtime {runtime.name}"
-    if here:
-        why = _stale(own, here[-1].metadata["inputs"])
+    if of_runtime:
+        why = _stale(own, of_runtime[-1].metadata["inputs"])
         raise UserError(f"the toolchain {name} in the store is another one than this checkout describes: {why}", make)
     if mine:
         other = mine[-1].metadata["inputs"]["runtime"]
         raise UserError(
-            f"the toolchain {name} is built for {other}, not for {runtime.name}", f"say --runtime {other}, or {make}"
+            f"the toolchain {name} is built for {other}, not for {runtime.name}", f"use --runtime {other}, or {make}"
         )
     raise UserError(f"the toolchain {name} is not built", make)
 
 
 def _stale(own: specs.ToolchainSpec, inputs: Mapping[str, Any]) -> str:
-    """What of a toolchain's inputs is not what this checkout would build; empty if nothing."""
-    wanted = toolchains.current_inputs(own)
+    """Return which inputs of a toolchain differ from those of this checkout; empty if none do."""
+    current = toolchains.current_inputs(own)
     words = {"pass": "the pass", "copies": "the pass", "patches": "the LLVM patches", "llvm": "the version of LLVM"}
-    return " and ".join(dict.fromkeys(words.get(key, key) for key in wanted if inputs.get(key) != wanted[key]))
+    return " and ".join(dict.fromkeys(words.get(key, key) for key in current if inputs.get(key) != current[key]))
 
 
 def export(product: Product, out: Path) -> Exported:
     """Write a toolchain to a file.
 
     Args:
-        out: the file; a directory is a shared store, in which the file is named by what it holds (`content.key`).
+        out: the file; if it is a directory, it is a shared store, and `content.key` names the file in it.
 
     Raises:
-        UserError: the file's name does not say what it is.
+        UserError: the file's name does not have the right suffix.
         InfraError: the disk is full.
     """
     if out.is_dir():
         out = out / f"{content.key(product.metadata['inputs'])}{SUFFIX}"
     elif not out.name.endswith(SUFFIX):
-        raise UserError(f"{out} is no directory and does not end in {SUFFIX}", f"name it {out}{SUFFIX}")
+        raise UserError(f"{out} is not a directory and does not end in {SUFFIX}", f"name it {out}{SUFFIX}")
     inputs = product.metadata["inputs"]
     listing = surroundings.package_list(inputs["name"], inputs["runtime"], inputs["packages"])
     index = archive.write(product, out, {"package_list": listing})
@@ -109,69 +108,69 @@ def export(product: Product, out: Path) -> Exported:
 
 
 def load(path: Path, *, install: bool = True) -> Imported:
-    """Take a toolchain out of an archive into the store.
+    """Import a toolchain from an archive into the store.
 
     Args:
         install: whether missing host packages may be installed.
 
     Raises:
-        UserError: it is no toolchain that is known here.
-        InfraError: it is damaged, or does not fit to the packages of this machine.
+        UserError: the archive does not contain a toolchain that is known here.
+        InfraError: it is damaged, or does not fit the packages of this machine.
     """
     index = archive.read_index(path)
-    name, named = unpacking.identify(index, path)
-    runtime = Runtime(named, install)
-    there = store.find("toolchain", index.inputs)
+    name, runtime_name = unpacking.identify(index, path)
+    runtime = Runtime(runtime_name, install)
+    stored = store.find("toolchain", index.inputs)
 
     def fit(folder: Path) -> None:
         made, packages = surroundings.of_toolchain(specs.spec(name), runtime)
         if packages == index.inputs.get("packages"):
             return
         if index.inputs.get("kind") != "patched":
-            raise _other_packages(index, name, named, path, packages)
+            raise _other_packages(index, name, runtime_name, path, packages)
         try:
             toolchains.check_fit(folder, index.key, runtime, made, packages)
         except UnderTest as error:
-            raise _other_packages(index, name, named, path, packages, error.message) from error
+            raise _other_packages(index, name, runtime_name, path, packages, error.message) from error
 
     def work(tmp: Path) -> dict[str, Any]:
-        # First what takes seconds: no image is made for a damaged archive.
+        # Unpack first: that takes seconds and finds a damaged archive before an image is made for it.
         kept = unpacking.unpack(path, tmp, index.key)
         fit(tmp)
         return kept
 
-    if there:
-        fit(there.path)
+    if stored:
+        fit(stored.path)
     product = store.make("toolchain", index.inputs, work)
-    return Imported(name, named, product, there is None, _stale(specs.spec(name), index.inputs))
+    return Imported(name, runtime_name, product, stored is None, _stale(specs.spec(name), index.inputs))
 
 
 def _other_packages(index: Index, name: str, runtime: str, path: Path, packages: str, why: str = "") -> InfraError:
-    """What is said of a toolchain whose surroundings are not those of this machine, and that does not fit to these."""
+    """Return the error for a toolchain that does not fit the packages of this machine."""
     theirs = index.notes.get("package_list", [])
     theirs = {str(line) for line in theirs} if isinstance(theirs, list) else set()
     different = differing(theirs, set(surroundings.package_list(name, runtime, packages)))
     around = f"the image {specs.spec(name).image}" if runtime == "docker" else "this host"
     return InfraError(
         f"{path} was made with other packages than those of {around} here: {different}{why and f' ({why})'}",
-        f"bring the packages to one state (one KDF_BASE_IMAGE or one apt origin on both machines), "
+        f"use the same packages on both machines (the same KDF_BASE_IMAGE or apt origin), "
         f"or build it here: ./invoke toolchain.build --name {name}",
     )
 
 
 def differing(theirs: set[str], ours: set[str]) -> str:
-    """Which packages of two lists of NAME=VERSION:ARCHITECTURE differ, in words."""
+    """Return in words which packages of two lists of NAME=VERSION:ARCHITECTURE differ."""
 
     def versions(lines: set[str]) -> dict[str, str]:
-        found = {}
+        version_of = {}
         for line in lines:
             name, _, rest = line.strip().partition("=")
             version, _, arch = rest.rpartition(":")
-            found[f"{name}:{arch}"] = version
-        return found
+            version_of[f"{name}:{arch}"] = version
+        return version_of
 
     if not theirs:
-        return "which ones, the archive does not say"
+        return "the archive does not list its packages"
     left, right = versions(theirs), versions(ours)
     changed = [
         f"{name.rpartition(':')[0]} {left.get(name, 'none')} there, {right.get(name, 'none')} here"
@@ -183,16 +182,16 @@ def differing(theirs: set[str], ours: set[str]) -> str:
 
 
 def name_of(product: Product) -> str:
-    """The key under which a shared store has a product; a toolchain's is the one that `toolchain.build --from` asks."""
+    """Return the key that names a product in a shared store; `toolchain.build --from` asks for a toolchain's."""
     return content.key(product.metadata["inputs"]) if product.kind == "toolchain" else product.key
 
 
 def push(product: Product, place: str) -> bool:
-    """Bring a product of any kind to a shared store; whether it is new there.
+    """Copy a product of any kind to a shared store; return whether it is new there.
 
     Raises:
-        UserError: there is no such directory, or the product is of this machine alone.
-        InfraError: the disk is full, or the server refuses or gives back other bytes.
+        UserError: the directory does not exist, or the product only fits this machine.
+        InfraError: the disk is full, or the server refuses it or returns other bytes.
     """
     notes: dict[str, Any] = {}
     if product.kind == "toolchain":
@@ -202,14 +201,14 @@ def push(product: Product, place: str) -> bool:
 
 
 def pull(place: str, key: str, kinds: Collection[str]) -> Product | None:
-    """Take what a shared store has under a key; None if it has nothing of these kinds.
+    """Import the product of a key from a shared store; None if it has none of these kinds.
 
     Args:
-        kinds: which are taken; all if empty.
+        kinds: the kinds to import; empty for all.
 
     Raises:
-        UserError: it is of another machine, or of a kind that is not taken from elsewhere.
-        InfraError: it is damaged, hostile, or another product than its name says.
+        UserError: it was made for another machine, or its kind is never imported.
+        InfraError: it is damaged or hostile, or its name is that of another product.
     """
     with depot.found(place, [key]) as there:
         if there is None:
@@ -220,5 +219,5 @@ def pull(place: str, key: str, kinds: Collection[str]) -> Product | None:
         if index.kind != "toolchain":
             return depot.take(there[1], key)
         if content.key(index.inputs) != key:
-            raise InfraError(f"{there[1]} holds the toolchain {index.key[:12]}, not {key[:12]}", "remove it there")
+            raise InfraError(f"{there[1]} contains the toolchain {index.key[:12]}, not {key[:12]}", "remove it there")
         return unpacking.take(there[1], index.inputs)

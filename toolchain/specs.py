@@ -1,4 +1,7 @@
-"""Toolchains by name: `toolchains.yaml` as data."""
+"""Read the toolchains of `toolchains.yaml`.
+
+Takes the name of a toolchain. Gives a `ToolchainSpec`. Never looks into the store.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,16 @@ KINDS = ("plugin", "stock", "patched")
 
 @dataclass(frozen=True)
 class ToolchainSpec:
-    """What a toolchain is made of.
+    """The description of a toolchain.
 
     Attributes:
         kind: `plugin`, `stock` or `patched`.
         llvm: major version of LLVM.
-        image: the image that it runs in.
+        image: the image in which it runs.
         generation: of the callbacks of a plugin's pass, one of `plugin.GENERATIONS`.
-        source: what a patched one is compiled from, an entry of sources.yaml; else empty.
-        variables: what a patched one has in place of its recipe's variables, and besides them.
-        rustc: the compiler of rustc.yaml that a patched one also has, or `stock`; empty for none.
+        source: the entry of sources.yaml from which a patched one is compiled; else empty.
+        variables: CMake variables of a patched one; they replace its recipe's or are added to them.
+        rustc: the compiler of rustc.yaml that a patched one also contains, or `stock`; empty for none.
     """
 
     name: str
@@ -88,12 +91,12 @@ def load() -> tuple[dict[str, ToolchainSpec], tuple[str, ...]]:
 
 
 def spec(name: str) -> ToolchainSpec:
-    """A toolchain by name.
+    """Return a toolchain by name.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is no toolchain of that name.
     """
-    found = load()[0]
-    if name not in found:
-        raise UserError(f"there is no toolchain {name}{nearest(name, found)}")
-    return found[name]
+    specs = load()[0]
+    if name not in specs:
+        raise UserError(f"there is no toolchain {name}{nearest(name, specs)}")
+    return specs[name]

@@ -1,4 +1,7 @@
-"""Surroundings of a toolchain: the image that it runs in, or the packages of the host that stand in for one."""
+"""Prepare the surroundings of a toolchain: its image, or the host's packages in place of an image.
+
+Takes a toolchain or the name of an image, and a runtime. Gives the image and the identity of the packages.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,22 @@ from toolchain.specs import ToolchainSpec
 
 
 def _host_packages(packages: Sequence[str]) -> list[str]:
-    """NAME=VERSION:ARCHITECTURE of the host packages that stand in for an image, sorted."""
-    found = process.capture(["dpkg-query", "-W", "-f", "${Package}=${Version}:${Architecture}\n", *packages])
-    return sorted(found.out.splitlines())
+    """Return the sorted NAME=VERSION:ARCHITECTURE of the host packages that replace an image."""
+    listing = process.capture(["dpkg-query", "-W", "-f", "${Package}=${Version}:${Architecture}\n", *packages])
+    return sorted(listing.out.splitlines())
 
 
 def _host_identity(packages: Sequence[str]) -> str:
-    """sha256 of the versions of the host packages that stand in for an image."""
+    """Return the sha256 of the list of the host packages that replace an image."""
     return hashlib.sha256("".join(f"{line}\n" for line in _host_packages(packages)).encode()).hexdigest()
 
 
 def package_list(name: str, runtime: str, packages: str) -> list[str]:
-    """The packages around a toolchain, NAME=VERSION:ARCHITECTURE, sorted; empty if nobody here knows them any more.
+    """Return the sorted NAME=VERSION:ARCHITECTURE around a toolchain; empty if this machine no longer has the list.
 
     Args:
-        runtime: the name of it, `docker` or `host`.
-        packages: the identity of them, as `of_toolchain` returned it.
+        runtime: its name, `docker` or `host`.
+        packages: their identity, as `of_toolchain` returned it.
     """
     if runtime == "docker":
         return image.package_list(packages)
@@ -37,7 +40,7 @@ def package_list(name: str, runtime: str, packages: str) -> list[str]:
 
 
 def of_toolchain(own: ToolchainSpec, runtime: Runtime) -> tuple[Image | None, str]:
-    """Make ready what is around a toolchain: its image, or the host's packages.
+    """Prepare the surroundings of a toolchain: its image, or the host's packages.
 
     Returns:
         The image (None on the host) and the identity of the packages.
@@ -46,7 +49,7 @@ def of_toolchain(own: ToolchainSpec, runtime: Runtime) -> tuple[Image | None, st
 
 
 def of_image(name: str, runtime: Runtime) -> tuple[Image | None, str]:
-    """Make an image ready, or the packages of the host that stand in for it; return it and the packages' identity."""
+    """Prepare an image, or the host packages that replace it; return the image and the packages' identity."""
     if runtime.name == "docker":
         made = image.ensure(name, install=runtime.install)
         return made, made.packages

@@ -1,7 +1,7 @@
-"""Make a toolchain, or find it in the store; open sessions that see it.
+"""Make a toolchain, or find it in the store, and open sessions with it.
 
-What comes in is a name and a runtime; what goes out is a directory with `bin/clang` and the LLVM tools that `LLVM=` of
-a kernel build takes, and its manifest. A toolchain of one runtime is never used in the other: the compilers differ.
+Takes a name and a runtime. Gives a directory with `bin/clang`, the LLVM tools that a kernel build finds with `LLVM=`,
+and a manifest. Never uses a toolchain of one runtime in the other, because the compilers differ.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Toolchain:
 
     Attributes:
         runtime: where it runs.
-        image: the image that it runs in; None on the host.
-        packages: sha256 of the packages around it: the image's, or those of the host that the image would have.
+        image: the image in which it runs; None on the host.
+        packages: sha256 of the packages around it: the image's, or the host packages that replace the image.
     """
 
     name: str
@@ -48,65 +48,64 @@ class Toolchain:
 
     @property
     def manifest(self) -> Mapping[str, Any]:
-        """Versions, hashes and the callback generation, as the build found them."""
+        """Return versions, hashes and the callback generation, as the build found them."""
         loaded: Mapping[str, Any] = json.loads((self.product.path / "manifest.json").read_text())
         return loaded
 
     @property
     def generation(self) -> str | None:
-        """The callback generation that a probe found, or None if it has no pass."""
-        found = self.manifest.get("generation")
-        return str(found) if found else None
+        """Return the callback generation that the probe name; None if it does not have the pass."""
+        name = self.manifest.get("generation")
+        return str(name) if name else None
 
     @property
     def key(self) -> str:
-        """What decides the things that are made with it: itself, and the packages around it where they are not those
-        that it was made for."""
+        """Return the key for products that are made with it; it includes the packages if they are not its own."""
         if self.product.metadata["inputs"].get("packages", self.packages) == self.packages:
             return self.product.key
         return store.key_of({"toolchain": self.product.key, "packages": self.packages})
 
 
 def default_name(runtime: Runtime, arch: str = "") -> str:
-    """The toolchain to use when none is named: the first preferred one that is in the store, else the last.
+    """Return the default toolchain: the first preferred one that the store has, else the last preferred one.
 
-    One that would have to be compiled for an hour is not taken because an older state of it is there.
+    If the store only has an older state of a toolchain, it does not count, because it would be compiled again.
 
     Args:
-        arch: the architecture that it must compile for; the host's if empty.
+        arch: the architecture for which it must compile; the host's if empty.
     """
     return stored_runtimes("", arch).get(runtime.name, specs.load()[1][-1])
 
 
 def stored_runtimes(name: str, arch: str) -> dict[str, str]:
-    """Find the runtimes for which the store has a toolchain; only the store is read.
+    """Find the runtimes for which the store has a toolchain; never make one.
 
     Args:
         name: of the toolchain; if empty, the first preferred one that the store has.
-        arch: the architecture that it must compile for; the host's if empty.
+        arch: the architecture for which it must compile; the host's if empty.
 
     Returns:
-        Runtime to the name of its toolchain.
+        Runtime -> name of its toolchain.
     """
     known, preferred = specs.load()
-    there = [p.metadata["inputs"] for p in store.products() if p.kind == "toolchain"]
-    found: dict[str, str] = {}
+    stored = [p.metadata["inputs"] for p in store.products() if p.kind == "toolchain"]
+    runtimes: dict[str, str] = {}
     for candidate in [name] if name else preferred:
         if candidate not in known:
-            continue  # whoever resolves the name refuses it
-        wanted: Mapping[str, Any] = {"name": candidate}
+            continue  # the name is refused where it is resolved
+        required: Mapping[str, Any] = {"name": candidate}
         if known[candidate].kind == "patched":
-            wanted = {**wanted, **current_inputs(known[candidate])}
-        for inputs in there:
-            if all(inputs.get(key) == value for key, value in wanted.items()) and (
+            required = {**required, **current_inputs(known[candidate])}
+        for inputs in stored:
+            if all(inputs.get(key) == value for key, value in required.items()) and (
                 not arch or arch in inputs.get("targets", [arch])
             ):
-                found.setdefault(str(inputs.get("runtime")), candidate)
-    return found
+                runtimes.setdefault(str(inputs.get("runtime")), candidate)
+    return runtimes
 
 
 def current_inputs(own: ToolchainSpec) -> dict[str, Any]:
-    """The part of a toolchain's key that says what this checkout would put into it."""
+    """Return the part of a toolchain's key that this checkout decides."""
     if own.kind == "patched":
         from toolchain import llvm
 
@@ -115,12 +114,12 @@ def current_inputs(own: ToolchainSpec) -> dict[str, Any]:
 
 
 def _chosen(own: ToolchainSpec) -> dict[str, str]:
-    """The generation of a plugin, where it is not the usual one: those keys stay what they were."""
+    """Return a plugin's generation for its key; empty for L0, so that older keys stay valid."""
     return {} if own.generation == "L0" else {"generation": own.generation}
 
 
 def _pass_hash() -> str:
-    """sha256 over the names and bytes of the pass sources and of the recipe that compiles them."""
+    """Return a sha256 of the names and bytes of the pass's sources and of `plugin.py`, which compiles them."""
     digest = hashlib.sha256()
     files = [p for p in PASS_FOLDER.rglob("*") if p.is_file()] + [PASS_FOLDER.parent / "plugin.py"]
     for path in sorted(files):
@@ -140,15 +139,15 @@ def ensure(
     """Find a toolchain in the store, or make it now.
 
     Args:
-        targets: architectures that it must compile for, besides the host's.
-        lto: kind of link-time optimization of a patched one.
-        profile: of a patched one, what it is optimized by (`kernel.train`).
+        targets: architectures for which it must compile, in addition to the host's.
+        lto: kind of link-time optimization of a patched one; empty for none.
+        profile: file with the profile for a patched one's optimization (`kernel.train`).
         shared: a shared store to look in before building (`sources.depot`), or empty.
 
     Raises:
-        UserError: it has no such choice.
-        UnderTest: our pass or LLVM with it does not compile.
-        InfraError: no engine, no disk, no packages.
+        UserError: the toolchain does not have one of these choices.
+        UnderTest: our pass, or LLVM with our pass, does not compile.
+        InfraError: obtained is no engine, no disk space, or a package is missing.
     """
     made, packages = surroundings.of_toolchain(own, runtime)
     if own.kind == "patched":
@@ -159,7 +158,7 @@ def ensure(
         )
         return _ensure_patched(own, runtime, made, packages, chosen, profile, shared=shared)
     if lto or profile:
-        raise UserError(f"the toolchain {own.name} is not compiled from source: it has no --lto and no --pgo")
+        raise UserError(f"the toolchain {own.name} is not compiled from source, so --lto and --pgo cannot be used")
     inputs = {
         "name": own.name,
         "kind": own.kind,
@@ -170,8 +169,8 @@ def ensure(
         "machine": platform.machine(),
         **_chosen(own),
     }
-    if there := _obtain(shared, [inputs]):
-        return Toolchain(own.name, there, runtime, made, packages)
+    if obtained := _obtain(shared, [inputs]):
+        return Toolchain(own.name, obtained, runtime, made, packages)
 
     def work(tmp: Path) -> dict[str, Any]:
         from toolchain import plugin
@@ -194,7 +193,7 @@ def _ensure_patched(
     *,
     shared: str,
 ) -> Toolchain:
-    """A compiler from source, out of the store if one there compiles for all that is wanted."""
+    """Find a compiler from source in the store that has all wanted targets, or make it."""
     from toolchain import borrowed, llvm, recipe, rust_recipe
 
     own_recipe = recipe.load(llvm.RECIPE)
@@ -235,7 +234,7 @@ def _ensure_patched(
     if not own.rustc:
         product = _make_patched(inputs(plan, source), plan, runtime, made, builder, build_packages)
         return Toolchain(own.name, product, runtime, made, packages)
-    # The LLVM is a product of its own: neither it nor rustc is built again because of the other.
+    # The LLVM is a separate product. A change of rustc does not build it again.
     bare = replace(plan, spec=replace(own, rustc=""))
     without = {key: value for key, value in inputs(plan, source).items() if key not in ("rustc", "rustc_packages")}
     below = _fitting([without], runtime, made, packages) or _make_patched(
@@ -252,8 +251,8 @@ class _Rust:
     """A rustc that is compiled.
 
     Attributes:
-        image: what it is compiled in; None on the host.
-        packages: identity of the packages around that.
+        image: the image in which it is compiled; None on the host.
+        packages: identity of the packages around that build.
     """
 
     compiler: Compiler
@@ -268,8 +267,8 @@ def _add_rustc(
 
     Args:
         below: the LLVM.
-        rust: what is compiled; None for the distribution's own rustc.
-        made: the image that both run in.
+        rust: the rustc to compile; None for the distribution's own rustc.
+        made: the image in which both run.
     """
     from toolchain import borrowed, llvm, rustc
 
@@ -293,10 +292,12 @@ def _make_patched(
     builder: Image | None,
     packages: str,
 ) -> Product:
-    """An LLVM of ours, without a rustc.
+    """Make an LLVM with our pass, without a rustc.
 
     Args:
-        made: the image that it runs in; `builder`: that it is compiled in; `packages`: the identity of those in there.
+        made: the image in which it runs; None on the host.
+        builder: the image in which it is compiled; None on the host.
+        packages: identity of the packages around the build.
     """
     from toolchain import llvm
 
@@ -310,7 +311,7 @@ def _make_patched(
 
 
 def _link_tree(source: Path, target: Path) -> None:
-    """Give `target` the compiler of another product, as links to its files; what describes that product stays there.
+    """Link all directories of another product into `target`, without its files at the top.
 
     Raises:
         InfraError: it cannot be copied.
@@ -326,10 +327,10 @@ def _link_tree(source: Path, target: Path) -> None:
 def _fitting(
     will_do: Sequence[Mapping[str, Any]], runtime: Runtime, made: Image | None, packages: str
 ) -> Product | None:
-    """A compiled toolchain of the store, made with whatever packages around it, that runs here; None without one.
+    """Find a compiled toolchain in the store that works with the packages here; None if there is none.
 
     Args:
-        packages: the identity of those of `made`, or of the host.
+        packages: identity of the packages of `made`, or of the host.
     """
     from toolchain import content
 
@@ -339,21 +340,22 @@ def _fitting(
         try:
             check_fit(product.path, product.key, runtime, made, packages)
         except UnderTest as error:
-            runtime.say(f"{error.message}; looking for another one")
+            runtime.say(f"{error.message}; trying the next one")
             continue
         return store.mark_used(product)
     return None
 
 
 def check_fit(root: Path, key: str, runtime: Runtime, made: Image | None, packages: str) -> None:
-    """Let a compiled toolchain run among the packages of this machine; what was seen to fit is not asked again.
+    """Raise if a compiled toolchain does not work with the packages of this machine; a success is stored.
 
     Args:
-        root: the toolchain; `key`: of it.
-        packages: the identity of those around it here.
+        root: the toolchain.
+        key: its key.
+        packages: identity of the packages around it here.
 
     Raises:
-        UnderTest: it does not run, or does not call what its manifest says.
+        UnderTest: it does not run, or does not emit the calls of its manifest.
     """
     from toolchain import content
 
@@ -372,7 +374,7 @@ def check_fit(root: Path, key: str, runtime: Runtime, made: Image | None, packag
 
 
 def _obtain(shared: str, will_do: Sequence[Mapping[str, Any]]) -> Product | None:
-    """The first of some toolchains that a shared store has, taken from there; None without one."""
+    """Import the first of some toolchains that a shared store has; None if it has none of them."""
     if not shared or any(store.find("toolchain", inputs) for inputs in will_do):
         return None
     from sources import depot
@@ -387,7 +389,7 @@ def _obtain(shared: str, will_do: Sequence[Mapping[str, Any]]) -> Product | None
 def open_session(
     toolchain: Toolchain, mounts: Sequence[Mount] = (), *, devices: Sequence[str] = ()
 ) -> Iterator[Session]:
-    """A session in the toolchain's image, or on the host, that sees the toolchain read-only."""
+    """Open a session in the toolchain's image, or on the host, with the toolchain mounted read-only."""
     with toolchain.runtime.open_session(
         image=toolchain.image,
         mounts=[Mount(toolchain.product.path, INSIDE), *mounts],

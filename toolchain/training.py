@@ -1,8 +1,8 @@
-"""Training: a compiler that writes down how it is used, so that the next one can be built for that use.
+"""Build a compiler that writes profiles of its runs, and merge these profiles.
 
-What comes in is a patched toolchain's name; what goes out is the same compiler, built to count (LLVM's IR profiles),
-and later the merged profile of its runs. What it compiles to be trained is a kernel, and so not this package's
-business: `kernel.train`. A counting compiler is a product of a kind of its own: nothing takes it for a toolchain.
+Takes the name of a patched toolchain. Gives the same compiler, built to count (LLVM's IR profiles), and later the
+merged profile. `kernel.train` runs the training. A counting compiler is a product of its own kind, so it is never used
+as a toolchain.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from toolchain import llvm, recipe, specs, surroundings, toolchains
 from toolchain.toolchains import Toolchain
 
 FILE = "profile.profdata"
-# Names of raw profiles: the runs of one program share four files, and add to them (LLVM's clang manual, %Nm).
+# Names of raw profiles. The runs of one program share four files and add to them (clang's user manual, %Nm).
 RAW = "%4m.profraw"
 
 
 def counting(name: str, runtime: Runtime) -> Toolchain:
-    """The compiler of a toolchain, built to count; made now if the store does not have it.
+    """Find the counting compiler of a toolchain in the store, or make it.
 
     Raises:
         UserError: the toolchain is not compiled from source.
@@ -34,7 +34,7 @@ def counting(name: str, runtime: Runtime) -> Toolchain:
     """
     own = specs.spec(name)
     if own.kind != "patched":
-        raise UserError(f"the toolchain {name} is not compiled from source: it has no --lto and no --pgo")
+        raise UserError(f"the toolchain {name} is not compiled from source, so --lto and --pgo cannot be used")
     own_recipe = recipe.trained(recipe.load(llvm.RECIPE))
     plan = llvm.read_plan(replace(own, rustc=""), recipe.choose(own_recipe, llvm.host_arch()), own_recipe)
     made, packages = surroundings.of_toolchain(own, runtime)
@@ -58,22 +58,23 @@ def counting(name: str, runtime: Runtime) -> Toolchain:
 
 
 def merge(session: Session, raw: Path, out: Path, log: Path) -> int:
-    """Merge what the runs of a counting compiler wrote.
+    """Merge the profiles of the runs of a counting compiler.
 
     Args:
-        raw: the directory that they wrote to; `out`: the file to write. The session sees both.
+        raw: the directory of the profiles, mounted in the session.
+        out: the file to write, mounted in the session.
 
     Returns:
-        How many functions the profile counts.
+        The number of functions in the profile.
 
     Raises:
-        UnderTest: nothing was written.
-        InfraError: the merging program failed.
+        UnderTest: there is no profile.
+        InfraError: the program that merges failed.
     """
     how = recipe.load(llvm.RECIPE).training
     written: Sequence[Path] = sorted(raw.glob("*.profraw"))
     if not written or how is None:
-        raise UnderTest("the counting compiler wrote no profile", "read the log", log)
+        raise UnderTest("the counting compiler did not write a profile", "read the log", log)
     files = [session.path(file) for file in written]
     process.require(
         session.run([how.merge, "merge", "-o", session.path(out), *files], log=log), "merging profiles", log
@@ -83,5 +84,5 @@ def merge(session: Session, raw: Path, out: Path, log: Path) -> int:
     process.require(shown, "reading the merged profile", log)
     total = next((line.rpartition(":")[2].strip() for line in lines if line.startswith("Total functions:")), "")
     if not total.isdigit() or not int(total):
-        raise UnderTest("the merged profile counts no function", "read the log", log)
+        raise UnderTest("the merged profile does not contain any function", "read the log", log)
     return int(total)

@@ -1,7 +1,7 @@
-"""Usage: what the commands of a build took, over all the calls that it was interrupted in.
+"""Add up the time and memory of a build's commands, over all its calls.
 
-What comes in is a file that GNU time appends a line to after each command; what goes out are sums. A call that was
-killed leaves no line: what it took is not known, and not guessed.
+Takes a file to which GNU time appends a line after each command. Gives sums. A call that was killed does not write a
+line, so its time is not included.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from core.runtime import Session
 
 
 def command(session: Session, file: Path) -> list[str]:
-    """What to put before a command line, so that what it takes is written down (time(1))."""
+    """Return the words to put before a command line, to write its time and memory to a file (time(1))."""
     return ["time", "-q", "-a", "-f", "%e %U %S %M", "-o", session.path(file)]
 
 
 def read(file: Path) -> dict[str, Any]:
-    """What was written down.
+    """Read the file of a build and add up its lines.
 
     Returns:
-        `runs` that came to their end, what they took (`wall_seconds`, `cpu_seconds`), the same of the last one alone
+        `runs` that ended by themselves, their time (`wall_seconds`, `cpu_seconds`), the time of the last run alone
         (`last_...`), and `largest_process` in bytes.
     """
     spent = [[float(word) for word in line.split()] for line in file.read_text().splitlines() if line[:1].isdigit()]

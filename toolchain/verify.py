@@ -1,8 +1,8 @@
-"""Does a compiler report what the program passes? Compile the corpus, run it, compare with the corpus's literals.
+"""Check that a compiler reports the values that a program passes, by compiling and running the corpus.
 
-What comes in is a session with a toolchain and a writable directory; what goes out is a Verification: functions and
-values compared, as equal, removed (by the optimizer, in static functions only) or wrong. Expected values are read
-from the corpus, never from a compiler.
+Takes a session with a toolchain and a writable directory. Gives a `Verification`: the compared values are equal,
+removed (by the optimizer, in static functions only) or wrong. The expected values come from the corpus, never from a
+compiler.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from toolchain.specs import ToolchainSpec
 
 CORPUS = Path(__file__).parent / "corpus"
 FLAGS = ("-fsanitize-coverage=dataflow-args,dataflow-ret",)
-# Generation -> what turns dataflow on, of those whose reports the corpus can be compared with. Gates call, so there is
-# no red zone, and corpus/gates.h is what the kernel has behind them.
+# Generation -> flags that turn dataflow on, for the generations that the corpus can verify. Gates call functions, so
+# there must not be a red zone. corpus/gates.h contains the functions that the kernel has behind its gates.
 FLAGS_OF = {
     "L0": FLAGS,
     "G1": ("-fsanitize-coverage=gated-args,gated-ret", "-mno-red-zone", "-include", "../gates.h"),
@@ -36,7 +36,7 @@ _MASK = (1 << 64) - 1
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that was wrong."""
+    """One wrong value or report."""
 
     case: str
     mode: str
@@ -49,7 +49,7 @@ class Problem:
 
 @dataclass
 class Tally:
-    """What was compared in one or more runs."""
+    """The numbers of compared functions and values in one or more runs."""
 
     functions: int = 0
     equal: int = 0
@@ -58,9 +58,11 @@ class Tally:
 
     @property
     def values(self) -> int:
+        """Return the number of compared values."""
         return self.equal + self.removed + self.wrong
 
     def add(self, other: Tally) -> None:
+        """Add the numbers of another tally."""
         self.functions += other.functions
         self.equal += other.equal
         self.removed += other.removed
@@ -73,8 +75,8 @@ class Verification:
 
     Attributes:
         cases: the tally of each case over all modes.
-        modes: the options that each case was compiled with.
-        problems: what was wrong, in words; as many as `wrong` counts, or more where a whole call is missing.
+        modes: the options with which each case was compiled.
+        problems: what was wrong, in words; as many as `wrong` counts, or more if a whole call is missing.
     """
 
     cases: Mapping[str, Tally]
@@ -83,6 +85,7 @@ class Verification:
 
     @property
     def total(self) -> Tally:
+        """Return the sum over all cases."""
         total = Tally()
         for tally in self.cases.values():
             total.add(tally)
@@ -90,16 +93,17 @@ class Verification:
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """The cases in which something was wrong."""
+        """Return the cases in which something was wrong."""
         return tuple(sorted({p.case for p in self.problems}))
 
     def joined(self, other: Verification) -> Verification:
-        """Both together; their cases have different names."""
+        """Return both results as one; their cases must have different names."""
         return Verification(
             {**self.cases, **other.cases}, [*self.modes, *other.modes], [*self.problems, *other.problems]
         )
 
     def as_json(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
         return {
             "total": dataclasses.asdict(self.total),
             "cases": {name: dataclasses.asdict(tally) for name, tally in self.cases.items()},
@@ -110,7 +114,7 @@ class Verification:
 
 @dataclass
 class _Comparison:
-    """Compares one run with its expectations."""
+    """The comparison of one run with its expectations."""
 
     case: str
     mode: str
@@ -150,7 +154,7 @@ class _Comparison:
                 self._wrong(name, "reports a return, but must not")
             else:
                 self.tally.equal += 1
-        # Functions with lines for the other mode only are not looked at in this one.
+        # A function that only has lines for the other mode is not compared in this one.
         if calls:
             self._sequence(name, static, calls, seen.calls, "call")
         if returns:
@@ -164,7 +168,8 @@ class _Comparison:
                 continue
             leaves = sum(v.leaves for v in line.values)
             if number >= len(seen):
-                # A static function may be gone, but one that is there reports its calls; its result may be gone alone.
+                # The optimizer may remove a static function or only its result. A function that exists reports its
+                # calls.
                 if static and (what == "return" or name not in self.symbols.addresses):
                     self.tally.removed += leaves
                 else:
@@ -226,10 +231,10 @@ class _Comparison:
             shown = " ".join(f"{f.offset}:{f.size}" for f in got.fields)
             self._wrong(name, f"{where}: the table is {shown}")
             return
-        for wanted, found in zip(want.fields, got.fields, strict=True):
-            if wanted.value is not None and wanted.value != found.value:
-                self._wrong(name, f"{where}, offset {wanted.offset}: {_hex(found.value)} instead of "
-                                  f"{_hex(wanted.value)}")  # fmt: skip
+        for expected, reported in zip(want.fields, got.fields, strict=True):
+            if expected.value is not None and expected.value != reported.value:
+                self._wrong(name, f"{where}, offset {expected.offset}: {_hex(reported.value)} instead of "
+                                  f"{_hex(expected.value)}")  # fmt: skip
             else:
                 self.tally.equal += 1
 
@@ -239,35 +244,35 @@ def _hex(value: int | None) -> str:
 
 
 def require_addresses(spec: ToolchainSpec) -> None:
-    """The corpus says what callbacks get that take addresses.
+    """Raise if the corpus cannot verify a toolchain: its expectations are for callbacks that take addresses.
 
     Raises:
-        UserError: those of this toolchain take values.
+        UserError: the callbacks of this toolchain take values.
     """
     if spec.generation not in FLAGS_OF:
         raise UserError(
-            f"the corpus is for callbacks that take addresses, and {spec.name} passes values ({spec.generation})",
-            "tests/toolchain/test_pass_by_value.py verifies those; or verify plugin-19",
+            f"the corpus is for callbacks that take addresses, but {spec.name} passes values ({spec.generation})",
+            "run tests/toolchain/test_pass_by_value.py, or verify plugin-19",
         )
 
 
 def modes() -> list[tuple[str, bool, tuple[str, ...]]]:
-    """Name, whether there is debug information, and options of each way in which the corpus is compiled."""
+    """Return name, whether there is debug information, and options of each mode in which the corpus is compiled."""
     return [(f"{level}{' -g' if g else ''}", g, (level, *(["-g"] if g else ["-g0"]))) for g in (True, False)
             for level in LEVELS]  # fmt: skip
 
 
 def _script(compiler: Sequence[str], flags: Sequence[str], options: Sequence[str], cases: Sequence[str]) -> str:
-    """A shell script that compiles and runs each case, four at a time; CASE.failed holds what went wrong."""
+    """Return a shell script that compiles and runs each case, four at a time; errors go to CASE.failed."""
     cc = shlex.join([*compiler, "-std=gnu2x", "-fno-pie", "-Wno-everything", *options])
-    one = (
+    template = (
         f"{cc} {shlex.join(flags)} -DSUBJECT -c ../$c.c -o $c.s.o && {cc} -DDRIVER -c ../$c.c -o $c.d.o && "
         f"{cc} -no-pie $c.s.o $c.d.o callbacks.o -o $c && ./$c > $c.out"
     )
     lines = [f"{cc} -c ../callbacks.c -o callbacks.o || exit 9"]
     for start in range(0, len(cases), 4):
         for case in cases[start : start + 4]:
-            command = one.replace("$c", case)
+            command = template.replace("$c", case)
             lines.append(f"{{ rm -f {case}.failed; {{ {command}; }} 2> {case}.err || mv {case}.err {case}.failed; }} &")
         lines.append("wait")
     return "\n".join(lines) + "\n"
@@ -286,16 +291,16 @@ def verify(
     """Compile, run and compare the corpus.
 
     Args:
-        session: a place that sees the compiler and, writable, `work`.
-        compiler: the start of the command line of a C compiler, inside paths.
-        work: a directory for objects; made if absent.
-        flags: what turns dataflow on; only the subjects get them.
-        only: names of cases; all by default.
-        in_modes: names out of `modes()`; all by default.
+        session: contains the compiler and mounts `work` writable.
+        compiler: the start of a C compiler's command line, with paths of the session.
+        work: a directory for objects; it is created if it does not exist.
+        flags: the flags that turn dataflow on; only the subjects get them.
+        only: names of cases; None for all.
+        in_modes: names of `modes()`; None for all.
         log: file for the commands.
 
     Raises:
-        InfraError: the helpers of the corpus do not compile: it is not the pass that is at fault.
+        InfraError: the helpers of the corpus do not compile, which is not a fault of the pass.
     """
     work.mkdir(parents=True, exist_ok=True)
     for source in CORPUS.glob("*.[ch]"):
@@ -311,7 +316,7 @@ def verify(
         script = folder / "run.sh"
         script.write_text(_script(compiler, flags, options, cases))
         if not session.run(["sh", session.path(script)], cwd=folder, log=log, timeout=600).ok:
-            raise InfraError("the helper of the corpus does not compile", "see the log", log)
+            raise InfraError("the helper of the corpus does not compile", "read the log", log)
         for case in cases:
             failed = folder / f"{case}.failed"
             if failed.exists():
@@ -319,14 +324,14 @@ def verify(
                 words = failed.read_text(errors="replace").strip().splitlines() or ["it ended with an error"]
                 problems.append(Problem(case, name, "the program", f"cannot be compiled or run: {words[0]}"))
                 continue
-            tally, found = compare(case, name, debug, folder, corpus[case])
+            tally, problems_found = compare(case, name, debug, folder, corpus[case])
             tallies[case].add(tally)
-            problems.extend(found)
+            problems.extend(problems_found)
     return Verification(tallies, [m[0] for m in chosen], problems)
 
 
 def compare(case: str, mode: str, debug: bool, folder: Path, lines: Sequence[Line]) -> tuple[Tally, list[Problem]]:
-    """Compare what one program printed with what its source says."""
+    """Compare the output of one program with the expectations in its source."""
     symbols = read_symbols(folder / case)
     text = (folder / f"{case}.out").read_text()
     observed, complaints = read_reports(text, symbols, (line.function for line in lines))

@@ -1,8 +1,8 @@
-"""The source that a compiler is built from: an unpacked archive with our changes, in a directory that is kept.
+"""Keep the source of a compiler: an unpacked archive with our changes, in a directory of its own.
 
-Ninja goes by the time of a file. So a file is only written here if its bytes differ from what is there, and everything
-else is a hard link to the archive's file: after a change of the pass, one file is new. Never write into a file that is
-there: its bytes may be the store's.
+Takes the unpacked source and the changed files. Ninja compares the times of files, so a file is only written if its
+bytes differ; all others are hard links to the archive's files. Never writes into an existing file, because it may be a
+link to the store's file.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pathlib import Path
 from core import process, store
 from core.errors import InfraError
 
-_STATE = ".changed.json"  # written before the first change: at no moment is a file changed that it does not list
+_STATE = ".changed.json"  # written before the first change, so that it lists every changed file at any time
 
 
 def sync(pristine: Path, folders: Sequence[str], changes: Mapping[str, bytes | None], place: Path) -> list[str]:
-    """Make `place` hold some folders of a source with changes on them.
+    """Make `place` contain some folders of a source, with changes.
 
     Args:
-        pristine: the unpacked source, in the store; it is not written to.
-        folders: of the source, those that are wanted.
-        changes: path -> the bytes that the file has, or None if it is not to be there.
-        place: the directory; what an earlier call changed and this one does not is as in the source again.
+        pristine: the unpacked source, in the store; it is never written.
+        folders: the folders of the source to use.
+        changes: path -> content of the file, or None to remove it.
+        place: the directory; files that an earlier call changed and this one does not are restored.
 
     Returns:
         The files that were written or removed.
@@ -50,27 +50,27 @@ def sync(pristine: Path, folders: Sequence[str], changes: Mapping[str, bytes | N
     touched: list[str] = []
     for path in sorted({*before, *changes}):
         if path in changes:
-            wanted = changes[path]
+            content = changes[path]
         else:
-            wanted = (pristine / path).read_bytes() if (pristine / path).is_file() else None
+            content = (pristine / path).read_bytes() if (pristine / path).is_file() else None
         executable = (pristine / path).is_file() and (pristine / path).stat().st_mode & 0o100
-        if _replace(place / path, wanted, 0o755 if executable else 0o644):
+        if _replace(place / path, content, 0o755 if executable else 0o644):
             touched.append(path)
     store.write_json(state, sorted(changes))
     return touched
 
 
-def _replace(path: Path, wanted: bytes | None, mode: int) -> bool:
-    """Give a file its bytes by renaming another into its place; says whether that was needed."""
-    there = path.read_bytes() if path.is_file() else None
-    if there == wanted:
+def _replace(path: Path, content: bytes | None, mode: int) -> bool:
+    """Replace a file by renaming a new one over it, or remove it; return whether that was needed."""
+    old = path.read_bytes() if path.is_file() else None
+    if old == content:
         return False
-    if wanted is None:
+    if content is None:
         path.unlink()
         return True
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(path.name + ".new")
-    new.write_bytes(wanted)
+    new.write_bytes(content)
     new.chmod(mode)
     new.replace(path)
     return True

@@ -55,7 +55,7 @@ def test_what_is_missing_or_too_old_is_said_in_the_trees_own_words() -> None:
         def said(*words: str) -> str:
             with pytest.raises(InfraError) as caught:
                 rust.require(place.session, [*place.command, *words], ready.request, place.log, place.env)
-            assert caught.value.message.startswith("CONFIG_RUST is asked for (kconfig/fragments/rust.config:")
+            assert caught.value.message.startswith("CONFIG_RUST is requested (kconfig/fragments/rust.config:")
             return caught.value.message
 
         rust.require(place.session, place.command, ready.request, place.log, place.env)

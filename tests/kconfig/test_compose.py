@@ -53,19 +53,19 @@ def test_fragment_syntax() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("A=y", "f:1: 'A=y' is no request: CONFIG_ is missing"),
-        ("\nrubbish", "f:2: 'rubbish' is no request"),
-        ("CONFIG_A=yes", "f:1: the value yes is none of"),
-        ("CONFIG_A=", "f:1: the value (nothing) is none of"),
+        ("A=y", "f:1: 'A=y' is not a request: CONFIG_ is missing"),
+        ("\nrubbish", "f:2: 'rubbish' is not a request"),
+        ("CONFIG_A=yes", "f:1: the value yes is not y, m, n"),
+        ("CONFIG_A=", "f:1: the value (nothing) is not y, m, n"),
         ('CONFIG_A="open', 'f:1: the string "open does not end'),
-        ('CONFIG_A="a\x01"', "f:1: a string must not hold control"),
-        ("CONFIG_A=y\nCONFIG_A=n", "f:2: CONFIG_A=n contradicts f:1, which asks y"),
-        ("CONFIG_A-B=y", "is no request"),
+        ('CONFIG_A="a\x01"', "f:1: a string must not contain control"),
+        ("CONFIG_A=y\nCONFIG_A=n", "f:2: CONFIG_A=n contradicts f:1, which requests y"),
+        ("CONFIG_A-B=y", "is not a request"),
         (
             "# [x86-64] why\nCONFIG_A=y",
             "f:2: x86-64 is neither an architecture nor a comparison like >=7.2 (did you mean x86_64?)",
         ),
-        ("# [>=7.x] why\nCONFIG_A=y", "f:2: 7.x is no kernel version"),
+        ("# [>=7.x] why\nCONFIG_A=y", "f:2: 7.x is not a kernel version"),
     ],
 )
 def test_fragment_errors_name_the_place(text: str, sentence: str) -> None:
@@ -160,8 +160,9 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_two_values_are_an_error_with_both_places(own: Path) -> None:
     with pytest.raises(UserError) as error:
         profiles.compose("clash", "tiny", "x86_64", "7.1.8", file=own)
-    assert "CONFIG_X is asked twice: kconfig/fragments/a.config:2 asks y and kconfig/fragments/b.config:2 asks n" in (
-        error.value.message
+    assert (
+        "CONFIG_X is asked twice: kconfig/fragments/a.config:2 requests y and kconfig/fragments/b.config:2 requests n"
+        in (error.value.message)
     )
 
 
@@ -196,7 +197,7 @@ def test_a_file_of_the_user_as_base_and_as_fragment(own: Path, tmp_path: Path) -
     assert str(request.identity()["base"]).startswith("sha256:")
     extra = tmp_path / "extra.config"
     extra.write_text("CONFIG_X=n\n")
-    with pytest.raises(UserError, match=r"extra.config:1 asks n"):
+    with pytest.raises(UserError, match=r"extra.config:1 requests n"):
         profiles.compose("plain", "tiny", "x86_64", "7.1.8", [str(extra)], file=own)
     assert asked(profiles.compose("plain", "tiny", "x86_64", "7.1.8", [extra], ["X=n"], file=own))["X"] == "n"
     extra.write_text("no config\n")

@@ -45,8 +45,8 @@ def test_one_that_calls_our_callbacks(tmp_path: Path, rustc: Path) -> None:
     ("body", "said"),
     [
         ("echo 'error: Unknown command line argument' >&2; exit 1", "rustc on our libLLVM failed"),
-        (EMIT % "nothing", "makes no trace_args call"),
-        (EMIT % "call void @__sanitizer_cov_trace_args(", "makes no trace_ret call"),
+        (EMIT % "nothing", "does not emit a trace_args call"),
+        (EMIT % "call void @__sanitizer_cov_trace_args(", "does not emit a trace_ret call"),
     ],
 )
 def test_one_that_does_not(body: str, said: str, tmp_path: Path, rustc: Path) -> None:

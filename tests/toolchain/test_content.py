@@ -90,7 +90,7 @@ def test_one_that_does_not_fit_is_named_and_left(
     assert toolchains._fitting([{**PATCHED, "packages": "p2"}], Runtime("host"), None, "p2") is None
     printed = capsys.readouterr().err
     assert made.key[:12] in printed
-    assert ("it calls L3, its manifest says L0" if generation == "L3" else "libz.so.1") in printed
+    assert ("it calls L3, but its manifest contains L0" if generation == "L3" else "libz.so.1") in printed
     assert [one.kind for one in store.products()] == ["toolchain"]
 
 
@@ -125,7 +125,7 @@ def test_an_archive_of_other_packages(
     wanted = {**PATCHED, "packages": "p2", "build_packages": ""}
     taken = toolchains._obtain(str(shared), [wanted])
     assert taken is not None and taken.key == made.key
-    with pytest.raises(InfraError, match="holds the toolchain"):
+    with pytest.raises(InfraError, match="contains the toolchain"):
         unpacking.take(out, {**wanted, "patches": ["2"]})
 
 

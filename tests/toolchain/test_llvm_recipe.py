@@ -55,7 +55,7 @@ def test_a_compiler_for_more_targets_will_do() -> None:
 
 @pytest.mark.parametrize(
     ("targets", "lto", "said"),
-    [(["x86"], "", "no target x86"), ([], "fat", "no kind fat of link-time")],
+    [(["x86"], "", "not have the target x86"), ([], "fat", "not have the link-time optimization fat")],
 )
 def test_wrong_choices(targets: list[str], lto: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
@@ -71,7 +71,7 @@ def test_the_compiler_that_is_trained_counts_and_has_no_way_to_be_trained_itself
     # The runtime library that writes profiles, and what reads them, are of the host compiler's version.
     assert "libclang-rt-19-dev" in image.host_packages(trained.image)
     assert own.training is not None and own.training.merge == f"llvm-profdata-{own.variables['CMAKE_C_COMPILER'][-2:]}"
-    with pytest.raises(UserError, match="no way"):
+    with pytest.raises(UserError, match="does not describe"):
         recipe.trained(trained)
 
 

@@ -149,7 +149,7 @@ def test_a_shared_store_that_lies(made: Product, tmp_path: Path, monkeypatch: py
     share.export(other, shared).path.rename(shared / f"{made.key}.tar.zst")
     new_home(monkeypatch, tmp_path / "elsewhere")
     no_build(monkeypatch)
-    with pytest.raises(InfraError, match=f"holds the toolchain {other.key[:12]}"):
+    with pytest.raises(InfraError, match=f"contains the toolchain {other.key[:12]}"):
         toolchains.ensure(specs.spec("plugin-19"), Runtime("docker"), shared=str(shared))
     assert store.products() == []
 
@@ -240,7 +240,7 @@ def test_without_a_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, man
     (made.path / "manifest.json").write_text(manifest)
     archive.write(made, tmp_path / "t.tar.zst", {})
     new_home(monkeypatch, tmp_path / "elsewhere")
-    with pytest.raises(InfraError, match="holds no toolchain"):
+    with pytest.raises(InfraError, match="does not contain a toolchain"):
         share.load(tmp_path / "t.tar.zst")
 
 
@@ -303,7 +303,7 @@ def test_differences_have_reasons(made: Product, tmp_path: Path) -> None:
     assert found["bin/clang"].reason == "10 bytes here, 5 there, first difference at byte 5"
     assert found["bin/ld.lld"].reason == "leads to lld here, to /usr/lib/llvm-19/bin/ld.lld there"
     assert found["only"].reason == f"only in {other.path}"
-    assert found["placed"].reason.startswith("the path of the build is in it")
+    assert found["placed"].reason.startswith("contains the path of the build")
     assert [one.name for one in found.values() if not one.matters] == ["build.log"]
     assert set(found) == {"bin/clang", "bin/ld.lld", "build.log", "only", "placed"}
 

@@ -52,7 +52,7 @@ def test_bad_lines_are_named(tmp_path: Path, line: str) -> None:
 
 def test_a_case_without_expectations_is_refused(tmp_path: Path) -> None:
     (tmp_path / "case.c").write_text("int x;\n")
-    with pytest.raises(UserError, match="no expectations"):
+    with pytest.raises(UserError, match="has no expectations"):
         expect.read_corpus(tmp_path)
 
 
