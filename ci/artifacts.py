@@ -1,8 +1,7 @@
-"""Kept: what a job of a CI system leaves behind of a cell, and the verdict on a matrix of such jobs.
+"""Keep what a CI job leaves of a cell, and give the verdict on a matrix of such jobs.
 
-What comes in is a cell that was done on this machine, or a directory with the leavings of many; what goes out is a
-directory with result.json and the logs, or a verdict in which a cell without a result counts as failed. Nothing is
-built here.
+Takes a cell that ran on this machine, or a directory with the files of many cells. Gives a directory with result.json
+and the logs, or a verdict in which a cell without a result counts as failed. Never builds anything.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from ci.matrices import Matrix, MatrixCell
 from core import store
 from core.errors import UnderTest, printable
 
-# Of one log; the end of a longer one is kept, since that is where it says why.
+# Of one log. The end of a longer one is kept, because it has the reason of a failure.
 _LIMIT_BYTES = 16 << 20
 _FILES = ("console.log", "qemu.log", "build.log", provenance.STATEMENT, provenance.LIST)
 _REASON_LETTERS = 200
@@ -30,29 +29,32 @@ def keep(identity: str, into: Path) -> list[Path]:
     """Copy a cell's result, the logs and provenance of its run, and the logs of its kernel and of what failed.
 
     Returns:
-        The files. One is always there: a cell that never came to a result has one that says so.
+        The files, at least one: a cell without a result gets a file with that note.
     """
     into.mkdir(parents=True, exist_ok=True)
     try:
         text = (job.place(identity) / result.FILE).read_text()
-        told = json.loads(text)
+        stored = json.loads(text)
     except (OSError, ValueError):
-        told, text = {}, ""
+        stored, text = {}, ""
     kept = []
-    if isinstance(told, dict) and text:
-        folder = Path(str(told.get("folder", "")))
-        kernel = Path(str(told.get("facts", {}).get("kernel", "")))
+    if isinstance(stored, dict) and text:
+        folder = Path(str(stored.get("folder", "")))
+        kernel = Path(str(stored.get("facts", {}).get("kernel", "")))
         shutil.copyfile(job.place(identity) / result.FILE, into / result.FILE)
         kept.append(into / result.FILE)
         kept += [
-            _copy(place / name, into / name) for place in (folder, kernel) for name in _FILES if _is_ours(place / name)
+            _copy(folder_of_log / name, into / name)
+            for folder_of_log in (folder, kernel)
+            for name in _FILES
+            if _is_ours(folder_of_log / name)
         ]
     else:
         note = into / "no-result.txt"
         store.write_text(note, f"{identity} has no result: read the log of the job\n")
         kept.append(note)
-    # Of a kernel that did not compile there is no product; the store keeps the log of the failure.
-    if not isinstance(told, dict) or told.get("status") != "passed":
+    # A kernel that did not compile is not in the store, but the store keeps the log of the failure.
+    if not isinstance(stored, dict) or stored.get("status") != "passed":
         logs = sorted((store.home() / "logs").glob("*.log"), key=lambda path: path.stat().st_mtime)
         kept += [_copy(path, into / path.name) for path in logs[-3:]]
     return kept
@@ -71,11 +73,11 @@ def _copy(source: Path, target: Path) -> Path:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a cell elsewhere.
+    """The verdict on a cell that ran elsewhere.
 
     Attributes:
         status: of its result; `never reported` without one.
-        held, checks: how many checks hold, of how many.
+        held, checks: number of checks that hold, and of all checks.
         reason: why it did not pass, one line.
     """
 
@@ -87,28 +89,28 @@ class Verdict:
 
 
 def verdicts(matrix: Matrix, folder: Path) -> list[Verdict]:
-    """What became of each cell of a matrix, by `folder/ID/result.json`; what those say is not trusted."""
-    return [_verdict(one, folder / one.id / result.FILE) for one in matrix.cells]
+    """Return a verdict for each cell of a matrix from `folder/ID/result.json`; trust nothing in these files."""
+    return [_verdict(cell, folder / cell.id / result.FILE) for cell in matrix.cells]
 
 
-def _verdict(one: MatrixCell, file: Path) -> Verdict:
+def _verdict(cell: MatrixCell, file: Path) -> Verdict:
     try:
-        told: Mapping[str, Any] = json.loads(file.read_bytes())
-        checks = [bool(check["ok"]) for check in told["checks"]]
-        status = str(told["status"])
-        reasons = [str(reason) for reason in told["reasons"]]
-        same = told["facts"]["cell_id"] == one.id
+        stored: Mapping[str, Any] = json.loads(file.read_bytes())
+        checks = [bool(check["ok"]) for check in stored["checks"]]
+        status = str(stored["status"])
+        reasons = [str(reason) for reason in stored["reasons"]]
+        same = stored["facts"]["cell_id"] == cell.id
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return Verdict(one, "never reported", 0, 0, "it left no result")
+        return Verdict(cell, "never reported", 0, 0, "it left no result")
     if not same:
-        return Verdict(one, "never reported", 0, 0, "what it left is the result of another cell")
+        return Verdict(cell, "never reported", 0, 0, "what it left is the result of another cell")
     if status == "passed" and not (checks and all(checks)):
-        return Verdict(one, "failed", sum(checks), len(checks), "it says passed, and its checks do not hold")
-    return Verdict(one, status, sum(checks), len(checks), " ".join("; ".join(reasons).split())[:_REASON_LETTERS])
+        return Verdict(cell, "failed", sum(checks), len(checks), "it says passed, and its checks do not hold")
+    return Verdict(cell, status, sum(checks), len(checks), " ".join("; ".join(reasons).split())[:_REASON_LETTERS])
 
 
-def markdown(matrix: Matrix, found: list[Verdict]) -> str:
-    """Verdicts as a table of GitHub's and GitLab's markdown."""
+def markdown(matrix: Matrix, verdicts: list[Verdict]) -> str:
+    """Return verdicts as a table in the markdown of GitHub and GitLab."""
 
     def safe(text: str) -> str:
         flat = printable(text).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
@@ -120,19 +122,23 @@ def markdown(matrix: Matrix, found: list[Verdict]) -> str:
         "| cell | verdict | checks | why |",
         "|---|---|---|---|",
     ]
-    for one in found:
-        verdict = one.status if one.cell.required else f"{one.status} (may fail)"
-        lines.append(f"| {safe(one.cell.id)} | {safe(verdict)} | {one.held} of {one.checks} | {safe(one.reason)} |")
+    for entry in verdicts:
+        verdict = entry.status if entry.cell.required else f"{entry.status} (may fail)"
+        lines.append(
+            f"| {safe(entry.cell.id)} | {safe(verdict)} | {entry.held} of {entry.checks} | {safe(entry.reason)} |"
+        )
     return "\n".join(lines) + "\n"
 
 
-def require(found: list[Verdict]) -> None:
+def require(verdicts: list[Verdict]) -> None:
     """Raise unless each required cell passed.
 
     Raises:
-        UnderTest: one did not.
+        UnderTest: a required cell did not pass.
     """
-    bad = [one for one in found if one.cell.required and one.status != "passed"]
+    bad = [verdict for verdict in verdicts if verdict.cell.required and verdict.status != "passed"]
     if bad:
-        told = ", ".join(f"{one.cell.id} {one.status}" for one in bad)
-        raise UnderTest(f"{len(bad)} of {len(found)} cells did not pass: {told}", "read the logs that their jobs left")
+        names = ", ".join(f"{verdict.cell.id} {verdict.status}" for verdict in bad)
+        raise UnderTest(
+            f"{len(bad)} of {len(verdicts)} cells did not pass: {names}", "read the logs that their jobs left"
+        )

@@ -1,8 +1,7 @@
-"""Since: which cells of a matrix another revision of this repository would do in the same way.
+"""Find the cells of a matrix whose inputs changed since another revision of this repository.
 
-What comes in is a plan and a revision; what goes out is the plan without the cells whose key that revision's own code
-finds as well. It is asked in a worktree that goes away, with the same home: what a key is made of is that code's
-business. What it cannot tell counts as changed.
+Takes a plan and a revision. Gives the plan without the cells that have the same key in that revision. That revision's
+own code computes its keys, in a temporary worktree with the same home. A key that it cannot compute counts as changed.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _ROOT = Path(__file__).parent.parent
 def changed(
     planned: Sequence[Planned], matrix: str, revision: str, runtime: Runtime
 ) -> tuple[list[Planned], list[Planned]]:
-    """The cells of a plan that are not the same in another revision, and those that are.
+    """Return the cells of a plan that differ in another revision, and those that are the same.
 
     Args:
         matrix: the name of the matrix.
@@ -33,26 +32,26 @@ def changed(
         UserError: there is no such revision.
     """
     keys = keys_of(matrix, revision, runtime)
-    same = [one for one in planned if one.state.key and keys.get(one.cell.id) == one.state.key]
-    return [one for one in planned if one not in same], same
+    same = [cell for cell in planned if cell.state.key and keys.get(cell.cell.id) == cell.state.key]
+    return [cell for cell in planned if cell not in same], same
 
 
 def keys_of(matrix: str, revision: str, runtime: Runtime) -> dict[str, str]:
-    """Cell -> key, as a revision sees them; empty if it has no such matrix, or no matrix at all.
+    """Return cell -> key as a revision computes them; empty if it does not have the matrix.
 
     Raises:
         UserError: there is no such revision.
     """
     git = ["git", "-C", str(_ROOT)]
-    found = process.capture([*git, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"])
-    if found.code != 0:
+    commit = process.capture([*git, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"])
+    if commit.code != 0:
         raise UserError(f"this repository has no revision {revision}", "see git log")
     with tempfile.TemporaryDirectory(prefix="kdf-since-") as folder:
         tree = Path(folder) / "tree"
-        made = process.capture([*git, "worktree", "add", "--detach", "--quiet", str(tree), found.out.strip()])
+        added = process.capture([*git, "worktree", "add", "--detach", "--quiet", str(tree), commit.out.strip()])
         try:
-            if made.code != 0:
-                raise UserError(f"git makes no worktree of {revision}: {made.err.strip()}", "see git worktree list")
+            if added.code != 0:
+                raise UserError(f"git makes no worktree of {revision}: {added.err.strip()}", "see git worktree list")
             argv = [
                 sys.executable,
                 "-m",
@@ -64,11 +63,11 @@ def keys_of(matrix: str, revision: str, runtime: Runtime) -> dict[str, str]:
                 runtime.name,
                 "--json",
             ]
-            asked = process.capture(argv, cwd=tree)
+            plan = process.capture(argv, cwd=tree)
         finally:
             process.capture([*git, "worktree", "remove", "--force", str(tree)])
     try:
-        cells = json.loads(asked.out)["cells"] if asked.code == 0 else []
-        return {str(one["id"]): str(one["key"]) for one in cells}
+        cells = json.loads(plan.out)["cells"] if plan.code == 0 else []
+        return {str(cell["id"]): str(cell["key"]) for cell in cells}
     except (ValueError, KeyError, TypeError):
         return {}

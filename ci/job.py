@@ -1,8 +1,8 @@
-"""One cell of the matrix: is its result up to date, and if not, do it.
+"""Run one cell of a matrix, unless its result is up to date.
 
-What comes in is a cell; what goes out is `$KDF_HOME/cells/ID/result.json`, a copy of the result of the run that made
-it. A result counts while everything that decides it is the same: kernel, guest program, runtime. One that says
-`running` was killed, and counts as none.
+Takes a cell. Gives `$KDF_HOME/cells/ID/result.json`, a copy of the result of its last run. A result is up to date while
+kernel, guest program and runtime are the same. A result with the status `running` is that of a killed run, and does not
+count.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kernel.cell import resolve
 from patches import apply
 from sources import catalogue
 
-# What `cell.run --until` can end with; after the last only the guest is left.
+# Where `cell.run --until` can stop. After the last stage only the guest is left.
 STAGES = ("tree", "config", "build")
 FINISHED = ("passed", "failed")
 
@@ -35,9 +35,9 @@ class State:
     """What the store has for a cell.
 
     Attributes:
-        key: of all that decides its result; empty if something of it would have to be made to know.
-        kernel: its kernel, if it is built.
-        last: the last result, as JSON; empty without one.
+        key: hash of everything that decides the result; empty if something must be made first to know it.
+        kernel: the kernel, if it is built.
+        last: the last result as JSON; empty without one.
     """
 
     key: str
@@ -46,25 +46,25 @@ class State:
 
     @property
     def up_to_date(self) -> bool:
-        """Whether the last result is of this very cell, and came to its end."""
-        told = self.last.get("facts", {}).get("key", "")
-        return bool(self.key) and told == self.key and self.last.get("status") in FINISHED
+        """Tell whether the last result is of this very cell, and whether its run ended."""
+        key = self.last.get("facts", {}).get("key", "")
+        return bool(self.key) and key == self.key and self.last.get("status") in FINISHED
 
     @property
     def words(self) -> str:
-        """The state for a table."""
+        """Return the state for a table."""
         if self.up_to_date:
             return f"up to date: {self.last['status']}"
         return "kernel built" if self.kernel else "to build"
 
 
 def place(identity: str) -> Path:
-    """The folder of a cell's result."""
+    """Return the folder of a cell's result."""
     return store.home() / "cells" / identity
 
 
 def look(cell: MatrixCell, runtime: Runtime) -> State:
-    """What the store has for a cell; makes nothing.
+    """Look up what the store has for a cell; make nothing.
 
     Raises:
         UserError: the cell's request is wrong.
@@ -84,13 +84,13 @@ def look(cell: MatrixCell, runtime: Runtime) -> State:
 
 
 def do(cell: MatrixCell, runtime: Runtime, *, again: bool = False) -> Mapping[str, Any]:
-    """The result of a cell as JSON; made now if the last one is not up to date.
+    """Return the result of a cell as JSON; run the cell if the last result is not up to date.
 
     Args:
-        again: make it in any case.
+        again: run it in any case.
 
     Raises:
-        KitError: it could not be carried through; result.json then holds the reason.
+        KitError: the run failed; result.json has the reason.
     """
     folder = place(cell.id)
     with store.disk_errors(folder):
@@ -100,15 +100,15 @@ def do(cell: MatrixCell, runtime: Runtime, *, again: bool = False) -> Mapping[st
         if state.up_to_date and not again:
             return state.last
         if not state.key:
-            # What was missing is made first, so that the key is known before there is a result to bear it.
+            # Make what is missing first: the key must be known before the result is written with it.
             kernels.prepare(resolve(cell.cell), runtime)
             state = look(cell, runtime)
-        told = {"cell_id": cell.id, "key": state.key}
-        return runs.run(resolve(cell.cell), runtime, facts=told, copy=folder / result.FILE, control=True).as_json()
+        facts = {"cell_id": cell.id, "key": state.key}
+        return runs.run(resolve(cell.cell), runtime, facts=facts, copy=folder / result.FILE, control=True).as_json()
 
 
 def until(cell: MatrixCell, runtime: Runtime, stage: str) -> None:
-    """Do a cell up to one of STAGES, so that a later job, perhaps on another machine, finds that in the store.
+    """Run a cell up to one of STAGES, so that a later job, perhaps on another machine, finds it in the store.
 
     Raises:
         UserError: there is no such stage, or the cell's request is wrong.
@@ -126,12 +126,12 @@ def until(cell: MatrixCell, runtime: Runtime, stage: str) -> None:
         kernels.build(resolved, runtime)
 
 
-def require(found: Mapping[str, Any]) -> None:
-    """Raise unless a result says that it passed.
+def require(stored: Mapping[str, Any]) -> None:
+    """Raise unless the status of a result is `passed`.
 
     Raises:
-        UnderTest: it does not.
+        UnderTest: it is another one.
     """
-    if found.get("status") != "passed":
-        why = "; ".join(str(one) for one in found.get("reasons", [])) or "a check does not hold"
-        raise UnderTest(f"{found.get('status')}: {why}", log=Path(str(found.get("folder", ""))) / result.FILE)
+    if stored.get("status") != "passed":
+        why = "; ".join(str(reason) for reason in stored.get("reasons", [])) or "a check does not hold"
+        raise UnderTest(f"{stored.get('status')}: {why}", log=Path(str(stored.get("folder", ""))) / result.FILE)

@@ -1,7 +1,7 @@
-"""The matrix: what a project wants built and booted, as cells with names.
+"""Read the matrix: the cells that a project wants to build and boot.
 
-What comes in is `matrix.yaml`; what goes out is its cells, in the order of the file. All names are checked on load,
-so that a wrong one is found before an hour of building. Nothing here looks at the machine.
+Takes `matrix.yaml`. Gives its cells in the order of the file. Checks all names on load, so that a wrong one is found
+before an hour of building. Never looks at the machine.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from kernel.axes import MATRIX as AXES
 from kernel.cell import CellNames
 
 FILE = Path(__file__).parent / "matrix.yaml"
-# A project that only uses this kit keeps its matrix with its own files.
+# A project that uses this toolkit keeps its matrix among its own files.
 VARIABLE = "KDF_MATRIX"
 _OPTIONS = ("instrument", "sets", "time")
 
 
 @dataclass(frozen=True)
 class Time:
-    """A class of cells.
+    """The limits of a class of cells.
 
     Attributes:
-        minutes: after which a cell is given up.
-        memory_mb: what is kept for it while it runs.
+        minutes: time after which a cell is stopped.
+        memory_mb: memory reserved for it while it runs, MB.
     """
 
     name: str
@@ -44,7 +44,7 @@ class MatrixCell:
     """One cell of a matrix.
 
     Attributes:
-        id: its name: the values of the axes, fit for a file name; what follows a `+` tells of further options.
+        id: the values of the axes as a file name; a hash of further options follows a `+`.
         required: whether its failure fails the matrix.
     """
 
@@ -55,7 +55,7 @@ class MatrixCell:
 
     @property
     def command(self) -> list[str]:
-        """What does it, and nothing else."""
+        """Return the command that runs this cell alone."""
         return ["./invoke", "cell.run", self.id]
 
 
@@ -69,16 +69,16 @@ class Matrix:
 
 
 def usual() -> Path:
-    """The file that is read if none is named: that of `$KDF_MATRIX`, or the one beside this module."""
+    """Return the default file: that of `$KDF_MATRIX`, or the one in this directory."""
     named = os.environ.get(VARIABLE, "")
     return Path(named) if named else FILE
 
 
 def load(file: Path | None = None) -> dict[str, Matrix]:
-    """All matrices by name.
+    """Return all matrices by name.
 
     Args:
-        file: `usual()` if it is not named.
+        file: to read; `usual()` if None.
 
     Raises:
         UserError: the file is malformed, or a name in it is not known.
@@ -103,24 +103,24 @@ def load(file: Path | None = None) -> dict[str, Matrix]:
 
 
 def find(name: str, file: Path | None = None) -> Matrix:
-    """A matrix by name.
+    """Return a matrix by name.
 
     Raises:
-        UserError: there is none, or the file is malformed.
+        UserError: it does not exist, or the file is malformed.
     """
-    there = load(file)
-    if name not in there:
-        raise UserError(f"there is no matrix {name}{nearest(name, there)}", f"see {file or usual()}")
-    return there[name]
+    matrices = load(file)
+    if name not in matrices:
+        raise UserError(f"there is no matrix {name}{nearest(name, matrices)}", f"see {file or usual()}")
+    return matrices[name]
 
 
 def find_cell(identity: str, file: Path | None = None) -> MatrixCell:
-    """A cell by its id, of whichever matrix.
+    """Return a cell of any matrix by its id.
 
     Raises:
-        UserError: there is none, or the file is malformed.
+        UserError: it does not exist, or the file is malformed.
     """
-    cells = {cell.id: cell for one in load(file).values() for cell in one.cells}
+    cells = {cell.id: cell for matrix in load(file).values() for cell in matrix.cells}
     if identity not in cells:
         raise UserError(f"there is no cell {identity}{nearest(identity, cells)}", "see ./invoke ci.plan")
     return cells[identity]
@@ -135,7 +135,7 @@ def _time(name: str, node: Node) -> Time:
 
 
 def _known() -> dict[str, Iterable[str]]:
-    """Axis -> names that it may have."""
+    """Return axis -> valid names."""
     from kconfig import profiles
     from patches import series
     from toolchain import specs
@@ -151,10 +151,10 @@ def _known() -> dict[str, Iterable[str]]:
 
 
 def _check(node: Node, axis: str, value: str, known: Mapping[str, Iterable[str]]) -> str:
-    """A value of an axis, if it is known.
+    """Return a value of an axis after checking it.
 
     Raises:
-        UserError: it is not.
+        UserError: there is no such name.
     """
     if value.startswith(("path:", "git:")) and axis in ("base", "linux"):
         return value
@@ -173,7 +173,7 @@ def _check(node: Node, axis: str, value: str, known: Mapping[str, Iterable[str]]
 
 
 def _filters(node: Node, key: str, known: Mapping[str, Iterable[str]]) -> list[dict[str, str]]:
-    """Entries that choose cells by what they have."""
+    """Return the entries of a list that select cells by the values of their axes."""
     return [_filter(entry, known) for entry in node.elements(key)]
 
 
@@ -192,7 +192,7 @@ def _matches(values: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 def _cells(
     node: Node, defaults: Node, times: Mapping[str, Time], known: Mapping[str, Iterable[str]]
 ) -> Iterable[MatrixCell]:
-    """The cells of one matrix, in order."""
+    """Return the cells of one matrix, in order."""
     usual = {
         axis: _check(defaults.get(axis), axis, defaults.string(axis), known) for axis in AXES if defaults.has(axis)
     }
@@ -202,7 +202,7 @@ def _cells(
         axes.only(*AXES)
         for axis in AXES:
             if axis not in usual and not axes.has(axis):
-                raise axes.error(f"it says nothing of {axis}, and there is no default")
+                raise axes.error(f"the axis {axis} is missing, and it has no default")
         each = [
             [_check(axes.get(axis), axis, one, known) for one in axes.strings(axis)]
             if axes.has(axis)
@@ -213,12 +213,12 @@ def _cells(
     excluded = _filters(node, "exclude", known)
     for wanted, entry in zip(excluded, node.elements("exclude"), strict=True):
         if not any(_matches(values, wanted) for values in found):
-            raise entry.error("it leaves out no cell")
+            raise entry.error("it excludes no cell")
     found = [values for values in found if not any(_matches(values, wanted) for wanted in excluded)]
     for entry in node.elements("include"):
         whole = {**usual, **_filter(entry, known)}
         if missing := [axis for axis in AXES if axis not in whole]:
-            raise entry.error(f"it says nothing of {missing[0]}, and there is no default")
+            raise entry.error(f"the axis {missing[0]} is missing, and it has no default")
         found.append(whole)
     optional = _filters(node, "optional", known)
     options = [(_filter(one.get("where"), known), one) for one in node.elements("options")]
@@ -230,18 +230,18 @@ def _cells(
 def _cell(
     values: Mapping[str, str], options: Sequence[Node], defaults: Node, times: Mapping[str, Time], *, required: bool
 ) -> MatrixCell:
-    """A cell of one combination, with what `options` add."""
+    """Return the cell of one combination, with what `options` add."""
     instrument: list[str] = []
     sets: list[str] = []
-    time, place = defaults.string("time"), defaults
-    for one in options:
-        one.only("where", *_OPTIONS)
-        instrument += one.strings("instrument") if one.has("instrument") else []
-        sets += one.strings("sets") if one.has("sets") else []
-        if one.has("time"):
-            time, place = one.string("time"), one
+    time, node = defaults.string("time"), defaults
+    for option in options:
+        option.only("where", *_OPTIONS)
+        instrument += option.strings("instrument") if option.has("instrument") else []
+        sets += option.strings("sets") if option.has("sets") else []
+        if option.has("time"):
+            time, node = option.string("time"), option
     if time not in times:
-        raise place.error(f"there is no class {time}{nearest(time, times)}")
+        raise node.error(f"there is no class {time}{nearest(time, times)}")
     cell = CellNames(
         toolchain=values["toolchain"],
         series=values["series"],
@@ -256,7 +256,7 @@ def _cell(
 
 
 def _identity(values: Mapping[str, str], cell: CellNames) -> str:
-    """The name of a cell; one with further options never has the name of one without."""
+    """Return the id of a cell; a cell with further options never has the id of one without."""
     from core.store import key_of
 
     name = "_".join(re.sub(r"[^A-Za-z0-9._-]+", "-", values[axis]).strip("-") for axis in AXES)

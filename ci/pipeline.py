@@ -1,7 +1,7 @@
-"""Pipelines: the matrix as files that GitHub Actions and GitLab CI read.
+"""Write the matrix as a pipeline of GitHub Actions or GitLab CI.
 
-What comes in is a matrix; what goes out is the text of a pipeline, always the same one for the same matrix. Nothing of
-a pull request ever gets into a shell but through the environment; no job has more than a token that reads.
+Takes a matrix. Gives the text of a pipeline, the same text for the same matrix. Text of a pull request reaches a shell
+only through the environment. No job has more than a read-only token.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from core.errors import UnderTest, UserError, nearest
 ROOT = Path(__file__).parent.parent
 # Where each system looks for its pipeline.
 FILES = {"github": ROOT / ".github" / "workflows" / "kernels.yml", "gitlab": ROOT / ".gitlab-ci.yml"}
-# Jobs that one matrix may have ("Workflow syntax for GitHub Actions", jobs.<id>.strategy.matrix: 256; "CI/CD YAML
-# syntax reference", parallel:matrix: 200).
+# Number of jobs that one matrix may have ("Workflow syntax for GitHub Actions", jobs.<id>.strategy.matrix: 256;
+# "CI/CD YAML syntax reference", parallel:matrix: 200).
 LIMITS = {"github": 256, "gitlab": 200}
 _RUNNER = "ubuntu-24.04"
-# By commit, since a tag can be moved; the tag is what a person reads.
+# By commit, because a tag can be moved. The comment has the tag for readers.
 _ACTIONS = {
     "checkout": "actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683 # v4.2.2",
     "cache": "actions/cache@5a3ec84eff668545956fd18022155c47e93e2684 # v4.2.3",
@@ -29,7 +29,7 @@ _ACTIONS = {
     "upload": "actions/upload-artifact@ea165f8d65b6e75b540449e92b4886f43607fa02 # v4.6.2",
     "download": "actions/download-artifact@d3f86a106a0bac45b974a628896c90dbdf5c8093 # v4.3.0",
 }
-# A tree, an image, a toolchain and a kernel of tiny; a job that cannot end well had better not begin.
+# For a tree, an image, a toolchain and a kernel of tiny. A job with less disk would fail late.
 _NEEDED_GB = 6
 _PREFLIGHT = (
     f'test "$(df --output=avail -k "$HOME" | tail -n 1)" -ge $((${{KDF_FREE_GB:-{_NEEDED_GB}}} << 20)) || '
@@ -39,10 +39,10 @@ _RESTORE = 'if [ -n "${KDF_SHARED:-}" ]; then ./invoke toolchain.build --name "$
 
 
 def generate(system: str, matrix: Matrix) -> str:
-    """The text of a pipeline.
+    """Return the text of a pipeline.
 
     Raises:
-        UserError: there is no such system, or it cannot have so many jobs.
+        UserError: there is no such CI system, or it does not allow so many jobs.
     """
     import jinja2
 
@@ -54,9 +54,9 @@ def generate(system: str, matrix: Matrix) -> str:
     if largest > LIMITS[system]:
         raise UserError(
             f"{system} allows {LIMITS[system]} jobs of a kind, the matrix {matrix.name} has {largest}",
-            "make two matrices of it",
+            "split the matrix in two",
         )
-    # The output is YAML: what is inserted goes through tojson, which is YAML, too, where it is not ours.
+    # The output is YAML. Foreign text is inserted through tojson, because JSON is YAML too.
     environment = jinja2.Environment(  # noqa: S701  (no HTML)
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined,
@@ -79,7 +79,7 @@ def generate(system: str, matrix: Matrix) -> str:
 
 
 def _toolchains(matrix: Matrix) -> list[tuple[str, bool, list[str]]]:
-    """Jobs for toolchains: name, whether each must be made, and which; one of which no required cell is may fail."""
+    """Return the jobs for toolchains; a job may fail if no required cell uses its toolchain."""
     required = list(dict.fromkeys(one.cell.toolchain for one in matrix.cells if one.required))
     others = list(dict.fromkeys(one.cell.toolchain for one in matrix.cells if one.cell.toolchain not in required))
     jobs = [("toolchain", True, required), ("toolchain-may-fail", False, others)]
@@ -93,7 +93,7 @@ def _json(value: Any) -> str:
 
 
 def _by_time(cells: Iterable[MatrixCell]) -> Iterable[tuple[Time, list[MatrixCell]]]:
-    """The cells by their class of time: a job has one limit."""
+    """Group the cells by their class of time, because a job has one limit."""
     found: dict[Time, list[MatrixCell]] = {}
     for one in cells:
         found.setdefault(one.time, []).append(one)
@@ -101,7 +101,7 @@ def _by_time(cells: Iterable[MatrixCell]) -> Iterable[tuple[Time, list[MatrixCel
 
 
 def _by_need(cells: Iterable[MatrixCell]) -> Iterable[tuple[bool, Time, list[MatrixCell]]]:
-    """The cells by class of time, those that may fail apart: in GitLab a job may fail or not, with all its cells."""
+    """Group the cells by class of time and by whether they may fail, because GitLab decides that per job."""
     for time, alike in _by_time(cells):
         for required in (True, False):
             if chosen := [one for one in alike if one.required == required]:
@@ -109,20 +109,20 @@ def _by_need(cells: Iterable[MatrixCell]) -> Iterable[tuple[bool, Time, list[Mat
 
 
 def check(system: str, matrix: Matrix, file: Path) -> None:
-    """Compare a file with what would be generated.
+    """Check that a file is what would be generated.
 
     Raises:
-        UnderTest: it is another one, or not there.
+        UnderTest: it differs or does not exist.
     """
     wanted = generate(system, matrix)
     try:
-        there = file.read_text()
+        text = file.read_text()
     except FileNotFoundError:
-        there = ""
-    if there != wanted:
-        lines = difflib.unified_diff(there.splitlines(), wanted.splitlines(), str(file), "generated", lineterm="", n=0)
+        text = ""
+    if text != wanted:
+        lines = difflib.unified_diff(text.splitlines(), wanted.splitlines(), str(file), "generated", lineterm="", n=0)
         changed = "\n".join(list(lines)[:20])
         raise UnderTest(
-            f"{file} is not what ci/matrix.yaml says:\n{changed}",
+            f"{file} differs from ci/matrix.yaml:\n{changed}",
             f"./invoke ci.generate {system} --matrix {matrix.name}",
         )

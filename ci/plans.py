@@ -1,7 +1,7 @@
-"""The plan: what a matrix would do on this machine, and what it would cost.
+"""Plan a matrix: what each cell would do on this machine, and what it would cost.
 
-What comes in is a matrix; what goes out is a row for each cell, with its key, what the store has of it, and the seconds
-that it is expected to take. Nothing is made or fetched for it.
+Takes a matrix. Gives one row per cell with its key, what the store has of it, and the expected seconds. Never makes or
+fetches anything.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from kernel.built import Kernel
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell and what is known of it.
+    """A cell and what is known about it.
 
     Attributes:
-        seconds: that it is expected to take; None if nothing like it was ever done here.
+        seconds: expected time; None if nothing similar was done here before.
     """
 
     cell: MatrixCell
@@ -31,7 +31,7 @@ class Planned:
     seconds: float | None
 
     def as_row(self) -> dict[str, Any]:
-        """As JSON values, and as a row of a table."""
+        """Return it as JSON values, and as a row of a table."""
         return {
             "id": self.cell.id,
             "required": self.cell.required,
@@ -44,21 +44,21 @@ class Planned:
 
 
 def plan(matrix: Matrix, runtime: Runtime) -> list[Planned]:
-    """What each cell of a matrix would do.
+    """Return what each cell of a matrix would do.
 
     Raises:
         UserError: a cell's request is wrong.
     """
     history = built.all_kernels()
-    found = []
-    for one in matrix.cells:
-        state = job.look(one, runtime)
-        found.append(Planned(one, state, 0.0 if state.up_to_date else _expected(one, state, history)))
-    return found
+    planned = []
+    for cell in matrix.cells:
+        state = job.look(cell, runtime)
+        planned.append(Planned(cell, state, 0.0 if state.up_to_date else _expected(cell, state, history)))
+    return planned
 
 
-def _expected(one: MatrixCell, state: State, history: Sequence[Kernel]) -> float | None:
-    """Seconds from earlier builds: of this profile if there was one, else of this base; and its last boot."""
+def _expected(matrix_cell: MatrixCell, state: State, history: Sequence[Kernel]) -> float | None:
+    """Estimate the seconds from earlier builds of this profile, else of this base, and from its last boot."""
     stages = state.last.get("stages", {})
     after = sum(float(stages.get(name, 0.0)) for name in ("boot", "check")) if isinstance(stages, dict) else 0.0
     if state.kernel:
@@ -66,10 +66,10 @@ def _expected(one: MatrixCell, state: State, history: Sequence[Kernel]) -> float
     mine, alike = [], []
     for kernel in history:
         cell = kernel.cell
-        if (cell.get("base"), cell.get("arch")) == (one.cell.base, one.cell.arch):
+        if (cell.get("base"), cell.get("arch")) == (matrix_cell.cell.base, matrix_cell.cell.arch):
             alike.append(kernel.make_seconds)
-            if (cell.get("profile"), cell.get("toolchain")) == (one.cell.profile, one.cell.toolchain):
+            if (cell.get("profile"), cell.get("toolchain")) == (matrix_cell.cell.profile, matrix_cell.cell.toolchain):
                 mine.append(kernel.make_seconds)
     known = mine[-3:] or alike[-10:]
-    # The longest of the last few: most of a build may come out of the compiler's cache, and may not the next time.
+    # Take the longest of the last few: a build may have come mostly from the compiler cache.
     return round(max(known) + after, 1) if known else None

@@ -1,8 +1,8 @@
-"""Schedule: the cells of a matrix on this machine, several at a time.
+"""Run the cells of a matrix on this machine, several at a time.
 
-What comes in is a plan; what goes out is what became of each cell, in `matrix.json` of the run's folder from the first
-moment. Each cell is a process of its own (`cell.run ID`) with its own log; they share one pool of job slots, and a
-budget of memory. One that fails stops no other. Nothing that was started outlives the run.
+Takes a plan. Gives the outcome of each cell, in `matrix.json` of the run's folder from the first moment. Each cell is a
+process (`cell.run ID`) with its own log. The cells share one pool of job slots and a memory budget. A cell that fails
+does not stop the others. No process outlives the run.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from kernel.pool import Pool
 FILE, PAGE = "matrix.json", "report.html"
 _PAGE_RUNS = 60
 _ROOT = Path(__file__).parent.parent
-# How long cells may take to end after they were asked to: their containers go away meanwhile.
+# How long cells may take to end after SIGTERM; their containers are removed in this time.
 _GRACE_SECONDS = 20.0
 _POLL_SECONDS = 0.2
 _TICK_SECONDS = 1.0
-# What is never given to cells: the engine, the desktop, the page cache of sources.
+# Never given to cells: memory for the engine, the desktop and the page cache of sources.
 _MEMORY_KEPT_MB = 1000
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell.
+    """The outcome of a cell.
 
     Attributes:
         status: `waiting`, `running`, `passed`, `failed`, `refused`, `lost`, or `up to date` followed by what it was.
-        code: exit code of its process; None while there is none.
-        reason: why it is not passed, one line.
+        code: exit code of its process; None before it ended.
+        reason: why it did not pass, one line.
         note: the last line of its log while it runs.
-        seconds: of wall time in this run.
+        seconds: wall time in this run.
     """
 
     cell: MatrixCell
@@ -65,11 +65,11 @@ class Outcome:
 
     @property
     def left(self) -> bool:
-        """Whether it has not come to its end."""
+        """Tell whether it has not ended yet."""
         return self.status in ("waiting", "running")
 
     def as_row(self) -> dict[str, Any]:
-        """As JSON values, and as a row of a table."""
+        """Return it as JSON values, and as a row of a table."""
         return {
             "id": self.cell.id,
             "required": self.cell.required,
@@ -83,11 +83,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class MatrixRun:
-    """What became of a matrix.
+    """The outcome of a matrix.
 
     Attributes:
-        idle: share of the processors' time that was idle while cells were left, 0 to 1; None if none were.
-        slots: job slots that the cells shared.
+        idle: idle share of the processors' time while cells were left, 0 to 1; None if no cell ran.
+        slots: number of job slots that the cells shared.
     """
 
     name: str
@@ -98,7 +98,7 @@ class MatrixRun:
     slots: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return it as JSON values."""
         return {
             "matrix": self.name,
             "folder": str(self.folder),
@@ -109,7 +109,7 @@ class MatrixRun:
         }
 
     def save(self) -> MatrixRun:
-        """Replace matrix.json; returns the value itself."""
+        """Replace matrix.json and return the value itself."""
         store.write_json(self.folder / FILE, self.as_json())
         return self
 
@@ -119,25 +119,25 @@ class MatrixRun:
         Raises:
             UnderTest: one failed.
             UserError: every cell that did not pass was refused, because its request is wrong.
-            InfraError: none failed, and one was lost to the machine or never came to its end.
+            InfraError: no cell failed, but the machine lost one, or one did not end.
         """
-        bad = [one for one in self.outcomes if one.cell.required and not one.good]
+        bad = [outcome for outcome in self.outcomes if outcome.cell.required and not outcome.good]
         if not bad:
             return
-        names = ", ".join(one.cell.id for one in bad)
-        failed = [one for one in bad if not one.left and one.code in (None, 1)]
+        names = ", ".join(outcome.cell.id for outcome in bad)
+        failed = [outcome for outcome in bad if not outcome.left and outcome.code in (None, 1)]
         kind: type[KitError] = InfraError
         hint = "run the same command again: what was finished is kept"
         if failed:
             kind, hint = UnderTest, "read the logs in the same folder"
-        elif all(one.status == result.REFUSED for one in bad):
+        elif all(outcome.status == result.REFUSED for outcome in bad):
             kind, hint = UserError, "correct these cells in the matrix: the file has the reason for each"
         raise kind(f"{len(bad)} of {len(self.outcomes)} cells did not pass: {names}", hint, self.folder / FILE)
 
 
 @dataclass
 class _Job:
-    """A cell that runs."""
+    """A cell that is running."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -153,25 +153,25 @@ def run(
     *,
     told: Callable[[MatrixRun], None] = lambda _run: None,
 ) -> MatrixRun:
-    """Do the cells of a plan that are not up to date.
+    """Run the cells of a plan that are not up to date.
 
     Args:
         folder: of this run.
-        told: gets the state of all cells when one changes, and about once a second.
+        told: gets the state of all cells when one of them changes, and about once a second.
 
     Returns:
-        What became of them; `MatrixRun.require` turns it into an exit code.
+        The outcome; `MatrixRun.require` turns it into an exit code.
 
     Raises:
         InfraError: the machine failed.
-        KeyboardInterrupt: somebody stopped it; matrix.json says what is left.
+        KeyboardInterrupt: the user stopped it; matrix.json shows what is left.
     """
     slots = len(os.sched_getaffinity(0))
     outcomes = {
         one.cell.id: Outcome(one.cell, one.state.words if one.state.up_to_date else "waiting") for one in planned
     }
     found = MatrixRun(name, folder, tuple(outcomes.values()), slots=slots).save()
-    # The longest first: what is short fills the end.
+    # Start the longest cells first; the short ones fill the end.
     waiting = sorted(
         (one for one in planned if not one.state.up_to_date), key=lambda one: -(one.seconds or float("inf"))
     )
@@ -214,17 +214,17 @@ def run(
 
 
 def report(done: MatrixRun) -> Path:
-    """Write the page of a matrix's run beside its list of cells; returns its file.
+    """Write the page of a matrix run into its folder, and return the file.
 
-    What its cells did in earlier runs is on it as well, so that a reader sees what is new.
+    The page also has earlier runs of the same cells, so that a reader sees what is new.
     """
     from report import history, html
 
-    cells = {json.dumps(asdict(one.cell.cell), sort_keys=True) for one in done.outcomes}
+    cells = {json.dumps(asdict(outcome.cell.cell), sort_keys=True) for outcome in done.outcomes}
     earlier = history.load(history.home(), _PAGE_RUNS).runs
     same = [run for run in earlier if run.result and json.dumps(dict(run.result.cell), sort_keys=True) in cells]
     known = {run.folder for run in same}
-    # A cell that came to no result, or whose run is older than what was read.
+    # A cell without a result, or whose run is older than the ones that were read.
     more = [run for run in history.of_matrix(done.folder) if not (run.result and run.result.folder in known)]
     file = done.folder / PAGE
     html.write(history.History([*more, *same]), file)
@@ -247,24 +247,24 @@ def _fits(
     slots: int,
     runtime: Runtime,
 ) -> bool:
-    """Whether a cell may start beside those that run; alone it always may."""
+    """Tell whether a cell may start while others run; if none runs, it always may."""
     if not running:
         return True
     taken = sum(outcomes[identity].cell.time.memory_mb for identity in running)
-    # A host's make may not know the pool: then each cell has all cores, and is alone.
+    # The make of a host may not support the pool. Then each cell runs alone, on all cores.
     return runtime.name == "docker" and len(running) < slots and taken + one.time.memory_mb <= budget
 
 
-def _start(one: MatrixCell, runtime: Runtime, folder: Path, shared: Pool) -> _Job:
+def _start(cell: MatrixCell, runtime: Runtime, folder: Path, shared: Pool) -> _Job:
     close = contextlib.ExitStack()
-    log = folder / f"{one.id}.log"
-    argv = [sys.executable, "-m", "commands.program", "cell.run", one.id, "--runtime", runtime.name]
+    log = folder / f"{cell.id}.log"
+    argv = [sys.executable, "-m", "commands.program", "cell.run", cell.id, "--runtime", runtime.name]
     started = close.enter_context(process.background(argv, log=log, cwd=_ROOT, env=shared.variables()))
     return _Job(started, log, time.monotonic(), close)
 
 
 def _reap(running: dict[str, _Job], outcomes: dict[str, Outcome]) -> bool:
-    """Take note of cells that ended, and end those whose time is over; whether there was one."""
+    """Collect cells that ended, and stop those whose time is over; tell whether there was one."""
     changed = False
     for identity, child in list(running.items()):
         one = outcomes[identity]
@@ -282,36 +282,36 @@ def _reap(running: dict[str, _Job], outcomes: dict[str, Outcome]) -> bool:
     return changed
 
 
-def _ended(one: Outcome, code: int, spent: float, log: Path, *, late: bool) -> Outcome:
-    """What became of a cell, by its exit code and its result; both must agree that it passed."""
-    told = _result(one.cell.id)
+def _ended(outcome: Outcome, code: int, spent: float, log: Path, *, late: bool) -> Outcome:
+    """Return the outcome of a cell; it passed only if its exit code and its result agree."""
+    stored = _result(outcome.cell.id)
     status = {0: "passed", 1: "failed", 2: result.REFUSED}.get(code, "lost")
-    reasons = told.get("reasons") or [last_line(log)]
+    reasons = stored.get("reasons") or [last_line(log)]
     reason = "" if code == 0 else str(reasons[0]).splitlines()[0] if reasons else ""
     if late:
-        status, reason = "lost", f"given up after {one.cell.time.minutes} minutes"
-    elif code == 0 and told.get("status") != "passed":
-        status, reason = "lost", f"it ended with 0, and its result says {told.get('status', 'nothing')}"
-    return replace(one, status=status, code=code, reason=reason, note="", seconds=spent)
+        status, reason = "lost", f"given up after {outcome.cell.time.minutes} minutes"
+    elif code == 0 and stored.get("status") != "passed":
+        status, reason = "lost", f"it ended with 0, and its result says {stored.get('status', 'nothing')}"
+    return replace(outcome, status=status, code=code, reason=reason, note="", seconds=spent)
 
 
 def _result(identity: str) -> Mapping[str, Any]:
     try:
-        told = json.loads((job.place(identity) / result.FILE).read_text())
+        stored = json.loads((job.place(identity) / result.FILE).read_text())
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return stored if isinstance(stored, dict) else {}
 
 
 def _look(running: Mapping[str, _Job], outcomes: dict[str, Outcome]) -> None:
-    """Read how far the running cells are."""
+    """Read the progress of the running cells."""
     for identity, child in running.items():
         spent = time.monotonic() - child.started
         outcomes[identity] = replace(outcomes[identity], note=last_line(child.log), seconds=spent)
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says something; empty without one."""
+    """Return the last line of a log that is not empty; empty without one."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 2000))
@@ -322,7 +322,7 @@ def last_line(log: Path) -> str:
 
 
 def _ask_to_end(jobs: Sequence[_Job]) -> None:
-    """Ask cells to end, and wait for it. SIGTERM does what Ctrl-C does, and is heard in the background as well."""
+    """Ask cells to end, and wait. SIGTERM does what Ctrl-C does, and also reaches a background process."""
     for child in jobs:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.process.pid, signal.SIGTERM)
@@ -333,15 +333,15 @@ def _ask_to_end(jobs: Sequence[_Job]) -> None:
 
 
 def _stop(running: dict[str, _Job]) -> None:
-    """End all that runs."""
+    """End all running cells."""
     _ask_to_end(list(running.values()))
     for child in running.values():
         child.close.close()
 
 
 def _sweep() -> None:
-    """Remove what cells that were killed left in the engine: they were killed while it was being made."""
-    with contextlib.suppress(KitError):  # an engine that is gone has nothing left
+    """Remove containers of cells that were killed while the engine created them."""
+    with contextlib.suppress(KitError):  # an engine that has gone has no containers
         client = engine.client()
         try:
             engine.sweep(client)
@@ -350,12 +350,12 @@ def _sweep() -> None:
 
 
 def _times() -> tuple[int, int]:
-    """Ticks that all processors were idle, and all their ticks (proc(5), /proc/stat)."""
+    """Return the idle ticks and all ticks of all processors (proc(5), /proc/stat)."""
     fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     return fields[3], sum(fields)
 
 
 def _idle(before: tuple[int, int], after: tuple[int, int]) -> float | None:
-    """Share of idle time between two moments; waiting for the disk is not idle."""
+    """Return the idle share between two readings; waiting for the disk is not idle."""
     spent = after[1] - before[1]
     return (after[0] - before[0]) / spent if spent else None

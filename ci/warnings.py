@@ -1,7 +1,7 @@
-"""New warnings: those that building a kernel gave and building its control, the same cell with profile `none`, did not.
+"""Find new warnings: those of a kernel's build that its control, the same cell with profile `none`, does not have.
 
-Takes a matrix and what its jobs left (ci.artifacts): `folder/ID/build.log`. Gives the new warnings of each cell, and
-the words that CI systems show at the line of a source. Logs are hostile: nothing of them is trusted.
+Takes a matrix and the logs that its jobs left (`ci.artifacts`): `folder/ID/build.log`. Gives the new warnings of each
+cell, and notes that CI systems show at a line of the source. Never trusts the text of a log.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Found:
     """One warning of a compiler or of objtool.
 
     Attributes:
-        file: below the kernel's source, or of the build directory.
-        line: from 1; 0 if it has none.
+        file: path below the kernel's source or the build directory.
+        line: from 1; 0 if it is unknown.
     """
 
     file: str
@@ -43,28 +43,28 @@ class Found:
 
 
 def read(lines: Iterable[str]) -> Iterator[Found]:
-    """The warnings of a build's log."""
+    """Return the warnings in a build log."""
     for raw in lines:
-        said = printable(raw.rstrip())
-        found = _CLANG.match(said) or _OTHER.match(said)
-        if found:
-            line = int(found["line"][:9]) if "line" in found.re.groupindex else 0
-            yield Found(_TREE.sub("", found["file"]), found["text"][:_TEXT_LETTERS], line)
+        line_text = printable(raw.rstrip())
+        match = _CLANG.match(line_text) or _OTHER.match(line_text)
+        if match:
+            line = int(match["line"][:9]) if "line" in match.re.groupindex else 0
+            yield Found(_TREE.sub("", match["file"]), match["text"][:_TEXT_LETTERS], line)
 
 
-def _same(one: Found) -> Found:
-    """What makes two warnings one: not the line, nor the size of a frame or an offset, which move with any change."""
-    return replace(one, line=0, text=re.sub(r"0x[0-9a-f]+|\d+", "N", one.text))
+def _same(warning: Found) -> Found:
+    """Return a warning without its line and numbers, which move with any change, to compare it with others."""
+    return replace(warning, line=0, text=re.sub(r"0x[0-9a-f]+|\d+", "N", warning.text))
 
 
-def control_of(matrix: Matrix, one: MatrixCell) -> MatrixCell | None:
-    """The cell that differs from another one in its profile alone, which is `none`; None without one."""
-    wanted = replace(one.cell, profile=CONTROL, instrument=(), sets=())
-    return next((other for other in matrix.cells if other.cell == wanted and other.id != one.id), None)
+def control_of(matrix: Matrix, cell: MatrixCell) -> MatrixCell | None:
+    """Return the cell that differs only in its profile, which is `none`; None without one."""
+    wanted = replace(cell.cell, profile=CONTROL, instrument=(), sets=())
+    return next((other for other in matrix.cells if other.cell == wanted and other.id != cell.id), None)
 
 
 def fresh(matrix: Matrix, folder: Path) -> Mapping[str, list[Found]]:
-    """The new warnings of each cell, by its id; without those whose log or whose control's log is not there."""
+    """Return id -> new warnings; cells are left out if their log or their control's log is missing."""
     logs: dict[str, dict[Found, Found]] = {}
 
     def known(one: MatrixCell) -> dict[Found, Found] | None:
@@ -85,25 +85,27 @@ def fresh(matrix: Matrix, folder: Path) -> Mapping[str, list[Found]]:
     return found
 
 
-def notes(found: Mapping[str, list[Found]]) -> list[Note]:
-    """What CI systems are to show: each warning once, though several cells have it; the first SHOWN."""
-    once = {one: cell for cell, warnings in reversed(list(found.items())) for one in warnings}
-    told = [
-        Note("new-warning", str(one), "new warning", f"{one} ({cell})", one.file, one.line, severe=False)
-        for one, cell in once.items()
+def notes(fresh_warnings: Mapping[str, list[Found]]) -> list[Note]:
+    """Return notes for CI systems: each warning once, even if several cells have it; at most SHOWN."""
+    once = {warning: cell for cell, warnings in reversed(list(fresh_warnings.items())) for warning in warnings}
+    shown = [
+        Note(
+            "new-warning", str(warning), "new warning", f"{warning} ({cell})", warning.file, warning.line, severe=False
+        )
+        for warning, cell in once.items()
     ]
-    return sorted(told, key=lambda note: note.key)[:SHOWN]
+    return sorted(shown, key=lambda note: note.key)[:SHOWN]
 
 
-def markdown(found: Mapping[str, list[Found]]) -> str:
-    """New warnings as a section of GitHub's and GitLab's markdown, empty if there are none."""
-    told = {cell: warnings for cell, warnings in found.items() if warnings}
-    if not told:
+def markdown(fresh_warnings: Mapping[str, list[Found]]) -> str:
+    """Return new warnings as a section in the markdown of GitHub and GitLab; empty if there are none."""
+    shown = {cell: warnings for cell, warnings in fresh_warnings.items() if warnings}
+    if not shown:
         return ""
     lines = ["", "#### New warnings, which the control does not have", ""]
-    for cell, warnings in told.items():
+    for cell, warnings in shown.items():
         lines += [f"`{cell}`: {len(warnings)}", "", "```"]
-        lines += [str(one).replace("`", "'") for one in warnings[:SHOWN]]
+        lines += [str(warning).replace("`", "'") for warning in warnings[:SHOWN]]
         lines += [f"and {len(warnings) - SHOWN} more"] if len(warnings) > SHOWN else []
         lines += ["```", ""]
     return "\n".join(lines)

@@ -78,13 +78,13 @@ options:
         ("axes: {profile: [none], series: [kat]}", "there is no series kat"),
         ("axes: {profile: [none], base: [tine]}", "there is no base tine"),
         ("axes: {profile: [none, none]}", "is there twice"),
-        ("axes: {profile: [none]}\nexclude: [{profile: all}]", "it leaves out no cell"),
+        ("axes: {profile: [none]}\nexclude: [{profile: all}]", "it excludes no cell"),
         ("axes: {profile: [none]}\nexclude: [{profile: none}]", "it has no cell"),
         ("axes: {profile: [none]}\noptional: [{}]", "it names no axis"),
         ("axes: {profile: [none]}\noptions: [{where: {profile: none}, time: ages}]", "there is no class ages"),
         ("axes: {profile: [none]}\noptions: [{where: {profile: none}, colour: red}]", "unknown key"),
-        ("axes: {toolchain: [plugin-19]}", "it says nothing of profile"),
-        ("include: [{series: kit}]", "it says nothing of profile"),
+        ("axes: {toolchain: [plugin-19]}", "the axis profile is missing"),
+        ("include: [{series: kit}]", "the axis profile is missing"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(body: str, said: str, tmp_path: Path) -> None:
