@@ -16,8 +16,8 @@ MEASUREMENTS = tuple(sorted((ROOT / "docs" / "measurements").glob("*.md")))
 LONG = frozenset(
     f"{name}.md"
     for name in (
-        *("commands", "config"),
-        *("reasons", "rust"),
+        *("commands"),
+        *("rust"),
     )
 )
 
