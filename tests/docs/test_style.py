@@ -17,7 +17,7 @@ LONG = frozenset(
     f"{name}.md"
     for name in (
         *("commands"),
-        *("rust"),
+        *(),
     )
 )
 
