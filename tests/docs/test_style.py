@@ -12,14 +12,6 @@ from tests.docs import documented
 from tests.docs.documented import PAGES, ROOT
 
 MEASUREMENTS = tuple(sorted((ROOT / "docs" / "measurements").glob("*.md")))
-# Pages that still have longer lines.
-LONG = frozenset(
-    f"{name}.md"
-    for name in (
-        *("commands", "config"),
-        *("reasons", "rust"),
-    )
-)
 
 
 def prose(page: Path) -> list[tuple[int, str]]:
@@ -32,9 +24,7 @@ def prose(page: Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in lines.items() if not line.startswith("|")]
 
 
-@pytest.mark.parametrize(
-    "page", [*(page for page in PAGES if page.name not in LONG), *MEASUREMENTS], ids=lambda page: page.stem
-)
+@pytest.mark.parametrize("page", [*PAGES, *MEASUREMENTS], ids=lambda page: page.stem)
 def test_lines_of_prose_break_at_100_characters(page: Path) -> None:
     assert [number for number, line in prose(page) if len(line) > 100] == []
 
