@@ -52,7 +52,7 @@ def test_missing_packages_come_with_the_line(monkeypatch: pytest.MonkeyPatch) ->
     report = doctor.examine(["bc", "flex", "bison"])
     found = report.rows[-1]
     assert (found.status, report.ready) == (MISSING, False)
-    assert found.value == "2 of 3 are not here: flex bison"
+    assert found.value == "2 of 3 are not installed: flex bison"
     assert found.advice.endswith("apt-get install -y --no-install-recommends bison flex")
 
 
