@@ -67,7 +67,7 @@ class Index:
     Attributes:
         kind: kind of the product.
         key: key of the product, which is the hash of `inputs`.
-        metadata: metadata of the product on the machine that made it.
+        metadata: metadata of the product, from the machine that made it.
         notes: JSON values that the caller of `write` added.
     """
 
@@ -114,7 +114,7 @@ def entries(root: Path) -> tuple[Entry, ...]:
 
 
 def _header(entry: Entry) -> bytes:
-    """Build the tar header of a member; it does not depend on time or user."""
+    """Build the tar header of a member, without time or owner."""
     info = tarfile.TarInfo(entry.name)
     info.type = {"folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}.get(entry.kind, tarfile.REGTYPE)
     info.mode = 0o644 if entry.kind == "file" else 0o755

@@ -117,7 +117,7 @@ def tree_files(root: Path) -> tuple[str, list[str]]:
     """Return a hash of the present state of a user's tree, and its files.
 
     For a git work tree the hash covers HEAD and the files that differ from it; ignored files are left out. For any
-    other directory it covers names, modes, sizes and times of all files.
+    other directory it covers names, modes, sizes and times of all files, and targets of links.
     """
     digest = hashlib.sha256()
     toplevel = _git("rev-parse", "--show-toplevel", cwd=root) if shutil.which("git") else None

@@ -5,7 +5,7 @@ Compares each archive with its published sha256, and each file with the archive'
 
 Format: in a directory an archive is `KEY.tar.zst`, and gets this name by a rename. A server only needs PUT and GET. The
 archive goes to `KEY-SHA256.tar.zst` and is read back. After that `KEY.sha256` is written, which contains the SHA256. If
-a server has only `KEY.tar.zst`, that is taken, because releases contain toolchains in this form (`toolchain.export`).
+a server has only `KEY.tar.zst`, that is taken, because releases publish toolchains like that (`toolchain.export`).
 """
 
 from __future__ import annotations

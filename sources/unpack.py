@@ -21,7 +21,7 @@ _BY_MEMBERS = (None, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLO
 
 
 def _open_tar(path: Path, raw: IO[bytes]) -> IO[bytes]:
-    """Open an archive for reading its uncompressed bytes; the first bytes tell the compression."""
+    """Open an archive for reading its uncompressed bytes; find the compression from its first bytes."""
     import bz2
     import gzip
     import lzma
@@ -62,7 +62,7 @@ def _open_deb(path: Path, raw: IO[bytes]) -> IO[bytes]:
 def unpack(path: Path, target: Path) -> None:
     """Unpack a tar archive or the files of a Debian package, without the one top directory.
 
-    Not every Python 3.11 has extraction filters, so this function writes each member itself, and links last.
+    Not every Python 3.11 has extraction filters. So this function writes each member itself, and makes links last.
 
     Raises:
         InfraError: it is damaged, or contains a member that a source must not have.

@@ -1,4 +1,4 @@
-"""Archives: the same bytes for the same product, and nothing but what the list says comes out."""
+"""Test archives: the same product gives the same bytes, and only listed members are unpacked."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def pack(plain: bytes) -> bytes:
 
 
 def forge(path: Path, index: Index, contents: dict[str, bytes], headers: dict[str, bytes] | None = None) -> Path:
-    """An archive whose list is what we want it to be, right in everything that is not given."""
+    """Write an archive with any index; everything that is not given is correct."""
     text = index.text()
     named = f"index-{hashlib.sha256(text).hexdigest()}.json"
     parts = [archive._header(Entry(named, "file", len(text))), text, archive._padding(len(text))]
@@ -237,7 +237,7 @@ def test_a_key_that_is_not_the_hash_of_the_inputs(tmp_path: Path) -> None:
 
 
 def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few compressed kilobytes that stand for more than the limit: read in small pieces, refused at the limit."""
+    """A few compressed kilobytes that expand beyond the limit are read in small pieces and refused at the limit."""
     monkeypatch.setattr(archive, "LIMIT_BYTES", 1 << 20)
     content = bytes(8 << 20)
     target = tmp_path / "target"

@@ -19,7 +19,7 @@ from toolchain import share
 
 
 class Plain(http.server.BaseHTTPRequestHandler):
-    """PUT and GET of whole files; `broken` says how it lies."""
+    """PUT and GET of whole files; `broken` is the kind of fault."""
 
     files: dict[str, bytes]
     broken: str
