@@ -1,11 +1,11 @@
-"""Archive: a product of the store as one file that can be carried to another store, and back.
+"""Write a product of the store to a single file, and unpack such a file.
 
-What comes in is a product, or a file of which nothing is believed; what goes out is a tar.zst, or a directory in which
-every file was compared with the archive's own list. Nothing is ever written outside that directory.
+Takes a product and gives a tar.zst, or takes an untrusted tar.zst and gives a directory. Each unpacked file is compared
+with the archive's index. Never writes outside the directory.
 
 Format: tar (POSIX.1-1988 ustar, no extended headers) in one zstd frame with a checksum (RFC 8878). The first member is
-`index-<sha256 of its bytes>.json`; the others are those that it lists, in its order, with the headers that follow from
-it: the same product always gives the same tar, and one that is written otherwise is refused.
+`index-<sha256 of its bytes>.json`. The other members follow in the order of the index, and their headers contain only
+what the index contains. So the same product always gives the same tar. A tar that differs from this is refused.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from sources import unpack
 
 SUFFIX = ".tar.zst"
 VERSION = 1
-# A compiler with its headers is 600 MB in 3,000 files; what needs more than these is no product of ours.
+# A compiler with its headers is 600 MB in 3,000 files, so our products stay far below these limits.
 LIMIT_BYTES = 16 << 30
 LIMIT_INDEX = 64 << 20
 _LEVEL = 10
 _CHUNK = 1 << 20
-# One read of compressed bytes: a hostile block of 4 bytes may stand for 128 KiB (RFC 8878, 3.1.1.2.4).
+# Size of one read of compressed bytes: a hostile block of 4 bytes may expand to 128 KiB (RFC 8878, 3.1.1.2.4).
 _READ = 1 << 11
 _INDEX_NAME = re.compile(r"index-([0-9a-f]{64})\.json")
 _KINDS = ("folder", "file", "program", "link")
@@ -47,10 +47,10 @@ class Entry:
 
     Attributes:
         name: its path below the product, with slashes.
-        kind: `folder`, `file`, `program` (a file that may be run) or `link`.
-        size: in bytes, of a file.
-        sha256: of a file; else empty.
-        goal: of a link; else empty.
+        kind: `folder`, `file`, `program` (an executable file) or `link`.
+        size: size of a file in bytes; 0 for folders and links.
+        sha256: hash of a file; empty for folders and links.
+        goal: target of a link; empty for everything else.
     """
 
     name: str
@@ -62,13 +62,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Index:
-    """What an archive says about itself.
+    """Content of the first member: the product and the list of the other members.
 
     Attributes:
-        kind: of the product.
-        key: of the product; it is the hash of `inputs`.
-        metadata: of the product, where it was made.
-        notes: what the room that wrote it added.
+        kind: kind of the product.
+        key: key of the product, which is the hash of `inputs`.
+        metadata: metadata of the product, from the machine that made it.
+        notes: JSON values that the caller of `write` added.
     """
 
     kind: str
@@ -79,21 +79,21 @@ class Index:
     entries: tuple[Entry, ...]
 
     def text(self) -> bytes:
-        """The bytes of the first member."""
+        """Return the bytes of the first member."""
         return (store.canonical({"version": VERSION, **asdict(self)}) + "\n").encode()
 
 
-class _Refused(Exception):  # noqa: N818  (it says what became of the archive)
-    """The archive is damaged or hostile; the text says why."""
+class _Refused(Exception):  # noqa: N818  (it names what happened)
+    """The archive is damaged or hostile; the text is the reason."""
 
 
 def entries(root: Path) -> tuple[Entry, ...]:
-    """All that is below a directory but its own metadata, sorted by name.
+    """List everything below a directory except its metadata, sorted by name.
 
     Raises:
-        InfraError: it holds something that is neither file, directory nor symbolic link.
+        InfraError: it contains something that is not a file, a directory or a symbolic link.
     """
-    found: list[Entry] = []
+    members: list[Entry] = []
     for folder, folders, files in os.walk(root):
         for name in [*folders, *files]:
             path = Path(folder, name)
@@ -101,20 +101,20 @@ def entries(root: Path) -> tuple[Entry, ...]:
             if path == root / store.METADATA:
                 continue
             if path.is_symlink():
-                found.append(Entry(shown, "link", goal=str(path.readlink())))
+                members.append(Entry(shown, "link", goal=str(path.readlink())))
             elif path.is_dir():
-                found.append(Entry(shown, "folder"))
+                members.append(Entry(shown, "folder"))
             elif path.is_file():
                 state = path.stat()
                 kind = "program" if state.st_mode & 0o100 else "file"
-                found.append(Entry(shown, kind, state.st_size, store.hash_file(path)))
+                members.append(Entry(shown, kind, state.st_size, store.hash_file(path)))
             else:
-                raise InfraError(f"{path} is neither file, directory nor link", "remove the product and make it again")
-    return tuple(sorted(found, key=lambda entry: entry.name))
+                raise InfraError(f"{path} is not a file, a directory or a link", "remove the product and make it again")
+    return tuple(sorted(members, key=lambda entry: entry.name))
 
 
 def _header(entry: Entry) -> bytes:
-    """The tar header of a member: nothing in it depends on when and by whom it was written."""
+    """Build the tar header of a member, without time or owner."""
     info = tarfile.TarInfo(entry.name)
     info.type = {"folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}.get(entry.kind, tarfile.REGTYPE)
     info.mode = 0o644 if entry.kind == "file" else 0o755
@@ -128,10 +128,10 @@ def _padding(size: int) -> bytes:
 
 
 def write(product: Product, out: Path, notes: Mapping[str, Any]) -> Index:
-    """Write a product to a file, beside its place first.
+    """Write a product to a file; the file gets its name when it is complete.
 
     Args:
-        notes: JSON values to be kept with it.
+        notes: JSON values to store in the index.
 
     Raises:
         InfraError: the disk is full, or the product changed while it was read.
@@ -139,37 +139,37 @@ def write(product: Product, out: Path, notes: Mapping[str, Any]) -> Index:
     import zstandard
 
     with store.disk_errors(out):
-        found = entries(product.path)
+        members = entries(product.path)
         metadata = {name: value for name, value in product.metadata.items() if name != "inputs"}
-        index = Index(product.kind, product.key, product.metadata["inputs"], metadata, notes, found)
+        index = Index(product.kind, product.key, product.metadata["inputs"], metadata, notes, members)
         text = index.text()
         first = Entry(f"index-{hashlib.sha256(text).hexdigest()}.json", "file", len(text))
-        total = sum(entry.size for entry in found)
+        total = sum(entry.size for entry in members)
         out.parent.mkdir(parents=True, exist_ok=True)
-        beside = out.with_name(f".{out.name}.{os.getpid()}")
+        temporary = out.with_name(f".{out.name}.{os.getpid()}")
         packer = zstandard.ZstdCompressor(level=_LEVEL, threads=-1, write_checksum=True)
         try:
             with (
-                beside.open("wb") as raw,
+                temporary.open("wb") as raw,
                 packer.stream_writer(raw, closefd=False) as sink,
                 Progress(f"writing {out.name}", total >> 20, "MB") as progress,
             ):
                 sink.write(_header(first) + text + _padding(len(text)))
                 done = 0
-                for entry in found:
+                for entry in members:
                     sink.write(_header(entry))
                     if entry.kind in ("file", "program"):
                         _copy_in(product.path / entry.name, entry, sink)
                         done += entry.size
                         progress.at(done >> 20, note=entry.name)
                 sink.write(b"\0" * 2 * tarfile.BLOCKSIZE)
-            with beside.open("rb") as written:
+            with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-            beside.replace(out)
-        except ValueError as error:  # of tarfile: a name or a goal that is too long for ustar
+            temporary.replace(out)
+        except ValueError as error:  # from tarfile: a name or a link's target is too long for ustar
             raise InfraError(f"{product.path} cannot be put into an archive: {error}") from error
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     return index
 
 
@@ -186,7 +186,7 @@ def _copy_in(path: Path, entry: Entry, sink: Any) -> None:
 
 
 class _Plain(io.RawIOBase):
-    """The uncompressed bytes of exactly one zstd frame that fills a file; never much more than asked for in memory."""
+    """Read a file that is exactly one zstd frame; keep at most one decompressed block in memory."""
 
     def __init__(self, raw: IO[bytes]) -> None:
         import zstandard
@@ -203,19 +203,19 @@ class _Plain(io.RawIOBase):
             chunk = self._raw.read(_READ)
             if self._frame.eof or not chunk:
                 if chunk or self._frame.unused_data or not self._frame.eof:
-                    raise _Refused("it goes on after its end" if self._frame.eof else "it is cut off")
+                    raise _Refused("it continues after its end" if self._frame.eof else "it is cut off")
                 return False
             try:
                 self._rest = memoryview(self._frame.decompress(chunk))
             except zstandard.ZstdError as error:
-                raise _Refused(f"it is not compressed as it should be ({error})") from error
+                raise _Refused(f"it is not valid zstd ({error})") from error
             self.total += len(self._rest)
             if self.total > LIMIT_BYTES:
-                raise _Refused(f"it holds more than {LIMIT_BYTES >> 30} GB")
+                raise _Refused(f"it contains more than {LIMIT_BYTES >> 30} GB")
         return True
 
     def exactly(self, size: int) -> Iterator[bytes]:
-        """So many bytes, in pieces."""
+        """Yield `size` bytes, in pieces."""
         while size:
             if not self._more():
                 raise _Refused("it ends too early")
@@ -229,26 +229,26 @@ class _Plain(io.RawIOBase):
 
     def end(self) -> None:
         if self._more():
-            raise _Refused("it goes on after its end")
+            raise _Refused("it continues after its end")
 
 
 def _read_index(plain: _Plain) -> Index:
-    """The first member, checked: after this, names, sizes and hashes can be relied on."""
+    """Read and check the first member; after this, its names, sizes and hashes are well formed."""
     block = plain.all(tarfile.BLOCKSIZE)
     try:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
     except (tarfile.HeaderError, ValueError) as error:
-        raise _Refused(f"it is no archive of a product ({error})") from error
-    named = _INDEX_NAME.fullmatch(info.name)
-    if named is None or block != _header(Entry(info.name, "file", info.size)):
-        raise _Refused("it is no archive of a product: its first member is no index")
+        raise _Refused(f"it is not an archive of a product ({error})") from error
+    match = _INDEX_NAME.fullmatch(info.name)
+    if match is None or block != _header(Entry(info.name, "file", info.size)):
+        raise _Refused("it is not an archive of a product: its first member is not an index")
     if info.size > LIMIT_INDEX:
         raise _Refused(f"its index is larger than {LIMIT_INDEX >> 20} MB")
     text = plain.all(info.size)
-    if hashlib.sha256(text).hexdigest() != named[1]:
-        raise _Refused("its index has another sha256 than its name says")
+    if hashlib.sha256(text).hexdigest() != match[1]:
+        raise _Refused("its index has another sha256 than its name")
     if plain.all(len(_padding(info.size))).strip(b"\0"):
-        raise _Refused("there is something between its members")
+        raise _Refused("there are bytes between its members")
     try:
         index = _parse(json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -259,44 +259,44 @@ def _read_index(plain: _Plain) -> Index:
     return index
 
 
-def _parse(found: Any) -> Index:
-    if found.pop("version") != VERSION:
-        raise _Refused("it is of another version of this format")
-    listed = tuple(Entry(**item) for item in found.pop("entries"))
-    for entry in listed:
+def _parse(fields: Any) -> Index:
+    if fields.pop("version") != VERSION:
+        raise _Refused("it has another version of this format")
+    members = tuple(Entry(**item) for item in fields.pop("entries"))
+    for entry in members:
         types = [type(value) for value in (entry.name, entry.kind, entry.size, entry.sha256, entry.goal)]
         is_file = entry.kind in ("file", "program")
         if types != [str, str, int, str, str] or entry.kind not in _KINDS:
             raise ValueError(f"entry {entry.name!r}")
         if (entry.size != 0 and not is_file) or entry.size < 0 or bool(entry.goal) != (entry.kind == "link"):
             raise ValueError(f"entry {entry.name!r}")
-    index = Index(entries=listed, **found)
+    index = Index(entries=members, **fields)
     if not isinstance(index.kind, str) or not isinstance(index.key, str):
-        raise TypeError("kind and key are words")
+        raise TypeError("kind and key must be strings")
     for mapping in (index.inputs, index.metadata, index.notes):
         if not isinstance(mapping, dict):
-            raise TypeError("inputs, metadata and notes are mappings")
+            raise TypeError("inputs, metadata and notes must be mappings")
     return index
 
 
-def _check_names(listed: Sequence[Entry]) -> None:
-    """Refuse names that leave the archive, come twice, or stand below something that is no directory."""
-    folders = {entry.name for entry in listed if entry.kind == "folder"}
-    for entry in listed:
+def _check_names(members: Sequence[Entry]) -> None:
+    """Raise if a name leaves the archive, appears twice, or is below something that is not a directory."""
+    folders = {entry.name for entry in members if entry.kind == "folder"}
+    for entry in members:
         parts = entry.name.split("/")
         if {"", ".", ".."} & set(parts) or "\0" in entry.name or "\0" in entry.goal:
             raise _Refused(f"the name {entry.name!r} leaves the archive")
         if len(parts) > 1 and "/".join(parts[:-1]) not in folders:
-            raise _Refused(f"{entry.name} stands below no directory of it")
+            raise _Refused(f"{entry.name} is not in a directory of the archive")
         if entry.name == store.METADATA:
-            raise _Refused(f"it brings a {store.METADATA} of its own")
+            raise _Refused(f"it contains a {store.METADATA} of its own")
         try:
             _header(entry)
         except ValueError as error:
             raise _Refused(f"{entry.name!r} cannot be a member ({error})") from error
-    for before, entry in itertools.pairwise(listed):
+    for before, entry in itertools.pairwise(members):
         if before.name >= entry.name:
-            raise _Refused(f"{entry.name} comes twice or out of order")
+            raise _Refused(f"{entry.name} appears twice or out of order")
 
 
 def _reading(path: Path, work: Callable[[_Plain], Index]) -> Index:
@@ -304,13 +304,13 @@ def _reading(path: Path, work: Callable[[_Plain], Index]) -> Index:
         with path.open("rb", buffering=_CHUNK) as raw:
             return work(_Plain(raw))
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"{path} is no file", "name a file that toolchain.export wrote") from error
-    except _Refused as why:
-        raise InfraError(f"the archive {path} is refused: {why}", "get it again, or export it again") from why
+        raise UserError(f"{path} is not a file", "name a file that toolchain.export wrote") from error
+    except _Refused as refusal:
+        raise InfraError(f"the archive {path} is refused: {refusal}", "copy it again, or export it again") from refusal
 
 
 def read_index(path: Path) -> Index:
-    """What an archive says about itself; of its files nothing is read.
+    """Read the index of an archive; its files are not read.
 
     Raises:
         InfraError: it is damaged or hostile.
@@ -319,14 +319,14 @@ def read_index(path: Path) -> Index:
 
 
 def extract(path: Path, target: Path, outside: Callable[[str], bool] = lambda _goal: False) -> Index:
-    """Unpack an archive into an empty directory; every file is compared with the list.
+    """Unpack an archive into an empty directory, and compare every file with the index.
 
     Args:
-        outside: says of an absolute goal of a link whether it may be kept.
+        outside: whether a link to this absolute path is allowed.
 
     Raises:
         InfraError: it is damaged or hostile, or the disk is full.
-        UserError: it holds a link that leaves it.
+        UserError: it contains a link that leaves it.
     """
 
     def work(plain: _Plain) -> Index:
@@ -334,17 +334,17 @@ def extract(path: Path, target: Path, outside: Callable[[str], bool] = lambda _g
         with Progress(f"unpacking {path.name}", sum(entry.size for entry in index.entries) >> 20, "MB") as progress:
             for entry in index.entries:
                 if plain.all(tarfile.BLOCKSIZE) != _header(entry):
-                    raise _Refused(f"the member {entry.name} is not what its list says")
-                place = target / entry.name
+                    raise _Refused(f"the member {entry.name} differs from the index")
+                member_path = target / entry.name
                 if entry.kind == "folder":
-                    place.mkdir()
+                    member_path.mkdir()
                 elif entry.kind != "link":
-                    _write_file(plain, entry, place)
+                    _write_file(plain, entry, member_path)
                     progress.at(plain.total >> 20, note=entry.name)
         if plain.all(2 * tarfile.BLOCKSIZE).strip(b"\0"):
-            raise _Refused("it goes on after its last member")
+            raise _Refused("it continues after its last member")
         plain.end()
-        # Links come last: nothing was written through one.
+        # Links are made last, so no file was written through one.
         links = [entry for entry in index.entries if entry.kind == "link"]
         for entry in links:
             (target / entry.name).symlink_to(entry.goal)
@@ -356,14 +356,14 @@ def extract(path: Path, target: Path, outside: Callable[[str], bool] = lambda _g
         return _reading(path, work)
 
 
-def _write_file(plain: _Plain, entry: Entry, place: Path) -> None:
+def _write_file(plain: _Plain, entry: Entry, path: Path) -> None:
     digest = hashlib.sha256()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(place, flags, 0o755 if entry.kind == "program" else 0o644), "wb") as out:
+    with os.fdopen(os.open(path, flags, 0o755 if entry.kind == "program" else 0o644), "wb") as out:
         for piece in plain.exactly(entry.size):
             digest.update(piece)
             out.write(piece)
     if digest.hexdigest() != entry.sha256:
-        raise _Refused(f"{entry.name} has another sha256 than its list says")
+        raise _Refused(f"{entry.name} has another sha256 than in the index")
     if plain.all(len(_padding(entry.size))).strip(b"\0"):
-        raise _Refused("there is something between its members")
+        raise _Refused("there are bytes between its members")

@@ -1,8 +1,8 @@
-"""Upstream sources: from a name of `sources.yaml`, or a tree of the user's, to verified archives and unpacked trees.
+"""Fetch, verify and unpack sources: releases that `sources.yaml` lists, or trees and commits of the user.
 
-What comes in is `7.1.8`, `linux-7.1.8`, `llvm-23.1.1`, `path:DIR`, `path:ARCHIVE` or `git:REPOSITORY@COMMIT`. What
-goes out is an archive whose sha256 was compared just now, or a product of kind `source` with the files in `path/src`.
-An archive is never used unverified and never trusted: no member may leave the directory that it is unpacked to.
+Takes `7.1.8`, `linux-7.1.8`, `llvm-23.1.1`, `path:DIR`, `path:ARCHIVE` or `git:REPOSITORY@COMMIT`. Gives an archive
+whose sha256 was compared just now, or a product of kind `source` with the files in `path/src`. Never uses an archive
+without comparing its hash, and never lets a member leave the directory that it is unpacked to.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sources.origins import Origin, OriginFailed
 
 FILE = Path(__file__).parent / "sources.yaml"
 _HASH = re.compile(r"[0-9a-f]{64}")
-_UNPACKER = 1  # raise it when the same archive would unpack to other files
+_UNPACKER = 1  # increase it when the same archive would unpack to other files
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Source:
     """An upstream release at a version.
 
     Attributes:
-        origins: where it is to be had with a pinned hash, in order.
-        unpinned: where it is to be had with a hash that nobody here has seen.
+        origins: origins with a pinned hash, in the order in which they are tried.
+        unpinned: origins whose hash is not known.
     """
 
     name: str
@@ -92,17 +92,17 @@ def _origin(node: Node) -> Origin:
 
 
 def find(name: str) -> Source:
-    """A source by its name, or a Linux version.
+    """Return a source by its name or its Linux version.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such source.
     """
     _default, known = load()
-    found = known.get(name) or known.get(f"linux-{name}")
-    if found is None:
+    source = known.get(name) or known.get(f"linux-{name}")
+    if source is None:
         versions = [n.removeprefix("linux-") for n in known]
         raise UserError(f"there is no source {name}{nearest(name, [*known, *versions])}", "see ./invoke sources.list")
-    return found
+    return source
 
 
 def _downloads() -> Path:
@@ -113,7 +113,7 @@ def _downloads() -> Path:
 
 
 def _facts(file: str) -> Mapping[str, Any]:
-    """What was written down when an archive was fetched: origin, url, sha256, pinned_by."""
+    """Read what was recorded when an archive was fetched: origin, url, sha256, pinned_by."""
     try:
         loaded = json.loads((_downloads() / f"{file}.json").read_text())
     except (OSError, ValueError):
@@ -122,7 +122,7 @@ def _facts(file: str) -> Mapping[str, Any]:
 
 
 def _candidates(source: Source, sha256: str | None) -> list[Origin]:
-    """The origins of a source that have a hash to compare with: pinned, given now, or given by the user before."""
+    """Return the origins of a source that have a hash: pinned, given now, or given by the user before."""
     if sha256 is not None:
         same = [origin for origin in source.origins if origin.sha256 == sha256]
         return same + [replace(origin, sha256=sha256) for origin in source.unpinned]
@@ -132,26 +132,32 @@ def _candidates(source: Source, sha256: str | None) -> list[Origin]:
 
 
 def _examine(candidates: list[Origin]) -> Iterator[tuple[Path, str, str]]:
-    """Hash the archives that are here: path, sha256, and what is wrong; what differs from its pins is set aside."""
+    """Hash the downloaded archives, and set aside each that differs from its pins.
+
+    Yields:
+        Path, sha256, and what is wrong, or an empty string.
+    """
     for file in dict.fromkeys(origin.file for origin in candidates):
         path = _downloads() / file
         if not path.is_file():
             continue
         same = [origin for origin in candidates if origin.file == file]
-        found = store.hash_file(path)
-        if found in {origin.sha256 for origin in same}:
-            yield path, found, ""
+        sha256 = store.hash_file(path)
+        if sha256 in {origin.sha256 for origin in same}:
+            yield path, sha256, ""
             continue
-        size, wanted = path.stat().st_size, same[0].size or int(_facts(file).get("bytes", 0))
+        size, expected = path.stat().st_size, same[0].size or int(_facts(file).get("bytes", 0))
         wrong = (
-            f"is truncated ({size} of {wanted} bytes)" if size < wanted else "was altered (its sha256 is not the pin)"
+            f"is truncated ({size} of {expected} bytes)"
+            if size < expected
+            else "was altered (its sha256 is not the pin)"
         )
-        yield path, found, f"{wrong}: set aside as {origins.set_aside(path).name}"
+        yield path, sha256, f"{wrong}: set aside as {origins.set_aside(path).name}"
 
 
 def _present(candidates: list[Origin]) -> Path | None:
-    """A verified archive that is here; one that differs from its pin is named."""
-    for path, _found, wrong in _examine(candidates):
+    """Return a verified archive that was downloaded before; print the name of each that differs from its pin."""
+    for path, _sha256, wrong in _examine(candidates):
         if not wrong:
             return path
         print(f"{path} {wrong}", file=sys.stderr, flush=True)
@@ -159,11 +165,11 @@ def _present(candidates: list[Origin]) -> Path | None:
 
 
 def fetch(name: str, sha256: str | None = None) -> Path:
-    """A verified archive of a source, fetched now unless it is here.
+    """Return a verified archive of a source; fetch it if it is not here.
 
     Args:
         name: a source of sources.yaml or a Linux version.
-        sha256: the hash by which to accept an unpinned origin, 64 hex digits; it is remembered.
+        sha256: expected hash of an archive from an unpinned origin, 64 hex digits; it is remembered.
 
     Raises:
         UserError: there is no such source, or the hash is malformed.
@@ -174,9 +180,9 @@ def fetch(name: str, sha256: str | None = None) -> Path:
         raise UserError(f"{sha256!r} is not a sha256", "give 64 hex digits in lower case")
     with store.lock(f"download-{source.name}"):
         candidates = _candidates(source, sha256)
-        there = _present(candidates)
-        if there is not None:
-            return there
+        present = _present(candidates)
+        if present is not None:
+            return present
         store.may_make(f"a download of {source.name}")
         failed: list[str] = []
         for origin in candidates:
@@ -195,7 +201,7 @@ def fetch(name: str, sha256: str | None = None) -> Path:
 
 
 def _from(source: Source, origin: Origin, failed: list[str], *, by_user: bool) -> Path | None:
-    """Try one origin; None after writing down why it failed."""
+    """Fetch an archive from one origin; if that fails, add the reason to `failed` and return None."""
     path = _downloads() / origin.file
     part = path.with_name(path.name + ".part")
     try:
@@ -238,7 +244,7 @@ def _sync(folder: Path) -> None:
 
 
 def list_sources() -> list[dict[str, str]]:
-    """One row for each origin: `name`, `default`, `origin`, `pinned` (hash or advice), `here` (yes, part or none)."""
+    """List all origins: rows of `name`, `default`, `origin`, `pinned` (hash or advice), `here` (yes, part or empty)."""
     default, known = load()
     rows = []
     for source in known.values():
@@ -259,20 +265,20 @@ def list_sources() -> list[dict[str, str]]:
 
 
 def verify() -> list[dict[str, str]]:
-    """Compare every archive that is here with its pin: rows of `file`, `status` (ok or what is wrong), `sha256`.
+    """Compare every downloaded archive with its pin: rows of `file`, `status` (ok or what is wrong), `sha256`.
 
-    A file that differs is set aside, so that the next use fetches it again.
+    A file that differs is set aside. The next use fetches it again.
     """
     rows: list[dict[str, str]] = []
     for source in load()[1].values():
         with store.lock(f"download-{source.name}"):
-            for path, found, wrong in _examine(_candidates(source, None)):
-                rows.append({"file": str(path), "status": wrong or "ok", "sha256": found})
+            for path, sha256, wrong in _examine(_candidates(source, None)):
+                rows.append({"file": str(path), "status": wrong or "ok", "sha256": sha256})
     return rows
 
 
 def source_tree(spec: str) -> Product:
-    """The files of a source in the store, in `path/src`.
+    """Return the product with the files of a source, in `path/src`; make it if the store does not have it.
 
     Args:
         spec: a name or Linux version of sources.yaml, `path:DIR`, `path:ARCHIVE`, or `git:REPOSITORY@COMMIT`.
@@ -288,9 +294,9 @@ def source_tree(spec: str) -> Product:
         return _git_tree(rest)
     source = find(spec)
     for origin in _candidates(source, None):
-        there = store.find("source", _archive_inputs(origin.sha256))
-        if there is not None:
-            return there
+        product = store.find("source", _archive_inputs(origin.sha256))
+        if product is not None:
+            return product
     path = fetch(spec)
     return _unpacked(path, dict(_facts(path.name)))
 
@@ -310,7 +316,7 @@ def _unpacked(path: Path, facts: Mapping[str, Any]) -> Product:
 
 
 def check(spec: str) -> None:
-    """Check the name of a source, as far as nothing has to be fetched for it.
+    """Check the name of a source as far as possible without fetching anything.
 
     Args:
         spec: as for `source_tree`.
@@ -322,9 +328,9 @@ def check(spec: str) -> None:
     if colon and kind == "path":
         _user_path(rest)
     elif colon and kind == "git":
-        place, revision = _commit(rest)
-        if ":" not in place or Path(place).expanduser().is_dir():
-            checkout.git_commit(place, revision)
+        repository, revision = _commit(rest)
+        if ":" not in repository or Path(repository).expanduser().is_dir():
+            checkout.git_commit(repository, revision)
     else:
         find(spec)
 
@@ -337,21 +343,21 @@ def _user_path(rest: str) -> Path:
 
 
 def _commit(rest: str) -> tuple[str, str]:
-    """The repository and the revision of `REPOSITORY@COMMIT`."""
-    place, at, revision = rest.rpartition("@")
-    if not at or not re.fullmatch(r"[\w][\w./~^+-]*", revision) or not place or place.startswith("-"):
+    """Split `REPOSITORY@COMMIT` into repository and revision."""
+    repository, at, revision = rest.rpartition("@")
+    if not at or not re.fullmatch(r"[\w][\w./~^+-]*", revision) or not repository or repository.startswith("-"):
         raise UserError(f"git:{rest} does not name a commit", "write git:REPOSITORY@COMMIT")
-    return place, revision
+    return repository, revision
 
 
 def _git_tree(rest: str) -> Product:
-    place, revision = _commit(rest)
-    git_dir, commit = checkout.git_commit(place, revision)
+    repository, revision = _commit(rest)
+    git_dir, commit = checkout.git_commit(repository, revision)
 
     def work(tmp: Path) -> dict[str, Any]:
-        checkout.git_export(place, git_dir, commit, tmp / "src")
-        unpack.check_links(tmp / "src", unpack.links(tmp / "src"), place)
-        return {"origin": {"origin": "git", "url": origins.without_user(place), "revision": revision}}
+        checkout.git_export(repository, git_dir, commit, tmp / "src")
+        unpack.check_links(tmp / "src", unpack.links(tmp / "src"), repository)
+        return {"origin": {"origin": "git", "url": origins.without_user(repository), "revision": revision}}
 
     return store.make("source", {"git": commit}, work)
 
@@ -370,7 +376,9 @@ def _user_tree(root: Path) -> Product:
         except FileNotFoundError:
             same = False
         if not same:
-            raise UserError(f"{root} changed while it was copied", "run the same command again when it is at rest")
+            raise UserError(
+                f"{root} changed while it was copied", "stop what writes to it, then run the same command again"
+            )
         unpack.check_links(tmp / "src", unpack.links(tmp / "src"), str(root))
         return {"origin": {"origin": "path", "url": str(root.absolute())}}
 

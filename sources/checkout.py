@@ -1,4 +1,8 @@
-"""Source that a user has: git repositories and trees. Nothing here writes to them."""
+"""Read git repositories and source trees of the user.
+
+Takes a repository and a revision, or a directory. Gives full commits, lists of files, and copies of the files. Never
+writes to the repository or the directory of the user.
+"""
 
 from __future__ import annotations
 
@@ -21,60 +25,65 @@ def _git(*words: str, cwd: Path | None = None, env: Mapping[str, str] | None = N
     return process.capture(["git", *words], cwd=cwd, env=quiet, timeout=600)
 
 
-def git_commit(place: str, revision: str) -> tuple[Path | None, str]:
-    """The repository on this machine (None if it is elsewhere) and the full commit of a revision.
+def git_commit(repository: str, revision: str) -> tuple[Path | None, str]:
+    """Return the git directory (None if it is not on this machine) and the full commit of a revision.
 
     Raises:
         UserError: there is no such revision.
-        InfraError: the repository cannot be asked.
+        InfraError: the repository cannot be reached.
     """
-    local = Path(place).expanduser()
+    local = Path(repository).expanduser()
     if local.is_dir():
-        found = _git("rev-parse", "--absolute-git-dir", cwd=local)
-        if found.code:
-            raise UserError(f"{place} is not a git repository: {found.err.strip()}")
+        git_dir = _git("rev-parse", "--absolute-git-dir", cwd=local)
+        if git_dir.code:
+            raise UserError(f"{repository} is not a git repository: {git_dir.err.strip()}")
         commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", cwd=local)
         if commit.code:
-            raise UserError(f"the repository {place} has no commit {revision}")
-        return Path(found.out.strip()), commit.out.strip()
-    if ":" not in place:  # neither an address nor HOST:PATH
-        raise UserError(f"there is no repository {place}")
+            raise UserError(f"the repository {repository} has no commit {revision}")
+        return Path(git_dir.out.strip()), commit.out.strip()
+    if ":" not in repository:  # not an address, and not HOST:PATH
+        raise UserError(f"there is no repository {repository}")
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return None, revision
-    listed = _git("ls-remote", "--", place, revision, f"{revision}^{{}}")
-    if listed.code:
-        why = listed.err.strip().partition("\n")[0]
-        raise InfraError(f"the repository {without_user(place)} cannot be asked: {why}", "check address and network")
-    if not listed.out.strip():
-        raise UserError(f"{without_user(place)} has no branch or tag {revision}", "name it or give all 40 digits")
-    return None, listed.out.split("\n")[-2].split()[0]  # a tag's own commit stands last, as NAME^{}
+    remote = _git("ls-remote", "--", repository, revision, f"{revision}^{{}}")
+    if remote.code:
+        why = remote.err.strip().partition("\n")[0]
+        raise InfraError(
+            f"the repository {without_user(repository)} cannot be read: {why}", "check the address and the network"
+        )
+    if not remote.out.strip():
+        raise UserError(
+            f"{without_user(repository)} has no branch or tag {revision}",
+            "give a branch, a tag or all 40 digits",
+        )
+    return None, remote.out.split("\n")[-2].split()[0]  # the commit of a tag is the last line, NAME^{}
 
 
-def git_export(place: str, git_dir: Path | None, commit: str, target: Path) -> None:
-    """Write the files of a commit below `target`; a repository elsewhere is fetched without history.
+def git_export(repository: str, git_dir: Path | None, commit: str, target: Path) -> None:
+    """Write the files of a commit below `target`; a repository on another machine is fetched without history.
 
     Raises:
-        UserError: it holds other repositories.
+        UserError: the commit contains submodules.
         InfraError: it cannot be fetched.
     """
     log = store.home() / "logs" / f"git-{commit[:12]}.log"
     if git_dir is None:
-        git_dir = store.home() / "git" / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.git"
+        git_dir = store.home() / "git" / f"{hashlib.sha256(repository.encode()).hexdigest()[:16]}.git"
         with store.lock(git_dir.name), Progress(f"fetching {commit[:12]}"):
             _run_git(["init", "--quiet", "--bare", str(git_dir)], log)
             slow = ["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]
-            fetch = ["fetch", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", place, commit]
+            fetch = ["fetch", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", repository, commit]
             _run_git([*slow, f"--git-dir={git_dir}", *fetch], log)
     links = _git(f"--git-dir={git_dir}", "ls-tree", "-r", commit).out
-    inner = [line.partition("\t")[2] for line in links.splitlines() if line.startswith("160000 ")]
-    if inner:
-        raise UserError(f"commit {commit} holds other repositories ({inner[0]}, ...)", "check it out and say path:DIR")
+    submodules = [line.partition("\t")[2] for line in links.splitlines() if line.startswith("160000 ")]
+    if submodules:
+        raise UserError(f"commit {commit} contains submodules ({submodules[0]}, ...)", "check it out, and use path:DIR")
     target.mkdir(parents=True)
     index = {"GIT_INDEX_FILE": str(target.parent / ".index")}
-    plain = ["-c", "core.bare=false", "-c", "core.sparseCheckout=false"]
-    where = [f"--git-dir={git_dir}", f"--work-tree={target}", *plain]
-    _run_git([*where, "read-tree", commit], log, index)
-    _run_git([*where, "checkout-index", "--all", "--quiet"], log, index, target)
+    settings = ["-c", "core.bare=false", "-c", "core.sparseCheckout=false"]
+    options = [f"--git-dir={git_dir}", f"--work-tree={target}", *settings]
+    _run_git([*options, "read-tree", commit], log, index)
+    _run_git([*options, "checkout-index", "--all", "--quiet"], log, index, target)
     (target.parent / ".index").unlink()
 
 
@@ -84,35 +93,35 @@ def _run_git(words: list[str], log: Path, env: Mapping[str, str] | None = None, 
         raise InfraError(f"git failed: {done.tail[-1] if done.tail else 'no output'}", "read the log", log)
 
 
-def git_between(place: str, good: str, bad: str) -> list[str]:
-    """The commits of a repository on this machine from one to another, oldest first, both ends among them.
+def git_between(repository: str, good: str, bad: str) -> list[str]:
+    """List the commits between two commits of a repository on this machine, oldest first, including both.
 
-    Of a merge only the first parent is followed: the commits of two branches are in no order, so that one of them is
-    bad says nothing about the next. What a branch broke is found as its merge.
+    Only the first parent of a merge is followed. The commits of two branches have no order, so a bad commit of one
+    branch does not mean that the next commit in the list is bad. If a branch broke something, its merge is found.
 
     Raises:
-        UserError: there is no such repository or revision, or the first is no ancestor of the second.
+        UserError: there is no such repository or revision, or the first is not an ancestor of the second.
     """
-    if not Path(place).expanduser().is_dir():
-        raise UserError(f"{place} is no repository on this machine", "clone it first: many of its commits will be read")
-    first, last = (git_commit(place, revision)[1] for revision in (good, bad))
-    here = Path(place).expanduser()
-    listed = _git("rev-list", "--reverse", "--first-parent", f"{first}..{last}", cwd=here)
-    way = listed.out.split()
-    if listed.code or not way or _git("merge-base", "--is-ancestor", first, last, cwd=here).code:
-        raise UserError(f"{good} is no ancestor of {bad} in {place}", "choose other ends")
-    return [first, *way]
+    if not Path(repository).expanduser().is_dir():
+        raise UserError(f"{repository} is not a repository on this machine", "clone it first: many commits are read")
+    first, last = (git_commit(repository, revision)[1] for revision in (good, bad))
+    folder = Path(repository).expanduser()
+    listed = _git("rev-list", "--reverse", "--first-parent", f"{first}..{last}", cwd=folder)
+    commits = listed.out.split()
+    if listed.code or not commits or _git("merge-base", "--is-ancestor", first, last, cwd=folder).code:
+        raise UserError(f"{good} is not an ancestor of {bad} in {repository}", "choose other commits")
+    return [first, *commits]
 
 
 def tree_files(root: Path) -> tuple[str, list[str]]:
-    """What identifies the present state of a user's tree, and the files that belong to it.
+    """Return a hash of the present state of a user's tree, and its files.
 
-    A git work tree is known by HEAD and what differs from it, and its ignored files do not belong to it; any other
-    directory by names, sizes and times.
+    For a git work tree the hash covers HEAD and the files that differ from it; ignored files are left out. For any
+    other directory it covers names, modes, sizes and times of all files, and targets of links.
     """
     digest = hashlib.sha256()
-    top = _git("rev-parse", "--show-toplevel", cwd=root) if shutil.which("git") else None
-    if top is not None and top.code == 0 and Path(top.out.strip()) == root.resolve():
+    toplevel = _git("rev-parse", "--show-toplevel", cwd=root) if shutil.which("git") else None
+    if toplevel is not None and toplevel.code == 0 and Path(toplevel.out.strip()) == root.resolve():
         listed = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=root).out.split("\0")
         files = sorted({name for name in listed if name and os.path.lexists(root / name)})
         changed = _git("diff", "--name-only", "-z", "--no-renames", "HEAD", cwd=root).out.split("\0")
@@ -124,9 +133,9 @@ def tree_files(root: Path) -> tuple[str, list[str]]:
     files = []
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name != ".git")
-        at = os.path.relpath(folder, root)
+        relative = os.path.relpath(folder, root)
         linked = [name for name in folders if (Path(folder) / name).is_symlink()]
-        files += [os.path.normpath(os.path.join(at, name)) for name in sorted([*names, *linked])]  # noqa: PTH118
+        files += [os.path.normpath(os.path.join(relative, name)) for name in sorted([*names, *linked])]  # noqa: PTH118
     for name in files:
         facts = (root / name).lstat()
         line = f"{name}\0{facts.st_mode:o}\0{facts.st_size}\0{facts.st_mtime_ns}\0{_target(root / name)}\n"
@@ -139,29 +148,29 @@ def _target(path: Path) -> str:
 
 
 def _content(path: Path) -> str:
-    """What a file of a work tree holds, in one word; `gone` if it is not there."""
+    """Return mode and hash of a file, or the target of a link; `gone` if it does not exist."""
     if path.is_symlink() or not path.is_file():
         return _target(path) or "gone"
     return f"{path.stat().st_mode & 0o100:o} {store.hash_file(path)}"
 
 
 def copy_tree(root: Path, files: list[str], target: Path) -> None:
-    """Copy the files of a user's tree; devices and sockets are left out.
+    """Copy the files of a user's tree, without devices and sockets.
 
     Raises:
-        UserError: another repository is part of it.
+        UserError: the tree contains another repository.
     """
     with Progress(f"copying {root}", len(files), "files") as progress:
         for name in files:
-            source, place = root / name, target / name
-            place.parent.mkdir(parents=True, exist_ok=True)
+            source, copy = root / name, target / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
             facts = source.lstat()
             if stat.S_ISLNK(facts.st_mode):
-                place.symlink_to(source.readlink())
+                copy.symlink_to(source.readlink())
             elif stat.S_ISREG(facts.st_mode):
-                shutil.copyfile(source, place)
-                place.chmod(0o755 if facts.st_mode & 0o100 else 0o644)
-                os.utime(place, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
+                shutil.copyfile(source, copy)
+                copy.chmod(0o755 if facts.st_mode & 0o100 else 0o644)
+                os.utime(copy, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
             elif stat.S_ISDIR(facts.st_mode):
-                raise UserError(f"{root} holds another repository in {name}", "say path: of a tree without submodules")
+                raise UserError(f"{root} contains another repository in {name}", "give path: a tree without submodules")
             progress.step()

@@ -1,7 +1,7 @@
-"""What this machine can do: rows for a person, JSON for a program.
+"""Examine what this machine has and lacks for this toolkit.
 
-What comes in is the list of Debian packages that work on the host needs; what goes out is a `Report`. Nothing is
-changed, installed or booted here: what was proved by a boot is read from what `guest.kvm` remembered.
+Takes the list of Debian packages that `--runtime host` needs, and gives a `Report` as text or JSON. Never changes,
+installs or boots anything. Whether KVM works is read from the file that `guest.kvm` writes.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Row:
     """One thing that a machine has or lacks.
 
     Attributes:
-        status: `ok`, `degraded` (work goes on, slower or with less), or `missing`.
-        value: what was found.
+        status: `ok`, `degraded` (everything works, but slower or with less), or `missing`.
+        value: what was found, as text.
         advice: what to do, or empty.
     """
 
@@ -52,15 +52,15 @@ class Report:
 
     @property
     def ready(self) -> bool:
-        """Whether nothing is missing."""
+        """Check whether nothing is missing."""
         return all(row.status != MISSING for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON values."""
+        """Return the report as JSON values."""
         return {"ready": self.ready, "rows": [asdict(row) for row in self.rows]}
 
     def as_text(self) -> str:
-        """The report as a table: with colours on a terminal, plain elsewhere, nothing cut."""
+        """Return the report as a table: with colours on a terminal, plain otherwise. No text is cut."""
         if not sys.stdout.isatty():
             width = max(len(row.name) for row in self.rows)
             lines = []
@@ -87,23 +87,23 @@ class Report:
 
 
 def examine(packages: Sequence[str]) -> Report:
-    """Look at this machine.
+    """Examine this machine.
 
     Args:
-        packages: the Debian packages that work on the host needs.
+        packages: Debian packages that `--runtime host` needs.
     """
-    answer, engine_root = _engine()
-    lacking = host.missing([host.need(package) for package in packages])
+    engine_row, engine_root = _engine()
+    missing_needs = host.missing([host.need(package) for package in packages])
     rows = [
         Row("python", OK, platform.python_version()),
         _cores(),
         _memory(),
         _disk("disk of the home", store.home()),
-        answer,
+        engine_row,
         *([_disk("disk of the engine", engine_root)] if engine_root else []),
         _kvm(),
         _apt(),
-        _packages(packages, [need.package for need in lacking], has_engine=answer.status == OK),
+        _packages(packages, [need.package for need in missing_needs], has_engine=engine_row.status == OK),
     ]
     return Report(tuple(rows))
 
@@ -127,23 +127,23 @@ def _disk(name: str, path: Path) -> Row:
     try:
         free = shutil.disk_usage(path).free / 1e9
     except OSError as error:
-        return Row(name, DEGRADED, f"{path} cannot be seen from here: {error.strerror}")
+        return Row(name, DEGRADED, f"{path} cannot be read: {error.strerror}")
     value = f"{free:.0f} GB free at {path}"
     if free >= _NEEDED_GB:
         return Row(name, OK, value)
-    return Row(name, DEGRADED, value, f"{_NEEDED_GB} GB are comfortable: ./invoke store.gc, or another KDF_HOME")
+    return Row(name, DEGRADED, value, f"{_NEEDED_GB} GB are enough: ./invoke store.gc, or another disk for KDF_HOME")
 
 
 def _engine() -> tuple[Row, Path | None]:
-    """The container engine, and where it keeps its images if that is on this machine."""
-    advice = "start one (as root: dockerd) to build in containers; without one, work goes on the host"
+    """Return the row of the container engine, and the directory of its images if that is on this machine."""
+    advice = "start one (as root: dockerd) to build in containers; without one, everything runs on the host"
     try:
         client = engine.client()
     except KitError as error:
         why = str(error.__cause__ or error.message).splitlines()[0]
         return Row("engine", DEGRADED, f"no Docker engine answers: {why[:120]}", advice), None
     try:
-        with engine.errors("asking what it is"):
+        with engine.errors("asking for its version"):
             facts = client.info()
             name = f"{client.version().get('Platform', {}).get('Name') or 'Docker'} {facts.get('ServerVersion', '?')}"
     except KitError as error:
@@ -152,9 +152,9 @@ def _engine() -> tuple[Row, Path | None]:
         client.close()
     root = Path(str(facts.get("DockerRootDir", "")))
     value = f"{name}, {facts.get('Driver', '?')}, cgroup {facts.get('CgroupVersion', '?')}, data in {root}"
-    # The engine's directory may be closed to this user; its file system is that of the first parent that is open.
-    seen = next((path for path in (root, *root.parents) if root.is_absolute() and _exists(path)), None)
-    return Row("engine", OK, value), seen
+    # This user may not be allowed to read the engine's directory. Then the first readable parent is on its file system.
+    visible = next((path for path in (root, *root.parents) if root.is_absolute() and _exists(path)), None)
+    return Row("engine", OK, value), visible
 
 
 def _exists(path: Path) -> bool:
@@ -165,7 +165,7 @@ def _exists(path: Path) -> bool:
 
 
 def _boot_time() -> float:
-    """When this machine booted, in seconds since the epoch (btime of proc(5)'s stat)."""
+    """Return the time when this machine booted, in seconds since the epoch (btime of /proc/stat, proc(5))."""
     for line in Path("/proc/stat").read_text().splitlines():
         if line.startswith("btime "):
             return float(line.split()[1])
@@ -173,7 +173,7 @@ def _boot_time() -> float:
 
 
 def _proofs() -> list[dict[str, Any]]:
-    """What guest.kvm found out since this machine booted, newest last; see there for the file."""
+    """Read the results that `guest.kvm` has recorded since this machine booted, newest last."""
     try:
         loaded = json.loads((store.home() / "host.json").read_text())
         entries = [entry for entry in loaded["kvm"].values() if isinstance(entry.get("works"), bool)]
@@ -184,36 +184,38 @@ def _proofs() -> list[dict[str, Any]]:
 
 
 def _kvm() -> Row:
-    slow = "guests run under TCG, which is slower and works"
+    slow = "guests run under TCG, which works but is slower"
     if not _KVM.exists():
         return Row("kvm", DEGRADED, f"{_KVM} does not exist", slow)
     proofs = _proofs()
     if proofs:
-        # One entry for each QEMU and architecture: what the last boot showed.
-        found = proofs[-1]
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(found.get("when", 0))))
-        value = f"{found.get('sentence', '')} (tried {when})"
-        return Row("kvm", OK, f"proved: {value}") if found["works"] else Row("kvm", DEGRADED, f"broken: {value}", slow)
+        # There is one entry for each QEMU and architecture. The newest counts.
+        proof = proofs[-1]
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(proof.get("when", 0))))
+        value = f"{proof.get('sentence', '')} (tried {when})"
+        return Row("kvm", OK, f"proved: {value}") if proof["works"] else Row("kvm", DEGRADED, f"broken: {value}", slow)
     try:
         os.close(os.open(_KVM, os.O_RDWR))
     except OSError as error:
-        return Row("kvm", DEGRADED, f"{_KVM} does not open: {error.strerror}", f"join the group kvm; else {slow}")
-    return Row("kvm", DEGRADED, f"{_KVM} opens, which proves nothing", "the first guest proves or refutes it by a boot")
+        value = f"{_KVM} cannot be opened: {error.strerror}"
+        return Row("kvm", DEGRADED, value, f"join the group kvm; otherwise {slow}")
+    value = f"{_KVM} can be opened, which proves nothing"
+    return Row("kvm", DEGRADED, value, "the first boot of a guest shows whether it works")
 
 
 def _apt() -> Row:
-    found = origins.apt_origins()
-    if found:
-        return Row("apt origin", OK, ", ".join(origins.without_user(url) for url in found))
-    advice = "archives need KDF_SNAPSHOT or ./invoke sources.fetch NAME --sha256 HASH, the base image KDF_BASE_IMAGE"
+    urls = origins.apt_origins()
+    if urls:
+        return Row("apt origin", OK, ", ".join(origins.without_user(url) for url in urls))
+    advice = "set KDF_SNAPSHOT or use ./invoke sources.fetch NAME --sha256 HASH; set KDF_BASE_IMAGE for the base image"
     return Row("apt origin", DEGRADED, "the apt configuration names no Debian archive", advice)
 
 
-def _packages(packages: Sequence[str], lacking: Sequence[str], *, has_engine: bool) -> Row:
-    if not lacking:
-        return Row("packages", OK, f"all {len(packages)} that work on the host needs")
-    value = f"{len(lacking)} of {len(packages)} are not here: {' '.join(lacking)}"
-    line = host.apt_line(lacking)
+def _packages(packages: Sequence[str], missing: Sequence[str], *, has_engine: bool) -> Row:
+    if not missing:
+        return Row("packages", OK, f"all {len(packages)} that --runtime host needs")
+    value = f"{len(missing)} of {len(packages)} are not installed: {' '.join(missing)}"
+    line = host.apt_line(missing)
     advice = line if os.geteuid() == 0 else f"sudo {line}"
     if has_engine:
         return Row("packages", DEGRADED, f"{value} (containers have their own)", advice)

@@ -1,8 +1,7 @@
-"""Where sources come from: addresses of archives and how to get them.
+"""Find the addresses of an archive, and download it.
 
-What comes in is an `Origin` of sources.yaml; what goes out are bytes whose hash was compared. No registry's address is
-known here: the Debian origin is read from the machine's own apt configuration, the snapshot archive's address from
-`KDF_SNAPSHOT`.
+Takes an `Origin` of sources.yaml and gives bytes whose hash was compared. The address of Debian's archive comes from
+the apt configuration of this machine, and that of the snapshot archive from `KDF_SNAPSHOT`. No address is fixed here.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ STALL_SECONDS = 60.0
 _ATTEMPTS = 8
 _CHUNK = 1 << 20
 _MB = 1_000_000
-# Suites by which a list entry is known to be Debian's own archive, whatever mirror serves it.
+# If an apt entry has one of these suites, its address is Debian's archive or a mirror of it.
 _DEBIAN_SUITES = {
     *("stable", "oldstable", "testing", "unstable", "experimental", "sid"),
     *("bullseye", "bookworm", "trixie", "forky", "duke"),
@@ -41,7 +40,7 @@ class Origin:
         kind: `pool`, `snapshot` or `url`.
         place: path below the apt origin, sha1, or address.
         file: name of the archive.
-        sha256: its pinned hash; empty if nobody has seen it yet.
+        sha256: its pinned hash; empty if the hash is not known.
         size: its size in bytes; 0 if not known.
     """
 
@@ -53,23 +52,23 @@ class Origin:
 
     @property
     def shown(self) -> str:
-        """How messages name it."""
+        """Return the name of the origin for messages."""
         return f"{self.kind} {self.place}" if self.kind != "url" else without_user(self.place)
 
 
 class OriginFailed(Exception):  # noqa: N818  (it names what happened)
-    """An origin did not give the pinned bytes; the text says why."""
+    """An origin did not give the pinned bytes; the text is the reason."""
 
 
 def without_user(url: str) -> str:
-    """An address without the user and password that may stand in it: what logs and metadata may hold."""
+    """Remove user and password from an address, so that logs and metadata do not contain them."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def apt_entries(apt: Path = Path("/etc/apt")) -> list[tuple[str, str, tuple[str, ...]]]:
-    """(address, suite, components) of the binary entries of an apt configuration (sources.list(5), both formats)."""
-    found: list[tuple[str, str, tuple[str, ...]]] = []
+    """Read address, suite and components of the binary entries of an apt configuration (sources.list(5))."""
+    entries: list[tuple[str, str, tuple[str, ...]]] = []
     folder = apt / "sources.list.d"
     for path in [apt / "sources.list", *(sorted(folder.iterdir()) if folder.is_dir() else [])]:
         try:
@@ -77,10 +76,10 @@ def apt_entries(apt: Path = Path("/etc/apt")) -> list[tuple[str, str, tuple[str,
         except OSError:
             continue
         if path.suffix == ".sources":
-            found += _deb822_entries(text)
+            entries += _deb822_entries(text)
         elif path.suffix == ".list":
-            found += _line_entries(text)
-    return found
+            entries += _line_entries(text)
+    return entries
 
 
 def _line_entries(text: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -109,30 +108,30 @@ def _deb822_entries(text: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
 
 
 def apt_origins(apt: Path = Path("/etc/apt")) -> list[str]:
-    """Base addresses of Debian's archive in an apt configuration, without a final slash, in its order."""
-    found: list[str] = []
+    """List the base addresses of Debian's archive in an apt configuration, in its order, without a final slash."""
+    bases: list[str] = []
     for uri, suite, components in apt_entries(apt):
         if suite not in _DEBIAN_SUITES or "main" not in components:
             continue
         uris = [uri]
-        if uri.startswith(("mirror+file:", "mirror:file:")):  # apt-transport-mirror(1): a file with one address a line
+        if uri.startswith(("mirror+file:", "mirror:file:")):  # apt-transport-mirror(1): one address a line
             with contextlib.suppress(OSError):
                 lines = Path("/" + uri.partition("file:")[2].lstrip("/")).read_text().splitlines()
                 uris = [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
-        found += [u.rstrip("/") for u in uris if u.startswith(("http://", "https://"))]
-    return list(dict.fromkeys(found))
+        bases += [u.rstrip("/") for u in uris if u.startswith(("http://", "https://"))]
+    return list(dict.fromkeys(bases))
 
 
 def apt_origin(apt: Path = Path("/etc/apt")) -> str | None:
-    """The machine's first Debian origin, or None if it has none."""
+    """Return the first Debian origin of the machine, or None."""
     return next(iter(apt_origins(apt)), None)
 
 
 def addresses(origin: Origin) -> list[str]:
-    """The addresses to ask for an archive, in order.
+    """List the addresses of an archive, in the order in which they are tried.
 
     Raises:
-        OriginFailed: this machine has none.
+        OriginFailed: this machine has no address for this kind of origin.
     """
     if origin.kind == "url":
         return [origin.place]
@@ -148,20 +147,20 @@ def addresses(origin: Origin) -> list[str]:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file that is not what it should be to NAME.bad-N; returns the new name."""
+    """Rename a file with a wrong hash to NAME.bad-N; return the new path."""
     stem = path.name.removesuffix(".part")
-    n = next(n for n in range(1, 1 << 30) if not path.with_name(f"{stem}.bad-{n}").exists())
-    return path.rename(path.with_name(f"{stem}.bad-{n}"))
+    number = next(number for number in range(1, 1 << 30) if not path.with_name(f"{stem}.bad-{number}").exists())
+    return path.rename(path.with_name(f"{stem}.bad-{number}"))
 
 
 def download(url: str, origin: Origin, part: Path) -> None:
-    """Fill `part` with the pinned bytes, going on where an earlier download of them stopped.
+    """Download the pinned bytes to `part`, and continue an earlier download of them.
 
     Args:
-        part: NAME.part; beside it NAME.part.json says what it is a part of.
+        part: NAME.part; the file NAME.part.json contains its address and pinned hash.
 
     Raises:
-        OriginFailed: not reachable, not there, or other bytes; other bytes are set aside.
+        OriginFailed: the server cannot be reached, or gives no file or other bytes; other bytes are set aside.
         InfraError: the disk is full.
     """
     note_path = part.with_name(part.name + ".json")
@@ -170,43 +169,43 @@ def download(url: str, origin: Origin, part: Path) -> None:
         if part.exists() and note.get("sha256") != origin.sha256:
             part.unlink()
         resumed = part.exists() and part.stat().st_size > 0
-        got = _transfer(url, origin, part, note_path)
-        if got != origin.sha256 and resumed:
-            # What was there before may be the damaged piece: once from the beginning.
+        sha256 = _transfer(url, origin, part, note_path)
+        if sha256 != origin.sha256 and resumed:
+            # The earlier part may be damaged: download once more from the beginning.
             part.unlink()
-            got = _transfer(url, origin, part, note_path)
+            sha256 = _transfer(url, origin, part, note_path)
         note_path.unlink(missing_ok=True)
-        if got != origin.sha256:
+        if sha256 != origin.sha256:
             bad = set_aside(part)
-            raise OriginFailed(f"gave sha256 {got}, pinned is {origin.sha256}; kept as {bad.name}")
+            raise OriginFailed(f"gave sha256 {sha256}, pinned is {origin.sha256}; kept as {bad.name}")
 
 
 def fetch_bytes(url: str, limit: int) -> bytes:
-    """What an address holds, for small things whose hash nobody knows yet.
+    """Return the content of an address, for small files whose hash is not known yet.
 
     Args:
-        limit: bytes; an answer that is longer is refused.
+        limit: bytes; a longer answer is refused.
 
     Raises:
-        OriginFailed: not reachable, not there, or too long.
+        OriginFailed: the server cannot be reached, or gives no file or a longer one.
     """
     import requests
     import urllib3
 
     host = urlsplit(url).hostname
-    found = bytearray()
+    content = bytearray()
     headers = {"Accept-Encoding": "identity", "User-Agent": "kcov-dataflow-kit"}
     try:
         with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer:
             if answer.status_code != 200:
                 raise OriginFailed(f"{host} answered HTTP {answer.status_code}")
             for chunk in answer.raw.stream(_CHUNK, decode_content=False):
-                found += chunk
-                if len(found) > limit:
+                content += chunk
+                if len(content) > limit:
                     raise OriginFailed(f"{host} sends more than {limit} bytes")
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise OriginFailed(_reason(error, url, len(found))) from error
-    return bytes(found)
+        raise OriginFailed(_reason(error, url, len(content))) from error
+    return bytes(content)
 
 
 def _note(path: Path) -> dict[str, Any]:
@@ -218,7 +217,7 @@ def _note(path: Path) -> dict[str, Any]:
 
 
 def _transfer(url: str, origin: Origin, part: Path, note_path: Path) -> str:
-    """Ask until all is there or nothing more comes; returns the sha256 of the whole."""
+    """Repeat the request while it brings more bytes; return the sha256 of the whole file."""
     import requests
     import urllib3
 
@@ -234,27 +233,27 @@ def _transfer(url: str, origin: Origin, part: Path, note_path: Path) -> str:
 
 
 def _reason(error: Exception, url: str, have: int) -> str:
-    """Why a request failed, in a few words."""
+    """Return why a request failed, in a few words."""
     host = urlsplit(url).hostname or url
     text = f"{error!r}"
-    for sign, words in (
+    for marker, words in (
         ("NameResolution", f"{host} does not resolve"),
         ("refused", f"{host} refuses the connection"),
         ("ConnectTimeout", f"{host} does not answer within {CONNECT_SECONDS:g} s"),
-        ("ReadTimeout", f"{host} was silent for {STALL_SECONDS:g} s"),
+        ("ReadTimeout", f"{host} sent nothing for {STALL_SECONDS:g} s"),
         ("ProxyError", f"the proxy does not let us reach {host}"),
-        ("SSLError", f"the certificate of {host} is not accepted (REQUESTS_CA_BUNDLE names others)"),
-        ("InvalidSchema", f"{without_user(url)} is no http address"),
-        ("MissingSchema", f"{without_user(url)} is no http address"),
+        ("SSLError", f"the certificate of {host} is not accepted (set REQUESTS_CA_BUNDLE to your certificates)"),
+        ("InvalidSchema", f"{without_user(url)} is not an http address"),
+        ("MissingSchema", f"{without_user(url)} is not an http address"),
         ("IncompleteRead", f"{host} ended after {have} bytes"),
     ):
-        if sign in text:
+        if marker in text:
             return words
     return f"{host}: {type(error).__name__}"
 
 
 def _ask(url: str, origin: Origin, part: Path, note_path: Path) -> str:
-    """One request; appends to `part` what the server sends; returns the sha256 of the whole."""
+    """Send one request and append the answer to `part`; return the sha256 of the whole file."""
     import requests
 
     have = part.stat().st_size if part.exists() else 0
@@ -262,24 +261,24 @@ def _ask(url: str, origin: Origin, part: Path, note_path: Path) -> str:
     if have:
         headers["Range"] = f"bytes={have}-"
         note = _note(note_path)
-        # RFC 9110, 13.1.5: with If-Range a server whose file has changed sends all of it; weak tags are not allowed.
+        # RFC 9110, 13.1.5: with If-Range, a server sends the whole file if it has changed. Weak tags are not allowed.
         if note.get("url") == without_user(url) and note.get("etag"):
             headers["If-Range"] = note["etag"]
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer:
         if answer.status_code == 416 and have:
-            return store.hash_file(part)  # nothing left to send: whole, or too long
+            return store.hash_file(part)  # the server has no more bytes: the part is whole or too long
         if answer.status_code not in (200, 206):
             raise OriginFailed(f"{urlsplit(url).hostname} answered HTTP {answer.status_code}")
         if answer.status_code == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise OriginFailed(f"{urlsplit(url).hostname} answered another range than it was asked for")
+            raise OriginFailed(f"{urlsplit(url).hostname} answered another range than the requested one")
         start = have if answer.status_code == 206 else 0
         length = answer.headers.get("Content-Length", "")
         total = start + int(length) if length.isdigit() else 0
         if origin.size and total and total != origin.size:
             raise OriginFailed(f"{urlsplit(url).hostname} has a file of {total} bytes, pinned are {origin.size}")
         etag = answer.headers.get("ETag", "")
-        note_now = {"url": without_user(url), "sha256": origin.sha256, "etag": "" if etag.startswith("W/") else etag}
-        store.write_json(note_path, note_now)
+        new_note = {"url": without_user(url), "sha256": origin.sha256, "etag": "" if etag.startswith("W/") else etag}
+        store.write_json(note_path, new_note)
         digest = hashlib.sha256()
         if start:
             with part.open("rb") as old:

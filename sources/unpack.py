@@ -1,7 +1,7 @@
-"""Unpack: an archive that nobody trusts, into a directory that nothing of it may leave.
+"""Unpack an untrusted archive into a directory.
 
-What comes in is the path of a tar archive or of a Debian package; what goes out is a directory with its files, the one
-top directory stripped.
+Takes the path of a tar archive or a Debian package. Gives a directory with its files, without the one top directory.
+Never writes outside the directory, and refuses links that lead out of it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import IO, cast
 from core.errors import InfraError, UserError
 from core.progress import Progress
 
-# Errors that come of what an archive holds: doubled or clashing names, names too long, and bz2's and gzip's own (None).
+# Errors caused by the content of an archive: names that clash or are too long, and errors of bz2 and gzip (None).
 _BY_MEMBERS = (None, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 def _open_tar(path: Path, raw: IO[bytes]) -> IO[bytes]:
-    """The uncompressed bytes of an archive, by its first bytes."""
+    """Open an archive for reading its uncompressed bytes; find the compression from its first bytes."""
     import bz2
     import gzip
     import lzma
@@ -37,12 +37,12 @@ def _open_tar(path: Path, raw: IO[bytes]) -> IO[bytes]:
     if magic.startswith(b"!<arch"):
         return _open_deb(path, raw)
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
-        raise UserError(f"{path} is compressed with zstd, which is not read here", "give it as tar.xz or tar.gz")
+        raise UserError(f"{path} is compressed with zstd, which is not supported", "compress it as tar.xz or tar.gz")
     return raw
 
 
 def _open_deb(path: Path, raw: IO[bytes]) -> IO[bytes]:
-    """The uncompressed files of a Debian package: the member data.tar of an ar archive (deb(5), ar(5))."""
+    """Open the files of a Debian package: the member data.tar of an ar archive (deb(5), ar(5))."""
     import io
 
     raw.seek(8)
@@ -56,16 +56,17 @@ def _open_deb(path: Path, raw: IO[bytes]) -> IO[bytes]:
                 raise EOFError("the package ends in the middle")
             return _open_tar(path, io.BytesIO(data))
         raw.seek(int(length) + int(length) % 2, 1)
-    raise tarfile.ReadError("the package holds no files")
+    raise tarfile.ReadError("the package has no data.tar")
 
 
 def unpack(path: Path, target: Path) -> None:
-    """Unpack a tar archive or the files of a Debian package, its one top directory stripped, as if it were hostile.
+    """Unpack a tar archive or the files of a Debian package, without the one top directory.
 
-    Python's own extraction filters are not in every 3.11; here each member is written by us, links come last.
+    Not every Python 3.11 has extraction filters. So this function writes each member itself, and makes links last.
 
     Raises:
-        InfraError: it is damaged, or has members that a source does not have.
+        InfraError: it is damaged, or contains a member that a source must not have.
+        UserError: it is compressed with zstd, or contains a link that leaves it.
     """
     import lzma
     import zlib
@@ -80,43 +81,43 @@ def unpack(path: Path, target: Path) -> None:
     check_links(target, links, str(path))
 
 
-def _write_members(stream: IO[bytes], target: Path, tell: Callable[[], None]) -> list[Path]:
-    """Write what an archive holds below `target`; returns the symbolic links."""
+def _write_members(stream: IO[bytes], target: Path, report: Callable[[], None]) -> list[Path]:
+    """Write the members of an archive below `target`; return the symbolic links."""
     target.mkdir(parents=True)
     links: list[tuple[Path, str]] = []
     tops: set[str] = set()
-    made: set[Path] = set()
-    # Opening a stream of our own is ten times as fast as tarfile's own "r|xz" with a large buffer.
+    created: set[Path] = set()
+    # Opening the stream ourselves is ten times as fast as tarfile's "r|xz" with a large buffer.
     with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 16, encoding="utf-8") as archive:
         for count, member in enumerate(archive):
             archive.members = []  # type: ignore[attr-defined]  # a stream is read once; 180,000 members take 300 MB
-            place = _inside(member.name, target, tops)
-            folder = target if place is None else place if member.isdir() else place.parent
-            if folder not in made:
+            path = _inside(member.name, target, tops)
+            folder = target if path is None else path if member.isdir() else path.parent
+            if folder not in created:
                 folder.mkdir(parents=True, exist_ok=True)
-                made.add(folder)
-            if place is None or member.isdir():
+                created.add(folder)
+            if path is None or member.isdir():
                 continue
             if member.issym():
-                links.append((place, member.linkname))
+                links.append((path, member.linkname))
             elif member.islnk():
-                other = _inside(member.linkname, target, tops)
-                if other is None or not other.is_file():
-                    raise tarfile.ReadError(f"{member.name} is a link to {member.linkname}, which is no file of it")
-                os.link(other, place)
+                original = _inside(member.linkname, target, tops)
+                if original is None or not original.is_file():
+                    raise tarfile.ReadError(f"{member.name} is a link to {member.linkname}, which is not a file of it")
+                os.link(original, path)
             elif member.isreg():
-                _write_file(archive, member, place)
+                _write_file(archive, member, path)
             else:
-                raise tarfile.ReadError(f"{member.name} is neither file, directory nor link")
+                raise tarfile.ReadError(f"{member.name} is not a file, a directory or a link")
             if count % 256 == 0:
-                tell()
+                report()
     for link, goal in links:
         link.symlink_to(goal)
     return [link for link, _goal in links]
 
 
 def _inside(name: str, target: Path, tops: set[str]) -> Path | None:
-    """Where a member goes; None for the top directory itself."""
+    """Return the path of a member below `target`; None for the top directory itself."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\0" in name:
         raise tarfile.ReadError(f"the member {name!r} leaves the archive")
@@ -126,11 +127,11 @@ def _inside(name: str, target: Path, tops: set[str]) -> Path | None:
     return target.joinpath(*parts[1:]) if len(parts) > 1 else None
 
 
-def _write_file(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
+def _write_file(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
     content = archive.extractfile(member)
     assert content is not None  # noqa: S101  (it is a regular file)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(place, flags, 0o755 if member.mode & 0o100 else 0o644), "wb") as out:
+    with os.fdopen(os.open(path, flags, 0o755 if member.mode & 0o100 else 0o644), "wb") as out:
         while chunk := content.read(1 << 20):
             out.write(chunk)
         out.flush()
@@ -138,24 +139,27 @@ def _write_file(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) 
 
 
 def links(root: Path) -> list[Path]:
-    """The symbolic links of a tree."""
+    """List the symbolic links of a tree."""
     return [
         Path(folder) / name
         for folder, folders, files in os.walk(root)
         for name in [*folders, *files]
-        if os.path.islink(f"{folder}/{name}")  # noqa: PTH114  (a hundred thousand of them)
+        if os.path.islink(f"{folder}/{name}")  # noqa: PTH114  (faster for a hundred thousand files)
     ]
 
 
 def check_links(root: Path, links: list[Path], what: str) -> None:
-    """Refuse symbolic links that lead out of a tree.
+    """Raise if a symbolic link leads out of a tree.
+
+    Args:
+        what: name of the tree in the error.
 
     Raises:
-        UserError: there is one.
+        UserError: there is such a link.
     """
-    real = root.resolve()
+    resolved_root = root.resolve()
     for link in links:
         goal = link.readlink()
-        # Resolved on disk, not by its text: a link through another link must not leave unseen.
-        if goal.is_absolute() or not link.resolve().is_relative_to(real):
-            raise UserError(f"{what} holds a link that leaves it: {link.relative_to(root)} -> {goal}")
+        # Resolve on disk, not by the text: a link through another link must not leave unnoticed.
+        if goal.is_absolute() or not link.resolve().is_relative_to(resolved_root):
+            raise UserError(f"{what} contains a link that leaves it: {link.relative_to(root)} -> {goal}")

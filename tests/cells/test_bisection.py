@@ -184,9 +184,9 @@ def test_commits_from_one_to_another(tmp_path: Path) -> None:
         git("commit", "-q", "--allow-empty", "-m", str(number))
     commits = git("rev-list", "--reverse", "HEAD").split()
     assert checkout.git_between(str(tmp_path), commits[0], "HEAD") == commits
-    with pytest.raises(UserError, match="is no ancestor of"):
+    with pytest.raises(UserError, match="is not an ancestor of"):
         checkout.git_between(str(tmp_path), "HEAD", commits[0])
     with pytest.raises(UserError, match="has no commit nothing"):
         checkout.git_between(str(tmp_path), "nothing", "HEAD")
-    with pytest.raises(UserError, match="is no repository on this machine"):
+    with pytest.raises(UserError, match="is not a repository on this machine"):
         checkout.git_between(str(tmp_path / "none"), "a", "b")

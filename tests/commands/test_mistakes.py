@@ -40,7 +40,7 @@ def said(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> tuple[in
         (("kernel.bisect", *CELL), "--good", "--good 0 --bad 6"),
         (("kernel.bisect", *CELL, "--good", "0"), "--bad", "--good 0 --bad 6"),
         (("toolchain.export", "plugin-19", "--runtime", "host"), "no output is named", "-o FILE.tar.zst"),
-        (("toolchain.import", "gone.tar.zst"), "gone.tar.zst is no file", "toolchain.export"),
+        (("toolchain.import", "gone.tar.zst"), "gone.tar.zst is not a file", "toolchain.export"),
         (("cell.run",), "cell.run needs id", "--help cell.run"),
         (("sources.fetch", "linux-7.1.8", "--sha256"), "--sha256 needs a value", "--help sources.fetch"),
         (("report.html", "--runs", "many"), "many is not a number", "--list"),

@@ -1,4 +1,4 @@
-"""Archives: the same bytes for the same product, and nothing but what the list says comes out."""
+"""Test archives: the same product gives the same bytes, and only listed members are unpacked."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def pack(plain: bytes) -> bytes:
 
 
 def forge(path: Path, index: Index, contents: dict[str, bytes], headers: dict[str, bytes] | None = None) -> Path:
-    """An archive whose list is what we want it to be, right in everything that is not given."""
+    """Write an archive with any index; everything that is not given is correct."""
     text = index.text()
     named = f"index-{hashlib.sha256(text).hexdigest()}.json"
     parts = [archive._header(Entry(named, "file", len(text))), text, archive._padding(len(text))]
@@ -167,8 +167,8 @@ def test_noise_is_refused(tmp_path: Path, data: bytes, packed: bool) -> None:
         ([listed("")], "leaves the archive"),
         ([listed("a"), listed("a")], "twice"),
         ([listed("b"), listed("a")], "out of order"),
-        ([listed("bin/clang")], "below no directory"),
-        ([listed("bin", kind="link", goal="/etc"), listed("bin/clang")], "below no directory"),
+        ([listed("bin/clang")], "not in a directory"),
+        ([listed("bin", kind="link", goal="/etc"), listed("bin/clang")], "not in a directory"),
         ([listed("metadata.json")], "of its own"),
         ([listed("a" * 200)], "cannot be a member"),
         ([listed("a", kind="link", goal="b" * 200)], "cannot be a member"),
@@ -227,7 +227,7 @@ def test_a_member_that_is_not_what_the_list_says(tmp_path: Path, change: Callabl
     target.mkdir()
     entry = listed("a")
     bad = forge(tmp_path / "bad.tar.zst", an_index(entry), {}, {"a": change(entry)})
-    with pytest.raises(InfraError, match="not what its list says"):
+    with pytest.raises(InfraError, match="differs from the index"):
         archive.extract(bad, target)
 
 
@@ -237,7 +237,7 @@ def test_a_key_that_is_not_the_hash_of_the_inputs(tmp_path: Path) -> None:
 
 
 def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few compressed kilobytes that stand for more than the limit: read in small pieces, refused at the limit."""
+    """A few compressed kilobytes that expand beyond the limit are read in small pieces and refused at the limit."""
     monkeypatch.setattr(archive, "LIMIT_BYTES", 1 << 20)
     content = bytes(8 << 20)
     target = tmp_path / "target"
@@ -253,7 +253,7 @@ def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="is not a file"):
         archive.read_index(tmp_path / "absent")
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="is not a file"):
         archive.read_index(tmp_path)

@@ -26,7 +26,7 @@ from tests.served import serving
 
 
 def archive(members: dict[str, bytes | tarfile.TarInfo], mode: str = "w:xz") -> bytes:
-    """A tar archive; a TarInfo stands for itself."""
+    """Return a tar archive; a TarInfo is added as it is."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode=mode) as tar:  # type: ignore[call-overload]
         for name, content in members.items():
@@ -56,7 +56,7 @@ HASH = hashlib.sha256(GOOD).hexdigest()
 
 @dataclass
 class Server:
-    """What the server on loopback gives, and what it was asked."""
+    """What the server on loopback answers, and the requests that it received."""
 
     content: bytes = GOOD
     etag: str = '"one"'
@@ -68,7 +68,7 @@ class Server:
     url: str = ""
 
     def headers(self) -> list[str]:
-        return [one.get("Range", "") for one in self.asked]
+        return [request.get("Range", "") for request in self.asked]
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_all_failed_lists_each_reason(source_file: Path, server: Server) -> None
     assert "/x.tar.xz: 127.0.0.1 answered HTTP 404" in said
     assert "/upstream/y.tar.xz: its hash is not known here: give --sha256" in said
     assert "--sha256" in caught.value.hint
-    assert not any("upstream" in one["path"] for one in server.asked)
+    assert not any("upstream" in request["path"] for request in server.asked)
 
 
 def test_a_refused_connection_is_named(source_file: Path, server: Server) -> None:
@@ -456,7 +456,7 @@ def test_a_directory_is_copied_and_never_written_to(tmp_path: Path) -> None:
     (root / "d" / "f").write_text("longer")
     assert catalogue.source_tree(f"path:{root}").key != product.key
     (root / "out").symlink_to("/etc")
-    with pytest.raises(UserError, match="holds a link that leaves it: out -> /etc"):
+    with pytest.raises(UserError, match="contains a link that leaves it: out -> /etc"):
         catalogue.source_tree(f"path:{root}")
 
 
@@ -522,7 +522,7 @@ def test_commits_that_are_not_there(repository: Path, tmp_path: Path) -> None:
         catalogue.source_tree(f"git:{repository.as_uri()}@{'0' * 40}")
     assert caught.value.log is not None
     assert caught.value.log.exists()
-    with pytest.raises(InfraError, match="cannot be asked"):
+    with pytest.raises(InfraError, match="cannot be read"):
         catalogue.source_tree(f"git:{(tmp_path / 'none').as_uri()}@main")
     with pytest.raises(UserError, match="is not a git repository"):
         catalogue.source_tree(f"git:{tmp_path}@main")
@@ -533,8 +533,8 @@ def test_the_real_catalogue_loads() -> None:
     assert default == "linux-7.1.8"
     linux = {"linux-7.1.8", "linux-7.2.8", "linux-6.12.107"}
     upstream = linux | {"llvm-23.1.1", "llvm-19.1.7", "rustc-1.95.0"}
-    # What only Debian has: one origin, since nobody here has seen its snapshots.
-    debian = {one for one in known if one.startswith("rustc-1.95.0-")}
+    # Sources that only Debian has: one origin each, because the hashes of their snapshots are not known.
+    debian = {name for name in known if name.startswith("rustc-1.95.0-")}
     assert set(known) == upstream | debian
     for source in (known[name] for name in sorted(debian)):
         assert [origin.kind for origin in source.origins] == ["pool"]

@@ -1,4 +1,4 @@
-"""What the doctor says of machines that have and lack things."""
+"""Test the report of the doctor on machines that have and lack things."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def test_a_whole_report() -> None:
 
 
 def test_no_engine_is_said_with_its_reason() -> None:
-    found = row("engine")
-    assert found.status == DEGRADED
-    assert "connection refused" in found.value
+    result = row("engine")
+    assert result.status == DEGRADED
+    assert "connection refused" in result.value
 
 
 def test_missing_packages_come_with_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "missing", lambda needs: [need for need in needs if need.package != "bc"])
     report = doctor.examine(["bc", "flex", "bison"])
-    found = report.rows[-1]
-    assert (found.status, report.ready) == (MISSING, False)
-    assert found.value == "2 of 3 are not here: flex bison"
-    assert found.advice.endswith("apt-get install -y --no-install-recommends bison flex")
+    result = report.rows[-1]
+    assert (result.status, report.ready) == (MISSING, False)
+    assert result.value == "2 of 3 are not installed: flex bison"
+    assert result.advice.endswith("apt-get install -y --no-install-recommends bison flex")
 
 
 def test_no_apt_origin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def test_no_apt_origin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("proofs", "status", "said"),
+    ("proofs", "status", "expected"),
     [
         ([(True, 100.0)], OK, "proved: it booted"),
         ([(True, 100.0), (False, 200.0)], DEGRADED, "broken: it booted"),
@@ -72,7 +72,7 @@ def test_no_apt_origin(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_kvm_is_what_a_boot_proved(
-    proofs: list[tuple[bool, float]], status: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    proofs: list[tuple[bool, float]], status: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = tmp_path / "kvm"
     device.touch()
@@ -81,9 +81,9 @@ def test_kvm_is_what_a_boot_proved(
     monkeypatch.setattr(doctor, "_boot_time", lambda: now)
     entries = {f"k{i}": {"works": w, "when": now + at, "sentence": "it booted"} for i, (w, at) in enumerate(proofs)}
     store.write_json(store.home() / "host.json", {"kvm": entries})
-    found = row("kvm")
-    assert found.status == status
-    assert said in found.value
+    result = row("kvm")
+    assert result.status == status
+    assert expected in result.value
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"kvm": 3}', '{"kvm": {"a": 1}}', '{"kvm": {"a": {"works": "yes"}}}'])

@@ -133,7 +133,7 @@ def test_a_shared_store_that_has_it_not(server: tuple[str, Path], tmp_path: Path
 
 
 def test_a_shared_store_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no directory"), depot.found(str(tmp_path / "absent"), ["0" * 64]):
+    with pytest.raises(UserError, match="not a directory"), depot.found(str(tmp_path / "absent"), ["0" * 64]):
         pass
     with pytest.raises(InfraError, match="cannot be read"), depot.found("http://127.0.0.1:9/", ["0" * 64]):
         pass
