@@ -1,4 +1,4 @@
-"""Buffers for tests: words as a kernel of layout kit-1 writes them."""
+"""Write buffers as a kernel of layout kit-1 does, for benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Row:
 
 
 def words(rows: Sequence[Row], first: int = 0) -> list[int]:
-    """The buffer of some records, word 0 included, numbered from `first`."""
+    """Return the buffer of some records, word 0 included, numbered from `first`."""
     out = [0]
     for number, row in enumerate(rows, first):
         out.append(len(row.values) << 32 | row.kind << 28 | number & 0xFFFFFF)

@@ -1,7 +1,7 @@
-"""What `kconfig.check` and the reader of Kconfig take, beside the tree's own olddefconfig on the same configuration.
+"""Time `kconfig.check` and the reader of Kconfig, compared with the tree's own olddefconfig on the same configuration.
 
-Real tree, real compiler tests, in Docker. Rounds of the three are interleaved, so that other work on the machine falls
-on all of them. Prints JSON; ends with 1 if a target is missed.
+Uses a real tree and real compiler tests, in Docker. Rounds of the three are interleaved, so that other work on the
+machine affects all of them. Prints JSON; exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BEYOND, RATIO = 1.0, 1.3  # seconds of the check beyond olddefconfig; the reader
 
 
 def measure(cell: Cell, rounds: int) -> dict[str, float]:
-    """Medians in seconds of wall time: olddefconfig, the reader, and the whole check from names to the verdict."""
+    """Return medians in seconds of wall time: olddefconfig, the reader, and the check from names to verdict."""
     taken: dict[str, list[float]] = {"olddefconfig": [], "reader": [], "check": []}
 
     def timed(name: str, work: Callable[[], object]) -> None:
@@ -37,19 +37,19 @@ def measure(cell: Cell, rounds: int) -> dict[str, float]:
     kernels.check_config(cell, runtime).require()  # the tree, the toolchain, the base and scripts/kconfig are made here
     ready = kernels.prepare(cell, runtime)
     for number in range(rounds + 1):
-        with open_workplace(ready) as place:
+        with open_workplace(ready) as workplace:
 
-            def conf(place: Workplace = place) -> None:
-                done = place.session.run(
-                    [*place.command, "olddefconfig"], env={**place.env, "LC_ALL": "C"}, log=place.log
+            def conf(workplace: Workplace = workplace) -> None:
+                done = workplace.session.run(
+                    [*workplace.command, "olddefconfig"], env={**workplace.env, "LC_ALL": "C"}, log=workplace.log
                 )
-                assert done.ok, place.log
+                assert done.ok, workplace.log
 
             if number == 0:  # compiles the reader, and warms what all three read
-                symbols.load(place.session, place.build_dir, place.command, place.log, place.env)
+                symbols.load(workplace.session, workplace.build_dir, workplace.command, workplace.log, workplace.env)
                 continue
             timed("olddefconfig", conf)
-            timed("reader", lambda p=place: symbols.load(p.session, p.build_dir, p.command, p.log, p.env))  # type: ignore[misc]
+            timed("reader", lambda p=workplace: symbols.load(p.session, p.build_dir, p.command, p.log, p.env))  # type: ignore[misc]
         timed("check", lambda: kernels.check_config(cell, runtime).require())
     return {name: statistics.median(values) for name, values in taken.items()}
 
@@ -63,14 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args(argv)
     cell = resolve(CellNames(args.toolchain, "kit", args.profile, args.base, args.arch, catalogue.default_linux()))
-    found = measure(cell, args.rounds)
-    beyond, ratio = found["check"] - found["olddefconfig"], found["reader"] / found["olddefconfig"]
+    medians = measure(cell, args.rounds)
+    beyond, ratio = medians["check"] - medians["olddefconfig"], medians["reader"] / medians["olddefconfig"]
     print(
         json.dumps(
             {
                 "cell": f"{args.profile} {args.base} {args.arch} {args.toolchain}",
                 "rounds": args.rounds,
-                "seconds": {name: round(value, 3) for name, value in found.items()},
+                "seconds": {name: round(value, 3) for name, value in medians.items()},
                 "check_beyond_olddefconfig_seconds": round(beyond, 3),
                 "target_beyond_seconds": BEYOND,
                 "reader_of_olddefconfig": round(ratio, 3),

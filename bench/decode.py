@@ -1,8 +1,8 @@
-"""Decode and symbolise a million words, beside a plain Python pass over the same words in the same run.
+"""Time how a million words are decoded and symbolised, compared with a plain Python pass over the same words.
 
-Target of the issue "First record": at most 3 s, without drgn. The words are drawn records of 20,000 functions; with
-`--kernel DIR` (a kernel product) those of that kernel, whose System.map is then the one that is read. Prints JSON; ends
-with 1 if the target is missed.
+The target is at most 3 s, without drgn. The words are drawn records of 20,000 functions. With `--kernel DIR`, a kernel
+product, they are of that kernel's functions, and its System.map is read. Prints JSON; exits with 1 if the target is
+missed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROUNDS = 3
 
 
 def buffer(draw: random.Random, functions: list[int]) -> np.ndarray:
-    """As near below WORDS words as records come."""
+    """Return records that fill at most WORDS words."""
     rows: list[Row] = []
     used = 0
     while used < WORDS - 12:
@@ -41,7 +41,7 @@ def buffer(draw: random.Random, functions: list[int]) -> np.ndarray:
 
 
 def measure(data: np.ndarray, system_map: Path) -> dict[str, float]:
-    """Seconds of one round, by step; the baseline touches each word once in plain Python."""
+    """Return the seconds of one round by step; the baseline reads each word once in plain Python."""
     clock = time.perf_counter
     start = clock()
     for word in data.tolist():

@@ -1,7 +1,7 @@
-"""What the front program costs per compiler call, beside the compiler itself in the same run.
+"""Time what the front program adds to a compiler call, compared with the compiler itself in the same run.
 
-Target of the issue "First record": at most 5 ms per call. The programs compile an empty file in turn; the medians are
-compared. Prints JSON; ends with 1 if the target is missed. Needs clang-19 and llvm-config-19 on the host.
+The target is at most 5 ms per call. The programs compile an empty file in turn, and the medians are compared. Prints
+JSON; exits with 1 if the target is missed. Needs clang-19 and llvm-config-19 on the host.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from toolchain.toolchains import PASS_FOLDER
 
 CALLS = 60
 TARGET_MS = 5.0
-# A kernel compile has about this many words.
+# A compiler call of a kernel build has about this many words.
 WORDS = [f"-DWORD_{n}=value" for n in range(120)]
 
 

@@ -1,8 +1,8 @@
-"""The gate: whether a change made the kernel slower, by instruction counts against those that are committed.
+"""Compare a kernel's instruction counts with the committed ones, to find out whether a change made it slower.
 
-What comes in is a cell; what goes out are findings, each a count that moved further than it may. Counts of the same
-compiler, configuration and QEMU must be the same to the digit before init; another compiler is compared by its ratio
-to a kernel without callbacks that was measured in the same call.
+Takes a cell. Gives the figures that moved further than they may. With the same compiler, configuration and QEMU, the
+counts before init must be the same to the digit. With others, the ratio to a kernel without callbacks is compared; both
+kernels are measured in the same call.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from toolchain import toolchains
 FILE = Path(__file__).parent / "gate.yaml"
 RESULT = "gate.json"
 PROFILE, CONTROL = "all", "none"
-# How much further than before a figure may be. Loops have interrupts in them; a ratio is of two compilations.
+# How far a figure may move. Interrupts fall into the loops, and a ratio compares two compilations.
 _AFTER_INIT = 0.001
 _RATIO = 0.005
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Instructions: to the initmem line, and for one round of each loop while nobody records."""
+    """Instructions to the initmem line, and for one round of each loop while no task records."""
 
     boot: int
     loops: Mapping[str, float]
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values, loops to a thousandth."""
+        """Return it as JSON values, loops to a thousandth."""
         return {"boot": self.boot, "loops": {name: round(value, 3) for name, value in self.loops.items()}}
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What is committed for a kind of kernel.
+    """The committed counts.
 
     Attributes:
         key: what the counts depend on besides the kernel's source: hashes and versions by name.
-        control, counts: of a kernel without callbacks and of one with them everywhere.
+        control, counts: of a kernel without callbacks, and of one with callbacks everywhere.
     """
 
     key: Mapping[str, str]
@@ -78,10 +78,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of a call.
+    """The outcome of a call.
 
     Attributes:
-        same: whether what is committed is of the same compiler, configuration and QEMU, so that counts were compared.
+        same: whether compiler, configuration and QEMU are those of the committed counts, so that counts were compared.
         slower, faster: figures that moved further than they may.
     """
 
@@ -92,11 +92,11 @@ class Judged:
     folder: Path
 
     def require(self) -> None:
-        """Raises UnderTest if a figure is slower."""
+        """Raise UnderTest if a figure is slower."""
         if self.slower:
             raise UnderTest(
-                f"slower than what is committed: {'; '.join(str(one) for one in self.slower)}",
-                "if it is meant: ./invoke bench.gate --update",
+                f"slower than committed: {'; '.join(str(figure) for figure in self.slower)}",
+                "if that is intended: ./invoke bench.gate --update",
                 self.folder / RESULT,
             )
 
@@ -133,8 +133,8 @@ def run(cell: Cell, runtime: Runtime, *, update: bool = False, file: Path = FILE
     """Measure a kernel and its control, and compare with what is committed.
 
     Args:
-        cell: what is built; its profile is put in here.
-        update: write what was measured in place of what is committed; nothing is compared then.
+        cell: to build; this function sets its profile.
+        update: write the measured counts to the file and compare nothing.
 
     Raises:
         UnderTest: a kernel does not build or boot, or two runs of one kernel count differently.
@@ -142,26 +142,26 @@ def run(cell: Cell, runtime: Runtime, *, update: bool = False, file: Path = FILE
         InfraError: the machine failed.
     """
     folder = runs.new_folder(f"gate-{cell.names.toolchain}-{cell.names.base}-{cell.arch}")
-    found: dict[str, Counts] = {}
+    counts: dict[str, Counts] = {}
     key: dict[str, str] = {}
     if not update:
         load(file)  # before the machine works for minutes
     for profile in (CONTROL, PROFILE):
-        one = cell.with_profile(profile)
-        kernel = kernels.build(one, runtime)
+        profiled = cell.with_profile(profile)
+        kernel = kernels.build(profiled, runtime)
         boots = [
-            measure.run(one, kernel, runtime, folder / f"{profile}-{number}", exact=True, device=False)
+            measure.run(profiled, kernel, runtime, folder / f"{profile}-{number}", exact=True, device=False)
             for number in (1, 2)
         ]
         if boots[0].initmem_us != boots[1].initmem_us:
             raise UnderTest(
                 f"two boots of the same kernel {profile} count {boots[0].boot} and {boots[1].boot} instructions",
-                "something in it does not repeat",
+                "a count of this kernel does not repeat: look for randomness in it",
                 folder,
             )
-        found[profile] = counts_of(boots[0])
-        key |= {f"config {profile}": store.hash_file(kernel.config_file), **_surroundings(one, kernel, runtime)}
-    now = Baseline(key, found[CONTROL], found[PROFILE])
+        counts[profile] = counts_of(boots[0])
+        key |= {f"config {profile}": store.hash_file(kernel.config_file), **_surroundings(profiled, kernel, runtime)}
+    now = Baseline(key, counts[CONTROL], counts[PROFILE])
     if update:
         write(now, file)
         judged = Judged(True, (), (), now, folder)
@@ -171,8 +171,8 @@ def run(cell: Cell, runtime: Runtime, *, update: bool = False, file: Path = FILE
         folder / RESULT,
         {
             "same": judged.same,
-            "slower": [str(one) for one in judged.slower],
-            "faster": [str(one) for one in judged.faster],
+            "slower": [str(figure) for figure in judged.slower],
+            "faster": [str(figure) for figure in judged.faster],
             "key": dict(key),
             "control": now.control.as_json(),
             "counts": now.counts.as_json(),
@@ -182,14 +182,14 @@ def run(cell: Cell, runtime: Runtime, *, update: bool = False, file: Path = FILE
 
 
 def counts_of(measured: Measured) -> Counts:
-    """The counts of a run."""
+    """Return the counts of a run."""
     return Counts(measured.boot, {name: loop.each for name, loop in measured.idle.items()})
 
 
 def judge(before: Baseline, now: Baseline) -> Judged:
     """Compare two measurements.
 
-    Counts are compared where everything around the kernel's source is the same; else the ratios to the control.
+    Compares counts if everything but the kernel's source is the same, else the ratios to the control.
     """
     same = dict(before.key) == dict(now.key)
     slower: list[Finding] = []
@@ -218,23 +218,23 @@ def _over(one: Baseline, name: str) -> float:
 
 
 def _surroundings(cell: Cell, kernel: Kernel, runtime: Runtime) -> dict[str, str]:
-    """What a count depends on besides the kernel's source and configuration."""
+    """Return what a count depends on besides the kernel's source and configuration."""
     toolchain = toolchains.ensure(cell.toolchain, runtime, targets=(cell.arch,))
-    said: list[str] = []
+    version: list[str] = []
     with toolchains.open_session(toolchain, guests.mounts(kernel.path, kernel.path)) as session:
-        session.run([architecture(cell.arch).guest.program, "--version"], on_line=said.append)
+        session.run([architecture(cell.arch).guest.program, "--version"], on_line=version.append)
     return {
         "arch": cell.arch,
         "base": cell.names.base,
         "linux": cell.linux,
         "toolchain": toolchain.key,
         "guest": _guest(cell.arch),
-        "qemu": said[0] if said else "unknown",
+        "qemu": version[0] if version else "unknown",
     }
 
 
 def _guest(arch: str) -> str:
-    """Identity of what runs in the guest besides the kernel: unpacking the agent is part of the boot."""
+    """Return a hash of what runs in the guest besides the kernel, because unpacking the agent is part of the boot."""
     machine = qemu.Machine(arch, "tcg", "", "", "", "", exact=True)
     parts = [*qemu.command(machine), repr(sorted(plan.LOOPS.items()))]
     parts += [store.hash_file(source) for source in agent.source_files()]

@@ -1,7 +1,7 @@
-"""The idle table: every target of targets.yaml, on every base and architecture that it names.
+"""Measure every target of targets.yaml on every base and architecture that it names.
 
-What comes in are places; what goes out is one line for each target, with what each place says to it, and the whole
-table of bench.rfc of each place. A place's kernels are those that the targets need, and no others.
+Takes places (base and architecture). Gives one line for each target with the figure of each place, and the whole table
+of `bench.rfc` for each place. Builds only the kernels that the targets need.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from core.runtime import Runtime
 from kernel.cell import CellNames, resolve
 
 RESULT = "idle.json"
-# Targets that are held against the same profile of the older generation.
+# Targets that compare with the same profile of the older generation.
 _AGAINST_OLD = ("beside", "growth")
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured.
+    """What to measure.
 
     Attributes:
         linux: a version of sources.yaml.
-        old, new: series and toolchain of the two generations; `none` is built as the old one.
+        old, new: series and toolchain of the two generations; `none` is built with the old one.
         places: (base, architecture) of each table.
     """
 
@@ -45,14 +45,14 @@ class Measure:
 
 @dataclass(frozen=True)
 class Judged:
-    """What was measured in one place, and what it says to each target."""
+    """The table of one place, and its answer to each target."""
 
     place: str
     table: Table
     answers: Sequence[Answer]
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return it as JSON values."""
         return {
             "place": self.place,
             "table": self.table.as_json(),
@@ -80,10 +80,10 @@ def load() -> Measure:
 
 
 def chosen(words: str, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The places of `BASE/ARCH` with commas between; all of them without words.
+    """Return the places of a text like `BASE/ARCH,BASE/ARCH`; all places for an empty text.
 
     Raises:
-        UserError: one is not among those of targets.yaml.
+        UserError: targets.yaml does not have one of them.
     """
     by_name = {"/".join(one): one for one in known}
     for word in filter(None, words.split(",")):
@@ -94,18 +94,18 @@ def chosen(words: str, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]
     return [by_name[word] for word in words.split(",") if word] or list(known)
 
 
-def columns(measure: Measure, place: tuple[str, str], asked: Sequence[Target]) -> dict[str, CellNames]:
-    """The cells of one table, by column: controls, what the older generation is needed for, and the newer one."""
-    base, arch = place
+def columns(measure: Measure, base_and_arch: tuple[str, str], asked: Sequence[Target]) -> dict[str, CellNames]:
+    """Return column -> cell of one table: controls, those of the older generation, and those of the newer one."""
+    base, arch = base_and_arch
     like = CellNames(measure.old[1], measure.old[0], "none", base, arch, measure.linux)
-    old = [one.profile for one in asked if one.by in _AGAINST_OLD]
-    controls = [rfc.baseline(one.profile) for one in asked]
-    found = {profile: replace(like, profile=profile) for profile in dict.fromkeys(["none", *controls, *old])}
+    old = [target.profile for target in asked if target.by in _AGAINST_OLD]
+    controls = [rfc.baseline(target.profile) for target in asked]
+    cells = {profile: replace(like, profile=profile) for profile in dict.fromkeys(["none", *controls, *old])}
     series, toolchain = measure.new
-    for profile in dict.fromkeys(one.profile for one in asked):
-        sets = tuple(dict.fromkeys(one.set for one in asked if one.profile == profile and one.set))
-        found[f"{profile}@{series}"] = replace(like, profile=profile, series=series, toolchain=toolchain, sets=sets)
-    return found
+    for profile in dict.fromkeys(target.profile for target in asked):
+        sets = tuple(dict.fromkeys(target.set for target in asked if target.profile == profile and target.set))
+        cells[f"{profile}@{series}"] = replace(like, profile=profile, series=series, toolchain=toolchain, sets=sets)
+    return cells
 
 
 def run(
@@ -113,10 +113,10 @@ def run(
     places: Sequence[tuple[str, str]],
     runtime: Runtime,
 ) -> tuple[list[Judged], Path]:
-    """Measure the places one after the other; what is done is on disk before the next one begins.
+    """Measure the places one after the other; write each of them to disk before the next one begins.
 
     Returns:
-        What was found, and the folder with idle.json.
+        The results, and the folder with idle.json.
 
     Raises:
         UserError: a name is not known.
@@ -129,22 +129,22 @@ def run(
         for place in places
     }
     folder = runs.new_folder("idle")
-    found: list[Judged] = []
+    judged: list[Judged] = []
     for name, cells in tables.items():
         runtime.say(f"place {name}")
         table = rfc.run(cells, runtime, rounds=0)
-        found.append(Judged(name, table, targets.answers(table, asked)))
-        store.write_json(folder / RESULT, {"places": [one.as_json() for one in found]})
-    return found, folder
+        judged.append(Judged(name, table, targets.answers(table, asked)))
+        store.write_json(folder / RESULT, {"places": [entry.as_json() for entry in judged]})
+    return judged, folder
 
 
-def markdown(found: Sequence[Judged]) -> str:
-    """The targets as a table for a page, and below it each place's own table."""
-    lines = [f"| target | limit | {' | '.join(one.place for one in found)} |", f"|---|---|{'---|' * len(found)}"]
-    for answers in zip(*(one.answers for one in found), strict=True):
+def markdown(judged: Sequence[Judged]) -> str:
+    """Return the targets as a table for a page, and after it the table of each place."""
+    lines = [f"| target | limit | {' | '.join(entry.place for entry in judged)} |", f"|---|---|{'---|' * len(judged)}"]
+    for answers in zip(*(entry.answers for entry in judged), strict=True):
         target = answers[0].target
-        said = [f"{one.said}{'' if one.met else ', **missed**'}" for one in answers]
-        lines.append(f"| {target.row}, {target.profile}, {target.by} | {target.limit} | {' | '.join(said)} |")
-    for one in found:
-        lines += ["", f"{one.place}, {one.table.machine}:", "", rfc.markdown(one.table, figures=False)]
+        texts = [f"{answer.said}{'' if answer.met else ', **missed**'}" for answer in answers]
+        lines.append(f"| {target.row}, {target.profile}, {target.by} | {target.limit} | {' | '.join(texts)} |")
+    for entry in judged:
+        lines += ["", f"{entry.place}, {entry.table.machine}:", "", rfc.markdown(entry.table, figures=False)]
     return "\n".join(lines)

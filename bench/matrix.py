@@ -1,14 +1,14 @@
-"""What the matrix costs: its six cells over one cold build of `all`, an up-to-date cell, and what is not make or QEMU.
+"""Measure what a matrix of six cells costs, compared with one cold build of `all`.
 
-Targets of the issue "CI and matrix". Works in a home of its own below the usual one, which lends it sources, trees,
-toolchains and images; kernels and the compiler cache are its own and empty. In order:
+Works in a home of its own below the usual one, which lends it sources, trees, toolchains and images. Kernels and the
+compiler cache are its own and empty at the start. In order:
 
     alone    the cell `all`, nothing compiled before: the baseline, and the share of its time outside make and QEMU
     cold     ci.run of the six cells, again with nothing compiled before
     same     cell.run of a cell that is up to date, the start of Python included
     warm     ci.run of the six cells of a source with one changed file in fs/, the cache as `cold` left it
 
-Takes about half an hour of four quiet processors. Prints JSON; ends with 1 if a target is missed.
+Takes about half an hour on four quiet processors. Prints JSON; exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TARGETS = {
 }
 CHANGED = "fs/open.c"
 ALONE = "plugin-19_kit_all_tiny_x86_64_7.1.8"
-# What a home lends: nothing of it depends on what is measured.
+# What the usual home lends. None of it depends on what is measured.
 _LENT = ("agent", "base", "image", "reader", "selftests", "source", "toolchain", "tree")
 _MATRIX = """\
 defaults: {{toolchain: plugin-19, series: kit, base: tiny, arch: x86_64, linux: "7.1.8", time: short}}
@@ -64,7 +64,7 @@ matrices:
 
 
 def lend(usual: Path, home: Path) -> None:
-    """Fill a home with links to the products of another one that are not kernels."""
+    """Fill a home with links to all products of another home that are not kernels."""
     for kind in _LENT:
         (home / "store" / kind).mkdir(parents=True)
         for product in (usual / "store" / kind).glob("[0-9a-f]*"):
@@ -73,9 +73,9 @@ def lend(usual: Path, home: Path) -> None:
 
 
 def changed_source(folder: Path) -> Path:
-    """Linux with one more variable in CHANGED; all other files are those of the store."""
-    there = catalogue.source_tree("7.1.8").path / "src"
-    subprocess.run(["cp", "-al", f"{there}/.", str(folder)], check=True)
+    """Return a Linux source with one more variable in CHANGED; all other files are those of the store."""
+    source = catalogue.source_tree(catalogue.default_linux()).path / "src"
+    subprocess.run(["cp", "-al", f"{source}/.", str(folder)], check=True)
     file = folder / CHANGED
     text = file.read_text()
     file.unlink()  # or the store's own would change
@@ -84,7 +84,7 @@ def changed_source(folder: Path) -> Path:
 
 
 def program(home: Path, file: Path, *words: str) -> tuple[int, float, str]:
-    """Run a command of ours in a home: exit code, wall seconds, what it printed."""
+    """Run one of our commands in a home; return exit code, wall seconds and output."""
     env = {**os.environ, "KDF_HOME": str(home), matrices.VARIABLE: str(file)}
     start = time.perf_counter()
     done = subprocess.run(
@@ -94,7 +94,7 @@ def program(home: Path, file: Path, *words: str) -> tuple[int, float, str]:
 
 
 def must(done: tuple[int, float, str], what: str) -> tuple[float, str]:
-    """Seconds and output of a command that must have succeeded."""
+    """Return seconds and output of a command that must have succeeded."""
     code, seconds, out = done
     if code:
         raise SystemExit(f"{what} ended with {code}")
@@ -102,7 +102,7 @@ def must(done: tuple[int, float, str], what: str) -> tuple[float, str]:
 
 
 def alone() -> dict[str, Any]:
-    """The cell in this process, so that what its containers ran can be told from what we did."""
+    """Run the cell in this process, so that time in its containers can be separated from our own."""
     inside: dict[str, float] = {}
     usual = DockerSession.run
 
@@ -132,25 +132,25 @@ def alone() -> dict[str, Any]:
 
 
 def costs(home: Path) -> dict[str, float]:
-    """CPU seconds of make, by profile of the kernels in a home."""
-    told = [json.loads(file.read_text()) for file in (home / "store/kernel").glob("*/metadata.json")]
-    return {one["cell"]["profile"]: one["cpu_seconds"] for one in told}
+    """Return profile -> CPU seconds of make for the kernels in a home."""
+    metadata = [json.loads(file.read_text()) for file in (home / "store/kernel").glob("*/metadata.json")]
+    return {kernel["cell"]["profile"]: kernel["cpu_seconds"] for kernel in metadata}
 
 
-def run_matrix(home: Path, file: Path, name: str, one: float) -> dict[str, Any]:
-    """What a matrix takes, the start of Python included.
+def run_matrix(home: Path, file: Path, name: str, baseline: float) -> dict[str, Any]:
+    """Run a matrix and return its times, the start of Python included.
 
     Args:
-        one: seconds of the baseline.
+        baseline: seconds of one build.
     """
     print(f"measuring: {name}", file=sys.stderr, flush=True)
     seconds, out = must(program(home, file, "ci.run", "--matrix", name, "--runtime", "docker", "--json"), name)
-    whole, share = round(seconds, 1), round(seconds / one, 2)
+    whole, share = round(seconds, 1), round(seconds / baseline, 2)
     return {f"{name}_seconds": whole, f"{name}_of_one_build": share, f"idle_{name}": json.loads(out)["idle"]}
 
 
 def measure(usual: Path, folder: Path) -> dict[str, Any]:
-    """All of it, in a folder that goes away."""
+    """Run all parts in a temporary folder."""
     file = folder / "matrix.yaml"
     file.write_text(_MATRIX.format(linux=f"path:{changed_source(folder / 'linux')}"))
     os.environ[matrices.VARIABLE] = str(file)
@@ -159,17 +159,17 @@ def measure(usual: Path, folder: Path) -> dict[str, Any]:
         lend(usual, home)
     os.environ["KDF_HOME"] = str(homes["first"])
     print("measuring: alone", file=sys.stderr, flush=True)
-    found = alone()
+    figures = alone()
     shutil.rmtree(homes["first"])
-    one = found["one_build_seconds"]
+    baseline = figures["one_build_seconds"]
     home = homes["second"]
-    found |= run_matrix(home, file, "cold", one)
-    found["cpu_seconds"] = costs(home)
-    found["cold_cpu_of_one"] = round(sum(found["cpu_seconds"].values()) / found["cpu_seconds"]["all"], 2)
+    figures |= run_matrix(home, file, "cold", baseline)
+    figures["cpu_seconds"] = costs(home)
+    figures["cold_cpu_of_one"] = round(sum(figures["cpu_seconds"].values()) / figures["cpu_seconds"]["all"], 2)
     times = [must(program(home, file, "cell.run", ALONE, "--runtime", "docker"), ALONE)[0] for _ in range(5)]
-    found["same_seconds"] = round(min(times), 2)
-    found |= run_matrix(home, file, "warm", one)
-    return found
+    figures["same_seconds"] = round(min(times), 2)
+    figures |= run_matrix(home, file, "warm", baseline)
+    return figures
 
 
 def main() -> int:
@@ -178,9 +178,9 @@ def main() -> int:
         raise SystemExit(f"{usual} has no toolchain yet: run ./invoke kernel.run --profile all --base tiny first")
     with tempfile.TemporaryDirectory(dir=usual, prefix="bench-") as folder:
         (Path(folder) / "linux").mkdir()
-        found = measure(usual, Path(folder))
-    missed = [name for name, limit in TARGETS.items() if found[name] is None or found[name] > limit]
-    print(json.dumps({**found, "targets": TARGETS, "missed": missed}, indent=2))
+        figures = measure(usual, Path(folder))
+    missed = [name for name, limit in TARGETS.items() if figures[name] is None or figures[name] > limit]
+    print(json.dumps({**figures, "targets": TARGETS, "missed": missed}, indent=2))
     return 1 if missed else 0
 
 

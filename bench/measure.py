@@ -1,7 +1,7 @@
-"""Measures a kernel: its boot, its loops and its sizes, as numbers beside which another kernel's can be put.
+"""Measure a kernel: its boot, its loops and its gates.
 
-What comes in is a built cell; what goes out are counts of guest instructions that repeat to the digit, or wall times
-that do not. Nothing is compared here. Loops are timed inside the guest (guest/agent/loops.c).
+Takes a built cell. Gives counts of guest instructions, which repeat to the digit, or wall times, which do not. Never
+compares anything. Loops are timed inside the guest (guest/agent/loops.c).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _RECORDED = ("getpid", "open-close")
 # The buffer of the RFC's figures: 64K words.
 WORDS = 1 << 16
-# The same draws in each run: other pids and paths are other instructions.
+# The same draws in each run, because other pids and paths take other instructions.
 _SEED = "measure"
 
 
@@ -36,11 +36,11 @@ class Loop:
     """One loop of system calls.
 
     Attributes:
-        rounds: how often.
-        instructions: of the guest for all rounds; 0 where they were not counted.
+        rounds: number of rounds.
+        instructions: of the guest for all rounds; 0 if they were not counted.
         ns: wall time of the guest for all rounds.
-        words: that were recorded in all rounds, those that did not fit left out.
-        dropped: records that did not fit.
+        words: recorded in all rounds, without those that did not fit.
+        dropped: number of records that did not fit.
     """
 
     rounds: int
@@ -51,13 +51,13 @@ class Loop:
 
     @property
     def each(self) -> float:
-        """Instructions for one round."""
+        """Return the instructions for one round."""
         return self.instructions / self.rounds
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """One workload that was recorded into a buffer of 64K words: whole records, words, and how many were dropped."""
+    """One workload recorded into a buffer of 64K words: numbers of whole records, words and dropped records."""
 
     records: int
     words: int
@@ -66,12 +66,12 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Gates:
-    """What it takes to make a kernel record, in instructions and in ns of the guest; the former 0 if not counted.
+    """The cost of making a kernel record, in instructions (0 if not counted) and in ns of the guest.
 
     Attributes:
-        first: ENABLE when nobody recorded; it opens the gates.
-        second: ENABLE just after a DISABLE; they are open.
-        last: what the kernel's threads did in the 1.5 s behind the last DISABLE; they close them.
+        first: ENABLE while no task records; it opens the gates.
+        second: ENABLE just after a DISABLE, while the gates are still open.
+        last: work of the kernel's threads in the 1.5 s after the last DISABLE; they close the gates.
     """
 
     first: tuple[float, int]
@@ -86,11 +86,11 @@ class Measured:
     Attributes:
         initmem_us: guest time at the kernel's initmem line, microseconds.
         seconds: wall time of QEMU.
-        idle: loops while nobody records.
-        recording: the same while the task records; empty without the device.
-        captures: workload -> what was recorded.
+        idle: loops while no task records.
+        recording: the same loops while the task records; empty without the device.
+        captures: workload -> numbers of its records.
         folder: of the run.
-        gates: what opening and closing takes; None without the device.
+        gates: the cost of opening and closing them; None without the device.
     """
 
     initmem_us: int
@@ -103,7 +103,7 @@ class Measured:
 
     @property
     def boot(self) -> int:
-        """Instructions to the initmem line; says nothing if they were not the clock."""
+        """Return the instructions to the initmem line; meaningful only if the clock counted instructions."""
         return self.initmem_us * 1000 // qemu.NS_PER_INSTRUCTION
 
 
@@ -111,11 +111,11 @@ def run(cell: Cell, kernel: Kernel, runtime: Runtime, folder: Path, *, exact: bo
     """Boot a kernel once and measure it.
 
     Args:
-        exact: count instructions; else wall times are measured, with the fastest accelerator that works.
-        device: whether the kernel records, so that loops are done while recording as well.
+        exact: count instructions; else measure wall times with the fastest accelerator that works.
+        device: whether the kernel can record, so that the loops also run while recording.
 
     Raises:
-        UnderTest: it did not boot, or did not say what it took.
+        UnderTest: it did not boot, or did not report its times.
         InfraError: the machine failed.
     """
     works = ["loops", *(["gates", "loops-recording", *_RECORDED] if device else [])]
@@ -125,7 +125,7 @@ def run(cell: Cell, kernel: Kernel, runtime: Runtime, folder: Path, *, exact: bo
     todo = plan.Plan(todo.seed, todo.token, (*todo.works[: len(works) - len(works_64k)], *works_64k))
     booted = runs.boot(cell, kernel, runtime, todo, folder, exact=exact)
     booted.verdict.require(booted.outcome.console)
-    ran = {one.name: one for one in booted.outcome.said.ran}
+    ran = {workload.name: workload for workload in booted.outcome.said.ran}
     return Measured(
         console.initmem_us(booted.outcome.console),
         booted.outcome.ended.seconds,
@@ -138,21 +138,21 @@ def run(cell: Cell, kernel: Kernel, runtime: Runtime, folder: Path, *, exact: bo
 
 
 def loops(ran: Ran, *, exact: bool) -> dict[str, Loop]:
-    """The loops that a workload did.
+    """Return the loops of a workload.
 
     Raises:
         UnderTest: one is missing, or the workload did not end.
     """
     took = _clock(ran, exact=exact)
-    found: dict[str, Loop] = {}
+    loops_of: dict[str, Loop] = {}
     for name in plan.LOOPS:
         try:
             rounds, ticks = (int(ran.facts[f"{name}_{what}"]) for what in ("rounds", "ticks"))
         except KeyError as error:
             raise UnderTest(f"the loop {name} did not report") from error
         words, dropped = (int(ran.facts.get(f"{name}_{what}", 0)) for what in ("words", "dropped"))
-        found[name] = Loop(rounds, *took(ticks), words, dropped)
-    return found
+        loops_of[name] = Loop(rounds, *took(ticks), words, dropped)
+    return loops_of
 
 
 def _gates(ran: Ran, *, exact: bool) -> Gates:
@@ -161,11 +161,11 @@ def _gates(ran: Ran, *, exact: bool) -> Gates:
 
 
 def _clock(ran: Ran, *, exact: bool) -> Callable[[int], tuple[float, int]]:
-    """How a workload's ticks become instructions, 0 if they are not counted, and ns."""
+    """Return a function from a workload's ticks to instructions (0 if they are not counted) and ns."""
     if ran.end != 0:
         raise UnderTest(f"the workload {ran.name} did not end well: {ran.end}")
     per_second = int(ran.facts["ticks_per_second"]) or 1_000_000_000
-    # The kernel's own clock may move in ticks of 4 ms, so times come from the counter too.
+    # The kernel's own clock may move in ticks of 4 ms, so times come from the counter as well.
     ns_per_tick = int(ran.facts["clock_ns"]) / int(ran.facts["clock_ticks"])
 
     def took(ticks: int) -> tuple[float, int]:
@@ -178,20 +178,20 @@ def _recorded(booted: Booted, ran: Ran) -> Recorded:
     from dataflow import capture
 
     part = ran.parts[0]
-    (one,) = (c for c in booted.captures if c.name == ran.name)
-    whole = capture.load(one.facts).records()
+    (capture_of,) = (c for c in booted.captures if c.name == ran.name)
+    whole = capture.load(capture_of.facts).records()
     return Recorded(len(whole), part.counted, part.info.dropped if part.info else 0)
 
 
 def gates(kernel: Kernel) -> int:
-    """How many gates are patched when a task begins to record and nobody else does."""
+    """Return how many gates are patched when the first task begins to record."""
     from dataflow import image
 
     return len(image.gates(kernel.vmlinux))
 
 
 def coverage(kernel: Kernel) -> Coverage:
-    """What of a kernel's code reports."""
+    """Return how much of a kernel's code reports."""
     from dataflow import coverage
 
     by_value = kernel.generation == "L3"

@@ -1,8 +1,8 @@
-"""The RFC's table: what instrumentation costs, measured again on kernels of one tree and one compiler.
+"""Measure the figures of the RFC's table again, on kernels of one tree and one compiler.
 
-What comes in are profiles; what goes out is one table with their figures side by side, those of the RFC beside them.
-Counts of instructions come from two runs each that must agree; wall times from interleaved runs, as median and spread.
-Ratios are within one call, never to a figure of another day.
+Takes profiles. Gives one table with their figures side by side, and the RFC's. Instruction counts come from two runs
+each, which must agree. Wall times come from interleaved runs, as median and spread. Never compares with figures of
+another call.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from kernel.cell import Cell, CellNames
 FILE = Path(__file__).parent / "rfc.yaml"
 RESULT = "rfc.json"
 PROFILES = ("none", "dataflow", "all", "kasan", "kasan-all")
-# What a profile's figures are divided by; `none` for all others.
+# The profile by whose figures a profile's figures are divided; `none` for all others.
 _BASELINE = {"kasan-all": "kasan"}
 ROUNDS = 7
-# Loops whose records are counted, and the workload that is one round of each.
+# Loops whose records are counted -> the workload that is one round of the loop.
 _RECORDED = {"getpid": "getpid", "open_close": "open-close"}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One of the RFC's."""
+    """One figure of the RFC."""
 
     row: str
     profile: str
@@ -54,10 +54,10 @@ class Row:
     """One line of the table.
 
     Attributes:
-        values: profile -> the figure; a profile without it is not there.
-        ratios: profile -> that figure over the one of its baseline.
-        spread: profile -> half the distance of the quartiles, for what does not repeat.
-        rfc: what the RFC says of it.
+        values: profile -> the figure; profiles without it are missing.
+        ratios: profile -> that figure divided by that of its baseline.
+        spread: profile -> half the distance of the quartiles, for figures that do not repeat.
+        rfc: the RFC's figures for it.
     """
 
     name: str
@@ -73,8 +73,8 @@ class Table:
     """All figures of one call.
 
     Attributes:
-        machine: what it ran on and when, in words.
-        differ: figures that two exact runs of one kernel did not agree on.
+        machine: the machine and the date, in words.
+        differ: figures on which two exact runs of one kernel disagree.
     """
 
     cells: Mapping[str, Mapping[str, Any]]
@@ -84,12 +84,12 @@ class Table:
     folder: Path
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return it as JSON values."""
         return {**asdict(self), "folder": str(self.folder)}
 
 
 def figures() -> list[Figure]:
-    """The RFC's figures.
+    """Return the RFC's figures.
 
     Raises:
         UserError: rfc.yaml is malformed.
@@ -103,26 +103,26 @@ def figures() -> list[Figure]:
 
 
 def beside(words: str, like: CellNames) -> dict[str, CellNames]:
-    """The cells of `PROFILE:SERIES:TOOLCHAIN`, commas between, by `PROFILE@SERIES`: another generation of callbacks.
+    """Return `PROFILE@SERIES` -> cell for a text like `PROFILE:SERIES:TOOLCHAIN,...`: another callback generation.
 
-    A cell's own settings follow: `PROFILE:SERIES:TOOLCHAIN:FRAME_WARN=2048`.
+    Settings of a cell follow its toolchain: `PROFILE:SERIES:TOOLCHAIN:FRAME_WARN=2048`.
 
     Raises:
-        UserError: a word is not made so.
+        UserError: a word does not have this form.
     """
-    found = {}
+    cells = {}
     for word in filter(None, words.split(",")):
         if word.count(":") < 2:
             raise UserError(f"--beside {word}: wanted PROFILE:SERIES:TOOLCHAIN", "--beside all:kit-l3:plugin-19-l3")
         profile, series, toolchain, *sets = word.split(":")
-        found[f"{profile}@{series}"] = replace(
+        cells[f"{profile}@{series}"] = replace(
             like, profile=profile, series=series, toolchain=toolchain, sets=(*like.sets, *sets)
         )
-    return found
+    return cells
 
 
 def baseline(profile: str) -> str:
-    """The profile that a profile's figures are divided by."""
+    """Return the profile by whose figures a profile's figures are divided."""
     return _BASELINE.get(profile.partition("@")[0], "none")
 
 
@@ -135,9 +135,9 @@ def run(
     """Build, boot and measure some profiles.
 
     Args:
-        cells_of: profile -> its cell; `none` must be there. `PROFILE@SERIES` stands beside the profile, with the same
-            baseline.
-        rounds: of wall times; 0 for none.
+        cells_of: profile -> its cell; `none` is required. `PROFILE@SERIES` gets a column next to the profile, with the
+            same baseline.
+        rounds: number of wall-time measurements; 0 for none.
 
     Raises:
         UserError: there is no baseline.
@@ -155,9 +155,9 @@ def run(
 
     def once(profile: str, name: str, *, exact: bool) -> Measured:
         runtime.say(f"{profile}: {name}")
-        place = folder / f"{profile}-{name}"
+        subfolder = folder / f"{profile}-{name}"
         cell = cells_of[profile]
-        return measure.run(cell, built[profile], runtime, place, exact=exact, device=devices[profile])
+        return measure.run(cell, built[profile], runtime, subfolder, exact=exact, device=devices[profile])
 
     exact = {profile: [once(profile, f"exact-{n}", exact=True) for n in (1, 2)] for profile in cells_of}
     wall: dict[str, list[Measured]] = {profile: [] for profile in cells_of}
@@ -165,27 +165,27 @@ def run(
         for profile in cells_of:
             wall[profile].append(once(profile, f"wall-{number + 1}", exact=False))
     differ = tuple(f"{profile}: {what}" for profile, two in exact.items() for what in differences(*two))
-    found = rows({profile: two[0] for profile, two in exact.items()}, wall, built)
+    lines = rows({profile: two[0] for profile, two in exact.items()}, wall, built)
     machine = f"{_cpu()}, {platform.system()} {platform.release()}, {time.strftime('%Y-%m-%d')}"
-    table = Table({p: asdict(c.names) for p, c in cells_of.items()}, machine, tuple(found), differ, folder)
+    table = Table({p: asdict(c.names) for p, c in cells_of.items()}, machine, tuple(lines), differ, folder)
     store.write_json(folder / RESULT, table.as_json())
     return table
 
 
 def differences(first: Measured, second: Measured) -> list[str]:
-    """Figures that two exact runs of one kernel do not agree on."""
-    found = [] if first.initmem_us == second.initmem_us else ["boot"]
+    """Return the figures on which two exact runs of one kernel disagree."""
+    names = [] if first.initmem_us == second.initmem_us else ["boot"]
     for kind in ("idle", "recording"):
-        one, other = getattr(first, kind), getattr(second, kind)
-        found += [f"{name}, {kind}" for name in one if one[name].instructions != other[name].instructions]
-    return found
+        loops, other = getattr(first, kind), getattr(second, kind)
+        names += [f"{name}, {kind}" for name in loops if loops[name].instructions != other[name].instructions]
+    return names
 
 
 def require_agreement(differ: Sequence[str], log: Path) -> None:
-    """Refuse a table in which something does not repeat: a ratio of it says nothing.
+    """Refuse a table with a figure that does not repeat, because its ratio has no meaning.
 
     Raises:
-        UnderTest: two exact runs of one kernel did not agree on a figure; `log` is where to look.
+        UnderTest: two exact runs of one kernel disagree on a figure; `log` is where to look.
     """
     if differ:
         raise UnderTest(f"two runs of one kernel count differently: {', '.join(differ)}", log=log)
@@ -194,11 +194,11 @@ def require_agreement(differ: Sequence[str], log: Path) -> None:
 def rows(
     exact: Mapping[str, Measured], wall: Mapping[str, Sequence[Measured]], built: Mapping[str, Kernel]
 ) -> list[Row]:
-    """The lines of the table.
+    """Return the lines of the table.
 
     Args:
         exact: profile -> a run that counted instructions.
-        wall: profile -> runs that took times; may be empty.
+        wall: profile -> runs that measured times; may be empty.
         built: profile -> the kernel.
     """
     known = figures()
@@ -266,18 +266,18 @@ def _gate_rows(recording: Mapping[str, Measured], gates: Mapping[str, int], row:
 
 
 def _coverage_rows(built: Mapping[str, Kernel], row: Callable[..., Row]) -> list[Row]:
-    found = {p: measure.coverage(kernel) for p, kernel in built.items()}
+    coverages = {p: measure.coverage(kernel) for p, kernel in built.items()}
     return [
-        row("functions that report", "", {p: float(one.functions) for p, one in found.items()}),
-        row("arguments that report", "", {p: float(one.arguments) for p, one in found.items()}),
-        row("return values that report", "", {p: float(one.returns) for p, one in found.items()}),
-        row("functions not understood", "", {p: float(one.unknown) for p, one in found.items()}),
+        row("functions that report", "", {p: float(coverage.functions) for p, coverage in coverages.items()}),
+        row("arguments that report", "", {p: float(coverage.arguments) for p, coverage in coverages.items()}),
+        row("return values that report", "", {p: float(coverage.returns) for p, coverage in coverages.items()}),
+        row("functions not understood", "", {p: float(coverage.unknown) for p, coverage in coverages.items()}),
     ]
 
 
 def _wall_rows(wall: Mapping[str, Sequence[Measured]], row: Callable[..., Row]) -> list[Row]:
     def of(name: str, unit: str, figure: Callable[[Measured], float], taken: Mapping[str, Sequence[Measured]]) -> Row:
-        all_values = {profile: [figure(one) for one in many] for profile, many in taken.items()}
+        all_values = {profile: [figure(run) for run in runs_of] for profile, runs_of in taken.items()}
         return row(
             name,
             unit,
@@ -286,45 +286,45 @@ def _wall_rows(wall: Mapping[str, Sequence[Measured]], row: Callable[..., Row]) 
         )
 
     def us(kind: str, loop: str) -> Callable[[Measured], float]:
-        return lambda one: getattr(one, kind)[loop].ns / getattr(one, kind)[loop].rounds / 1000
+        return lambda run: getattr(run, kind)[loop].ns / getattr(run, kind)[loop].rounds / 1000
 
-    recording = {profile: many for profile, many in wall.items() if many and many[0].recording}
-    base = statistics.median(us("idle", "getpid")(one) * 1000 for one in wall["none"])
+    recording = {profile: runs_of for profile, runs_of in wall.items() if runs_of and runs_of[0].recording}
+    base = statistics.median(us("idle", "getpid")(run) * 1000 for run in wall["none"])
     return [
-        of("boot, guest time", "s", lambda one: one.initmem_us / 1e6, wall),
-        of("whole run, host time", "s", lambda one: one.seconds, wall),
+        of("boot, guest time", "s", lambda run: run.initmem_us / 1e6, wall),
+        of("whole run, host time", "s", lambda run: run.seconds, wall),
         *(of(f"{loop}, not recording, time", "us", us("idle", loop), wall) for loop in plan.LOOPS),
         *(of(f"{loop}, recording, time", "us", us("recording", loop), recording) for loop in plan.LOOPS),
-        of("first enable, time", "us", lambda one: one.gates.first[1] / 1000 if one.gates else 0.0, recording),
+        of("first enable, time", "us", lambda run: run.gates.first[1] / 1000 if run.gates else 0.0, recording),
         of(
-            "behind the last disable, time", "us", lambda one: one.gates.last[1] / 1000 if one.gates else 0.0, recording
+            "behind the last disable, time", "us", lambda run: run.gates.last[1] / 1000 if run.gates else 0.0, recording
         ),
         of(
             "ns for one record",
             "ns",
-            lambda one: _one_record(one, "getpid", base, lambda loop: loop.ns / loop.rounds),
-            {profile: many for profile, many in recording.items() if many[0].recording["getpid"].words},
+            lambda run: _one_record(run, "getpid", base, lambda loop: loop.ns / loop.rounds),
+            {profile: runs_of for profile, runs_of in recording.items() if runs_of[0].recording["getpid"].words},
         ),
     ]
 
 
 def _spread(values: Sequence[float]) -> float:
-    """Half the distance of the quartiles."""
+    """Return half the distance of the quartiles."""
     if len(values) < 2:
         return 0.0
     low, _, high = statistics.quantiles(values, n=4)
     return (high - low) / 2
 
 
-def _one_record(one: Measured, name: str, base: float, cost: Callable[[measure.Loop], float]) -> float:
-    """What one record costs in a loop.
+def _one_record(run: Measured, name: str, base: float, cost: Callable[[measure.Loop], float]) -> float:
+    """Return the cost of one record in a loop.
 
     Args:
         name: of the loop, one of _RECORDED.
-        base: what a round of the loop costs in a kernel without callbacks.
-        cost: of a round.
+        base: cost of a round of the loop in a kernel without callbacks.
+        cost: returns the cost of a round.
     """
-    loop, capture = one.recording[name], one.captures[_RECORDED[name]]
+    loop, capture = run.recording[name], run.captures[_RECORDED[name]]
     if not loop.words or not capture.words:
         return 0.0
     return (cost(loop) - base) / (loop.words / loop.rounds * capture.records / capture.words)
@@ -338,23 +338,23 @@ def _cpu() -> str:
 
 
 def markdown(table: Table, *, figures: bool = True) -> str:
-    """The table for a page: figures, with ratios behind them, and, unless they are not wanted, the RFC's below."""
+    """Return the table for a page: figures with ratios after them, and the RFC's figures below unless unwanted."""
     profiles = list(table.cells)
     lines = [f"| figure | unit | {' | '.join(profiles)} |", f"|---|---|{'---|' * len(profiles)}"]
     lines += [
         f"| {row.name} | {row.unit} | {' | '.join(cell_text(row, profile) for profile in profiles)} |"
         for row in table.rows
     ]
-    said = [
-        f"* {row.name}, {one.profile}: {one.value}. {one.conditions}; {one.source}."
+    notes = [
+        f"* {row.name}, {figure.profile}: {figure.value}. {figure.conditions}; {figure.source}."
         for row in table.rows
-        for one in row.rfc
+        for figure in row.rfc
     ]
-    return "\n".join([*lines, "", *(["The RFC's figures, under other conditions:", "", *said, ""] if figures else [])])
+    return "\n".join([*lines, "", *(["The RFC's figures, under other conditions:", "", *notes, ""] if figures else [])])
 
 
 def cell_text(row: Row, profile: str) -> str:
-    """One figure: its value, its spread if it does not repeat, its ratio."""
+    """Return one figure as text: its value, its spread if it does not repeat, and its ratio."""
     if profile not in row.values:
         return "-"
     value = row.values[profile]

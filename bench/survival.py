@@ -1,6 +1,6 @@
-"""How long the comparison of a request with a configuration takes, beside a plain read of the same lines.
+"""Time the comparison of a request with a configuration, compared with a plain read of the same lines.
 
-Prints JSON; ends with 1 if the comparison takes 50 ms or more, the target for a configuration of 12,000 lines.
+Prints JSON; exits with 1 if the comparison takes 50 ms or more, the target for a configuration of 12,000 lines.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LINES, ASKED, ROUNDS, TARGET = 12_000, 200, 9, 0.05
 
 
 def best(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of some rounds."""
+    """Return the seconds of the fastest of several rounds."""
     times = []
     for _round in range(ROUNDS):
         started = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Targets of the RFC's table: which a generation of callbacks meets.
+"""Check which targets a callback generation meets.
 
-Takes a table of bench.rfc, and gives one answer for each target of targets.yaml. What was not measured is missed,
-never met.
+Takes a table of `bench.rfc`. Gives one answer for each target of targets.yaml. A target that was not measured counts as
+missed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Target:
 
     Attributes:
         row: name of the table's row.
-        by: how the figure is made, one of KINDS.
-        most, least: the largest or the smallest figure that meets it; the other one is infinite.
+        by: how the figure is computed, one of KINDS.
+        most, least: largest or smallest figure that meets it; the other is infinite.
         set: a SYMBOL=value without which a kernel does not have the row.
     """
 
@@ -40,13 +40,13 @@ class Target:
 
     @property
     def limit(self) -> str:
-        """What is asked of the figure, in words."""
+        """Return the limit in words."""
         return f"at least {self.least:,g}" if self.most == inf else f"at most {self.most:,g}"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one column says to a target.
+    """The answer of one column to a target.
 
     Attributes:
         figure: None if the table does not have it.
@@ -58,18 +58,18 @@ class Answer:
 
     @property
     def met(self) -> bool:
-        """Whether it was measured and is within the target."""
+        """Tell whether it was measured and is within the target."""
         return self.figure is not None and self.target.least <= self.figure <= self.target.most
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return it as JSON values."""
         whole = asdict(self)
         whole["target"] = {key: value for key, value in whole["target"].items() if value not in (inf, -inf, "")}
         return {**whole, "met": self.met}
 
     @property
     def said(self) -> str:
-        """The figure in words."""
+        """Return the figure in words."""
         return "not measured" if self.figure is None else f"{self.figure:,.3f}"
 
     def __str__(self) -> str:
@@ -101,19 +101,19 @@ def targets() -> list[Target]:
 
 
 def answers(table: Table, asked: Sequence[Target]) -> list[Answer]:
-    """Hold a table against targets: the generations that stand beside, or, where none does, the one asked for.
+    """Compare a table with targets: the additional generations, or the only one if there is no other.
 
-    A generation that stands beside answers for every profile, so a profile of it that was not measured is missed.
+    An additional generation answers for every profile, so a profile that was not measured is missed.
     """
     rows = {row.name: row for row in table.rows}
     series = dict.fromkeys(column.partition("@")[2] for column in table.cells if "@" in column) or {"": None}
-    found = []
-    for one in series:
+    given = []
+    for other in series:
         for target in asked:
-            column = f"{target.profile}@{one}" if one else target.profile
+            column = f"{target.profile}@{other}" if other else target.profile
             row = rows.get(target.row)
-            found.append(Answer(target, column, _figure(row, target, column) if row else None))
-    return found
+            given.append(Answer(target, column, _figure(row, target, column) if row else None))
+    return given
 
 
 def _figure(row: Row, target: Target, column: str) -> float | None:
@@ -124,10 +124,10 @@ def _figure(row: Row, target: Target, column: str) -> float | None:
     if target.by == "value":
         return mine
     if target.by == "beside":
-        # A generation is not measured against itself.
+        # A generation is not compared with itself.
         return mine / other if other and column != target.profile else None
     if target.by == "more":
-        # A baseline that nobody counted has none at the least.
+        # A baseline that was not counted counts as 0.
         return mine - (base or 0)
     if base is None:
         return None
@@ -138,12 +138,12 @@ def _figure(row: Row, target: Target, column: str) -> float | None:
     return (mine - base) / (other - base)
 
 
-def require(found: Sequence[Answer]) -> None:
+def require(given: Sequence[Answer]) -> None:
     """Raise if a target is missed.
 
     Raises:
-        UnderTest: with how many.
+        UnderTest: a target is missed; the error has the number of missed targets.
     """
-    missed = [one for one in found if not one.met]
+    missed = [answer for answer in given if not answer.met]
     if missed:
-        raise UnderTest(f"{len(missed)} of {len(found)} targets are missed", "read the lines that begin with MISSED")
+        raise UnderTest(f"{len(missed)} of {len(given)} targets are missed", "read the lines that begin with MISSED")

@@ -1,6 +1,6 @@
-"""What compilers from source cost: steps, CPU time, rebuilds, and the kernel that they compile; ratios within this run.
+"""Measure what compilers from source cost: steps, CPU time, rebuilds, and the kernel that they compile.
 
-Targets of the issue "Patched LLVM". The toolchain must be built already (`./invoke toolchain.build`). Parts:
+All ratios are within one run. The toolchain must be built already (`./invoke toolchain.build`). Parts:
 
     same     a second `toolchain.build` of one key
     steps    steps of our recipe and of the RFC's two, by CMake; two minutes
@@ -10,7 +10,7 @@ Targets of the issue "Patched LLVM". The toolchain must be built already (`./inv
     faster   what --lto and --pgo cost and win: compiling the same with those of the store
     cold     the RFC's later recipe from nothing: an hour, so only if it is named
 
-Prints JSON; ends with 1 if a target is missed.
+Prints JSON; exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ TARGETS = {
     "warm_wall_of_cold": 0.08,
     "kernel_off_cpu_of_unpatched": 1.02,
 }
-# The later recipe of the RFC, its tests off; and the mail's literal one: all targets, clang alone, no linker.
+# The later recipe of the RFC without its tests, and the one of the mail: all targets, only clang, no linker.
 _PLAIN = {"CMAKE_BUILD_TYPE": "Release", "LLVM_INCLUDE_TESTS": "OFF", "CLANG_INCLUDE_TESTS": "OFF"}
 _PLAIN |= {"LLVM_INCLUDE_BENCHMARKS": "OFF", "CMAKE_C_COMPILER": "clang-19", "CMAKE_CXX_COMPILER": "clang++-19"}
 RECIPES: Mapping[str, tuple[Mapping[str, str], str]] = {
     "rfc": ({**_PLAIN, "LLVM_ENABLE_PROJECTS": "clang;lld", "LLVM_TARGETS_TO_BUILD": "X86;AArch64"}, "all"),
     "mail": ({**_PLAIN, "LLVM_ENABLE_PROJECTS": "clang"}, "clang"),
 }
-# Of the tiny kernel: large and small, of three folders.
+# Of the tiny kernel: large and small objects of three folders.
 OBJECTS = ("kernel/fork.o", "kernel/signal.o", "kernel/sys.o", "mm/memory.o", "mm/mmap.o", "fs/namei.o", "fs/open.o")
 _SOURCE, _BUILD, _CCACHE = "/kdf/source", "/kdf/build", "/kdf/ccache"
 
@@ -85,7 +85,7 @@ class Built:
 
 
 def look(name: str) -> Built:
-    """What is known of a toolchain that was built here."""
+    """Return what is known about a toolchain that was built here."""
     own = specs.spec(name)
     own_recipe = recipe.load(llvm.RECIPE)
     made = image.ensure(own_recipe.image)
@@ -101,12 +101,12 @@ def look(name: str) -> Built:
 def session_of(
     built: Built, source: Path, build: Path, ccache: Path | None
 ) -> Iterator[tuple[Session, dict[str, str]]]:
-    """The place that the toolchain was compiled in, with a build directory of ours."""
+    """Open the place in which the toolchain was compiled, with a build directory of ours."""
     mounts = [Mount(source, _SOURCE), Mount(build, _BUILD, writable=True)]
     env = {"CCACHE_DISABLE": "1"}
     if ccache is not None:
         mounts.append(Mount(ccache, _CCACHE, writable=True))
-        # As toolchain.llvm compiles, or nothing would be found in the cache.
+        # Compile as toolchain.llvm does, else the cache has nothing.
         env = {
             "CCACHE_DIR": _CCACHE,
             "CCACHE_MAXSIZE": "10G",
@@ -120,7 +120,7 @@ def session_of(
 
 
 def timed(session: Session, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> tuple[float, float, list[str]]:
-    """Wall and CPU seconds of a command that must succeed, and its lines."""
+    """Return wall and CPU seconds of a command that must succeed, and its lines."""
     lines: list[str] = []
     shell = 'TIMEFORMAT="TIMED %R %U %S"; time "$@" 2>&1'
     done = session.run(["bash", "-c", shell, "bash", *argv], cwd=cwd, env=env, on_line=lines.append)
@@ -132,7 +132,7 @@ def timed(session: Session, argv: Sequence[str], cwd: Path, env: Mapping[str, st
 
 
 def same(built: Built) -> dict[str, Any]:
-    """A second `toolchain.build` of one key, the start of Python included."""
+    """Time a second `toolchain.build` of one key, the start of Python included."""
     seconds = []
     for _round in range(3):
         start = time.perf_counter()
@@ -143,7 +143,7 @@ def same(built: Built) -> dict[str, Any]:
 
 
 def configure(built: Built, name: str, build: Path, source: Path) -> list[str]:
-    """Run CMake for a recipe of RECIPES; returns the outputs of its steps."""
+    """Run CMake for a recipe of RECIPES and return the outputs of its steps."""
     variables, target = RECIPES[name]
     words = [f"-D{key}={value}" for key, value in variables.items()]
     with session_of(built, source, build, None) as (session, env):
@@ -154,25 +154,25 @@ def configure(built: Built, name: str, build: Path, source: Path) -> list[str]:
 
 
 def outputs(lines: Sequence[str]) -> list[str]:
-    """What the steps of a dry run make: the operand of -o, or the whole command where there is none."""
-    found = []
+    """Return what the steps of a dry run make: the operand of -o, else the whole command."""
+    names = []
     for line in lines:
         match = re.search(r" -o (\S+)", line)
-        found.append(match[1] if match else line.partition("] ")[2])
-    return found
+        names.append(match[1] if match else line.partition("] ")[2])
+    return names
 
 
 def costs(build: Path) -> dict[str, float]:
-    """Seconds of each step of a build, the longest of its runs (.ninja_log: start, end in ms, mtime, output, hash)."""
-    found: dict[str, float] = {}
+    """Return the seconds of each step, of its longest run (.ninja_log: start, end in ms, mtime, output, hash)."""
+    seconds: dict[str, float] = {}
     for line in (build / ".ninja_log").read_text().splitlines()[1:]:
         start, end, _mtime, output, _hash = line.split("\t")
-        found[output] = max(found.get(output, 0.0), (int(end) - int(start)) / 1000)
-    return found
+        seconds[output] = max(seconds.get(output, 0.0), (int(end) - int(start)) / 1000)
+    return seconds
 
 
 def kind(output: str) -> str:
-    """Steps that cost about the same: objects of one library, links of tools, the rest."""
+    """Return the kind of a step. Steps of a kind cost about the same: objects of a library, links of tools, others."""
     if output.endswith(".o"):
         # The targets' back ends are alike: what is not built here costs what the host's does.
         return re.sub(r"/Target/[^/]+/", "/Target/X86/", str(Path(output.partition("CMakeFiles/")[0])) + "/")
@@ -180,7 +180,7 @@ def kind(output: str) -> str:
 
 
 def estimate(wanted: Sequence[str], known: Mapping[str, float]) -> tuple[float, float]:
-    """Seconds of some steps, by the same step here, else by the mean of its kind; and the share of the latter."""
+    """Return seconds of steps, from the same step here or the mean of its kind, and the share of such means."""
     by_kind: dict[str, list[float]] = defaultdict(list)
     for output, seconds in known.items():
         by_kind[kind(output)].append(seconds)
@@ -198,23 +198,23 @@ def estimate(wanted: Sequence[str], known: Mapping[str, float]) -> tuple[float, 
 
 
 def steps(built: Built) -> dict[str, Any]:
-    """Steps of our recipe and of the others, and what the others would cost by what each step cost here."""
-    found: dict[str, Any] = {"steps": {"ours": built.steps}}
+    """Return the steps of our recipe and the others, and the estimated cost of the others."""
+    figures: dict[str, Any] = {"steps": {"ours": built.steps}}
     source = catalogue.source_tree(built.plan.spec.source).path / "src"
     known = costs(built.place / "build")
     ours = sum(known.values())
     for name in RECIPES:
         with tempfile.TemporaryDirectory() as folder:
             lines = configure(built, name, Path(folder), source)
-        found["steps"][name] = len(lines)
+        figures["steps"][name] = len(lines)
         seconds, guessed = estimate(outputs(lines), known)
-        found[f"estimated_cpu_of_{name}"] = round(ours / seconds, 3)
-        found[f"guessed_share_of_{name}"] = round(guessed, 3)
-    return found
+        figures[f"estimated_cpu_of_{name}"] = round(ours / seconds, 3)
+        figures[f"guessed_share_of_{name}"] = round(guessed, 3)
+    return figures
 
 
 def rebuild(built: Built) -> dict[str, Any]:
-    """Ninja after a change of the pass that changes its code; the source is as before afterwards."""
+    """Time Ninja after a real change of the pass, and restore the source."""
     place = next(iter(sorted(to for to in built.plan.copies.values() if to.endswith(".cpp"))))
     file = built.place / "source" / place
     before = file.read_bytes()
@@ -248,7 +248,7 @@ def rebuild(built: Built) -> dict[str, Any]:
 
 
 def warm(built: Built) -> dict[str, Any]:
-    """CMake and Ninja in an empty build directory, the cache warm."""
+    """Time CMake and Ninja in an empty build directory with a warm cache."""
     ccache = store.home() / "ccache-llvm"
     with tempfile.TemporaryDirectory(dir=built.place.parent) as folder:
         build = Path(folder)
@@ -279,33 +279,33 @@ class Variant:
 
 
 def compile_times(built: Built, variants: Mapping[str, Variant], rounds: int) -> dict[str, float]:
-    """CPU seconds of compiling OBJECTS of the tiny kernel, by variant.
+    """Return variant -> CPU seconds of compiling OBJECTS of the tiny kernel.
 
-    One compiler at a time, the variants in turn for each object, the best round of each: whole builds scatter by
-    more than what is to be seen.
+    Takes turns between the variants for each object, and uses the best round of each. Whole builds differ by more than
+    the effect to be measured.
     """
     cell = resolve(CellNames(built.plan.spec.name, "kit", "none", "tiny", host_arch(), catalogue.default_linux()))
-    ready = {name: kernels.prepare(cell.with_profile(one.profile), _DOCKER) for name, one in variants.items()}
+    ready = {name: kernels.prepare(cell.with_profile(variant.profile), _DOCKER) for name, variant in variants.items()}
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     first = next(iter(ready.values()))
     tree = first.tree.path / "linux"
     with tempfile.TemporaryDirectory(dir=store.home()) as folder:
         root = Path(folder)
         mounts = [Mount(tree, "/kdf/tree"), Mount(root, _BUILD, writable=True)]
-        mounts += [Mount(one.root, f"/kdf/of/{name}") for name, one in variants.items()]
+        mounts += [Mount(variant.root, f"/kdf/of/{name}") for name, variant in variants.items()]
         with toolchains.open_session(first.toolchain, mounts) as session:
             commands = {}
-            for name, one in ready.items():
+            for name, variant in ready.items():
                 build = root / name
                 build.mkdir()
-                words = make_command(one, session, tree, build, len(os.sched_getaffinity(0)))
+                words = make_command(variant, session, tree, build, len(os.sched_getaffinity(0)))
                 words = [word.replace("CC=ccache ", "CC=") for word in words]
                 commands[name] = [word.replace(toolchains.INSIDE, f"/kdf/of/{name}") for word in words]
-                config.make_config(session, tree, build, commands[name], one.request, root / "configure.log")
+                config.make_config(session, tree, build, commands[name], variant.request, root / "configure.log")
                 timed(session, [*commands[name], "prepare"], build, {})
                 timed(session, [*commands[name], *OBJECTS], build, {})
             for number in range(rounds):
-                # There and back, so that a machine that grows slower or faster does so for all.
+                # There and back, so that a machine that becomes slower or faster affects all variants.
                 order = list(commands) if number % 2 == 0 else list(reversed(commands))
                 for file in OBJECTS:
                     for name in order:
@@ -315,7 +315,7 @@ def compile_times(built: Built, variants: Mapping[str, Variant], rounds: int) ->
 
 
 def kernel(built: Built, unpatched: Path, rounds: int) -> dict[str, Any]:
-    """CPU time of compiling the kernel: unpatched, patched with the feature off, patched with `all`."""
+    """Return CPU times of compiling the kernel: unpatched, patched with the feature off, patched with `all`."""
     mine = share.built(built.plan.spec.name, _DOCKER).path
     variants = {"unpatched": Variant("none", unpatched), "off": Variant("none", mine), "all": Variant("all", mine)}
     best = compile_times(built, variants, rounds)
@@ -328,7 +328,7 @@ def kernel(built: Built, unpatched: Path, rounds: int) -> dict[str, Any]:
 
 
 def faster(built: Built, rounds: int) -> dict[str, Any]:
-    """What --lto and --pgo cost and win: CPU time of the builds, and of the kernel that they compile."""
+    """Return what --lto and --pgo cost and gain: CPU time of the builds, and of the kernel that they compile."""
     by_key = {product.key: product for product in store.products()}
     usual = share.built(built.plan.spec.name, _DOCKER)
     wanted = content.plain(usual.metadata["inputs"])
@@ -340,29 +340,29 @@ def faster(built: Built, rounds: int) -> dict[str, Any]:
             names_of["-".join(word for word in words if word) or "plain"] = product
     if len(names_of) < 2 or "plain" not in names_of:
         raise SystemExit(f"the store has {', '.join(names_of) or 'nothing'}: build plain, --lto thin or --pgo first")
-    best = compile_times(built, {name: Variant("all", one.path) for name, one in names_of.items()}, rounds)
-    cost = {name: one.metadata["build"]["cpu_seconds"] for name, one in names_of.items()}
-    trained = [one for one in by_key.values() if one.kind == "profile"]
-    for one in trained[-1:]:
-        counting = by_key[one.metadata["inputs"]["training"]]
-        cost["counting"], cost["training"] = counting.metadata["build"]["cpu_seconds"], one.metadata["cpu_seconds"]
+    best = compile_times(built, {name: Variant("all", product.path) for name, product in names_of.items()}, rounds)
+    cost = {name: product.metadata["build"]["cpu_seconds"] for name, product in names_of.items()}
+    trained = [product for product in by_key.values() if product.kind == "profile"]
+    for product in trained[-1:]:
+        counting = by_key[product.metadata["inputs"]["training"]]
+        cost["counting"], cost["training"] = counting.metadata["build"]["cpu_seconds"], product.metadata["cpu_seconds"]
     return {
         "faster_build_cpu_seconds": cost,
-        "faster_bytes": {name: store.size_of(one.path) for name, one in names_of.items()},
+        "faster_bytes": {name: store.size_of(product.path) for name, product in names_of.items()},
         "faster_kernel_cpu_seconds": {name: round(value, 2) for name, value in best.items()},
         "faster_kernel_cpu_of_plain": {name: round(value / best["plain"], 3) for name, value in best.items()},
     }
 
 
 def saved(build: Path, file: str) -> str:
-    """The compiler's call of an object, as Kbuild keeps it (scripts/Kbuild.include, savedcmd); objtool's is cut off."""
+    """Return the compiler call of an object as Kbuild saves it (scripts/Kbuild.include, savedcmd), without objtool."""
     path = build / file
     line = (path.parent / f".{path.name}.cmd").read_text().splitlines()[0]
     return line.partition(" := ")[2].partition(" ; ")[0].replace("$$", "$").replace("$(pound)", "#")
 
 
 def cold(built: Built) -> dict[str, Any]:
-    """The RFC's later recipe from nothing, no cache: the CPU time that ours is compared with."""
+    """Time the RFC's later recipe from nothing, without a cache: the CPU time that ours is compared with."""
     source = catalogue.source_tree(built.plan.spec.source).path / "src"
     with tempfile.TemporaryDirectory(dir=built.place.parent) as folder:
         build = Path(folder)
@@ -389,7 +389,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "kernel" in parts and asked.unpatched is None:
         parser.error("the part kernel needs --unpatched")
     built = look(asked.name)
-    found: dict[str, Any] = {"cold_wall_seconds": built.cold_wall, "cold_cpu_seconds": round(built.cold_cpu, 1)}
+    figures: dict[str, Any] = {"cold_wall_seconds": built.cold_wall, "cold_cpu_seconds": round(built.cold_cpu, 1)}
     work: dict[str, Callable[[], dict[str, Any]]] = {
         "same": lambda: same(built),
         "steps": lambda: steps(built),
@@ -401,9 +401,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     for part in parts:
         print(f"measuring: {part}", file=sys.stderr, flush=True)
-        found.update(work[part]())
-    missed = [name for name, limit in TARGETS.items() if name in found and found[name] > limit]
-    print(json.dumps({**found, "targets": TARGETS, "missed": missed}, indent=2))
+        figures.update(work[part]())
+    missed = [name for name, limit in TARGETS.items() if name in figures and figures[name] > limit]
+    print(json.dumps({**figures, "targets": TARGETS, "missed": missed}, indent=2))
     return 1 if missed else 0
 
 
