@@ -1,4 +1,4 @@
-"""Buffers of the RFC's layouts, written after spec/kcov-dataflow.md sections 2.3 and 3, not after what reads them."""
+"""Buffers of the RFC's layouts, written from the RFC's own description and independent of the code that reads them."""
 
 from __future__ import annotations
 

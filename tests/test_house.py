@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,3 +65,18 @@ def test_an_import_that_does_not_belong_turns_the_contracts_red(file: str, line:
 
 def _unread(name: str) -> bool:
     return "." in name and not name.endswith(".py")
+
+
+def test_nothing_cites_what_a_reader_does_not_have() -> None:
+    """A comment or a page names what is in the repository, or has a public address."""
+    absent = re.compile(r"spec/kcov|(?<!/)\bshared/[a-z]+\.md|measured\.md|\bthe issue \"|\bissue \d")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [ROOT / name for name in listed.split() if name.endswith((".py", ".md", ".yaml", ".c", ".h", ".cpp"))]
+    found = [
+        f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
+        for file in files
+        if file.exists() and file.name not in ("test_house.py", "style.md")
+        for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1)
+        if absent.search(line)
+    ]
+    assert found == []

@@ -13,7 +13,7 @@ from tests.e2e.user import FIRST_RECORD, ROOT, Said, invoke
 pytestmark = pytest.mark.e2e
 
 ALL = ("kernel.run", "--profile", "all", "--base", "tiny", "--json")
-# What the issue "First record" asks of the records; the names stand in result.json.
+# What must be true of the first records; result.json has these names.
 ASKED = (
     *FIRST_RECORD,
     "getpid: records",

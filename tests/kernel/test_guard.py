@@ -12,7 +12,7 @@ from core.runtime import HostSession
 from kernel import callbacks
 from toolchain import probe
 
-# The callbacks of the kernel generations (spec/kcov-dataflow.md, 2.2 and 3), each as such a source may spell it.
+# The callbacks of the kernel generations K1 to K5 (arXiv 2606.00455 and the postings), as such a source may spell them.
 K1 = """
 /* void __sanitizer_cov_trace_args(u32 not_this_one); */
 #include <linux/kcov.h>
