@@ -193,15 +193,16 @@ def _cause(text: str, value: Any, words: list[str]) -> str:
         close = nearest(str(value), words)
         return f"expected one of {', '.join(words)}, got {value!r}{close if 'did you mean' in close else ''}"
     expected = text.partition(", got `")[0].partition(" - at `")[0]
-    expected = re.sub("`([a-z |]+)`", lambda match: " or ".join(map(_word, match[1].split(" | "))), expected)
+    expected = re.sub("`([a-z |]+)`", lambda match: _words(match[1].split(" | ")), expected)
     expected = expected[:1].lower() + expected[1:]
     if isinstance(value, dict | list):
         return expected
     return f"{expected}, got {value!r}{'; put it in quotes' if expected == 'expected text' else ''}"
 
 
-def _word(kind: str) -> str:
-    return _WORDS.get(kind, kind)
+def _words(kinds: list[str]) -> str:
+    *first, last = [_WORDS.get(kind, kind) for kind in kinds]
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _choices(kind: Any) -> list[str]:
@@ -238,13 +239,13 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind, include_extras=True)
 
 
-def load(path: Path, kind: type[T]) -> T:
+def load(path: Path, kind: type[T], **given: Any) -> T:
     """Read a YAML file into a type, as `Node.convert` does.
 
     Raises:
         UserError: it is not there, not YAML, or does not have the form of the type.
     """
-    return load_yaml(path).convert(kind)
+    return load_yaml(path).convert(kind, **given)
 
 
 def load_yaml(path: Path) -> Node:

@@ -110,14 +110,15 @@ def _packaging(compiler: Compiler) -> list[PatchFile]:
     Raises:
         InfraError: its list names a patch that is not there.
     """
-    if not compiler.packaging:
+    packaging = compiler.packaging
+    if packaging is None:
         return []
-    folder = catalogue.source_tree(compiler.packaging).path / "src" / "patches"
+    folder = catalogue.source_tree(packaging.source).path / "src" / "patches"
     listed = [line.strip() for line in (folder / "series").read_text().splitlines() if line.strip()]
-    wanted = [name for name in listed if name.partition("/")[0] in compiler.groups]
+    wanted = [name for name in listed if name.partition("/")[0] in packaging.groups]
     for name in wanted:
         if not (folder / name).is_file():
-            raise InfraError(f"{compiler.packaging} lists {name}, which it does not hold", "fetch it again")
+            raise InfraError(f"{packaging.source} lists {name}, which it does not hold", "fetch it again")
     return [PatchFile(name, folder / name, store.hash_file(folder / name)) for name in wanted]
 
 

@@ -70,7 +70,7 @@ def merge(session: Session, raw: Path, out: Path, log: Path) -> int:
         UnderTest: nothing was written.
         InfraError: the merging program failed.
     """
-    how = recipe.load(llvm.RECIPE).training
+    how = recipe.load(llvm.RECIPE).pgo
     written: Sequence[Path] = sorted(raw.glob("*.profraw"))
     if not written or how is None:
         raise UnderTest("the counting compiler wrote no profile", "read the log", log)

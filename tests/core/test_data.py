@@ -168,6 +168,7 @@ def test_a_type_is_filled(tmp_path: Path) -> None:
         ("about: x, ratio: y", "ratio: expected a number, got 'y'"),
         ("about: x, note: 3", "note: expected text or nothing, got 3"),
         ("about: x, settings: {a: [b, 1]}", "settings.a[1]: expected text, got 1; put it in quotes"),
+        ("about: x, settings: {a: 1.5}", "settings.a: expected true or false, a whole number, text or a list, got 1.5"),
         ("about: x, settings: {7: a}", "settings: the key 7 must be a word; put it in quotes"),
     ],
 )
