@@ -26,7 +26,7 @@ import yaml
 from core.errors import UserError, nearest
 
 T = TypeVar("T")
-# How errors name the types of msgspec.
+# Names of the types in errors; the keys are the names that msgspec uses.
 _WORDS = {
     "str": "text",
     "int": "a whole number",
@@ -140,22 +140,6 @@ class Node:
             raise self.error(f"expected text, got {self.value!r}")
         return self.value
 
-    def integer(self, key: str, default: int | None = None) -> int:
-        if default is not None and not self.has(key):
-            return default
-        node = self.get(key)
-        if not isinstance(node.value, int) or isinstance(node.value, bool):
-            raise node.error(f"expected a whole number, got {node.value!r}")
-        return node.value
-
-    def flag(self, key: str, *, default: bool = False) -> bool:
-        if not self.has(key):
-            return default
-        node = self.get(key)
-        if not isinstance(node.value, bool):
-            raise node.error(f"expected true or false, got {node.value!r}")
-        return node.value
-
     def convert(self, kind: type[T], **given: Any) -> T:
         """Convert the value to a type that msgspec knows; keys that a dataclass does not have are refused.
 
@@ -170,19 +154,14 @@ class Node:
             if is_dataclass(part):
                 node.only(*(own.name for own in fields(part) if node is not self or own.name not in given))
         whole = Node({**self._mapping(), **given}, self.path, self.where) if given else self
-        try:
-            return msgspec.convert(whole.value, kind)
-        except msgspec.ValidationError as error:
-            for node, part in _places(whole, kind):
-                node._explain(part)
-            raise self.error(str(error)) from None
-
-    def _explain(self, kind: Any) -> None:
-        """Raise if this value, with all parts right, does not convert."""
-        try:
-            msgspec.convert(self.value, kind)
-        except msgspec.ValidationError as error:
-            raise self.error(_cause(str(error), self.value, _choices(kind))) from None
+        for node, part in _places(whole, kind):
+            try:
+                result = msgspec.convert(node.value, part)
+            except msgspec.ValidationError as error:
+                raise node.error(_cause(str(error), node.value, _choices(part))) from None
+            except (UnicodeEncodeError, OverflowError):
+                raise node.error(f"cannot be used: {node.value!r}") from None
+        return typing.cast(T, result)  # the last place is the whole
 
 
 def _cause(text: str, value: Any, words: list[str]) -> str:
@@ -220,11 +199,12 @@ def _places(node: Node, kind: Any) -> Iterator[tuple[Node, Any]]:
             if key in hints:
                 yield from _places(part, hints[key])
     elif origin in (typing.Union, types.UnionType):
+        # A mapping can only be the dataclass, and a list the tuple, so their errors are more exact than the union's.
         for argument in arguments:
-            if isinstance(node.value, dict) == (is_dataclass(argument) or typing.get_origin(argument) is Mapping):
-                yield from (
-                    place for place in _places(node, argument) if place[0] is not node or is_dataclass(argument)
-                )
+            if (is_dataclass(argument) and isinstance(node.value, dict)) or (
+                typing.get_origin(argument) is tuple and isinstance(node.value, list)
+            ):
+                yield from _places(node, argument)
     elif origin is Mapping and isinstance(node.value, dict):
         for part in dict(node.items()).values():
             yield from _places(part, arguments[1])

@@ -67,11 +67,7 @@ def test_typed_access() -> None:
     assert node.string("s") == "text"
     assert node.strings("l") == ["a", "b"]
     assert node.strings("absent") == []
-    assert node.integer("n") == 3
-    assert node.integer("absent", 4) == 4
-    assert node.flag("f")
-    assert not node.flag("absent")
-    assert node.mapping("m")["k"].integer("x") == 1
+    assert node.mapping("m")["k"].get("x").value == 1
     node.only("s", "l", "n", "f", "m")
 
 
@@ -83,8 +79,6 @@ def test_typed_access() -> None:
         (lambda n: n.string("absent"), "some.yaml: the file: the key absent is missing"),
         (lambda n: n.strings("l"), r"some.yaml: l\[1\]: expected text, got 2"),
         (lambda n: n.strings("n"), "some.yaml: n: expected a list"),
-        (lambda n: n.integer("f"), "some.yaml: f: expected a whole number, got True"),
-        (lambda n: n.flag("n"), "some.yaml: n: expected true or false, got 3"),
         (lambda n: n.mapping("n"), "some.yaml: n: expected a mapping"),
         (lambda n: n.mapping("odd"), "some.yaml: odd: the key 7 must be a word"),
         (lambda n: n.elements("absent", required=True), "the key absent is missing"),
@@ -195,3 +189,27 @@ def test_a_name_that_is_given_is_not_a_key() -> None:
         parse_yaml("minutes: x", FILE).convert(_Named, name="a")
     with pytest.raises(UserError, match=r"some\.yaml: the file: expected a mapping"):
         parse_yaml("[]", FILE).convert(_Named, name="a")
+
+
+@given(st.dictionaries(st.sampled_from(["about", "cost", "parts", "minutes", "ratio", "settings"]), _VALUES))
+def test_any_value_fits_or_is_a_user_error(value: Any) -> None:
+    try:
+        Node({"entries": {"a": value}}, FILE).convert(_File)
+    except UserError as error:
+        assert str(error).startswith("some.yaml: entries.a")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"about": "\ud800"},
+        {"about": "x", "cost": "\ud800"},
+        {"about": "x", "ratio": 10**400},
+        {"about": "x", "minutes": 10**400},
+    ],
+)
+def test_text_and_numbers_that_no_type_holds(entry: Any) -> None:
+    try:
+        Node({"entries": {"a": entry}}, FILE).convert(_File)
+    except UserError as error:
+        assert str(error).startswith("some.yaml: entries.a.")
