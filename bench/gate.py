@@ -7,10 +7,12 @@ kernels are measured in the same call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from bench import measure
 from bench.measure import Measured
@@ -18,7 +20,7 @@ from cells import runs
 from core import store
 from core.arch import architecture
 from core.data import load_yaml
-from core.errors import UnderTest, UserError
+from core.errors import UnderTest
 from core.runtime import Runtime
 from guest import agent, guests, plan, qemu
 from kernel import kernels
@@ -39,7 +41,7 @@ class Counts:
     """Instructions to the initmem line, and for one round of each loop while no task records."""
 
     boot: int
-    loops: Mapping[str, float]
+    loops: Mapping[str, Annotated[float, msgspec.Meta(gt=0)]]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values, loops to a thousandth."""
@@ -108,25 +110,11 @@ def load(file: Path = FILE) -> Baseline:
         UserError: there is none, or it is malformed.
     """
     root = load_yaml(file)
-    root.only("key", "control", "counts")
-
-    def counts(name: str) -> Counts:
-        node = root.get(name)
-        node.only("boot", "loops")
-        loops = {loop: _number(one.value, one.error) for loop, one in node.mapping("loops").items()}
-        if set(loops) != set(plan.LOOPS):
-            raise node.get("loops").error(f"the loops are {', '.join(plan.LOOPS)}")
-        return Counts(node.integer("boot"), loops)
-
-    return Baseline(
-        {name: one.text() for name, one in root.mapping("key").items()}, counts("control"), counts("counts")
-    )
-
-
-def _number(value: object, error: Callable[[str], UserError]) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise error("a number of instructions is wanted")
-    return float(value)
+    baseline = root.convert(Baseline)
+    for name, counts in (("control", baseline.control), ("counts", baseline.counts)):
+        if set(counts.loops) != set(plan.LOOPS):
+            raise root.get(name).get("loops").error(f"the loops are {', '.join(plan.LOOPS)}")
+    return baseline
 
 
 def run(cell: Cell, runtime: Runtime, *, update: bool = False, file: Path = FILE) -> Judged:

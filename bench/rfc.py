@@ -18,8 +18,7 @@ from typing import Any
 from bench import measure
 from bench.measure import Measured
 from cells import runs
-from core import store
-from core.data import load_yaml
+from core import data, store
 from core.errors import UnderTest, UserError
 from core.runtime import Runtime
 from dataflow import image
@@ -47,6 +46,13 @@ class Figure:
     value: str
     conditions: str
     source: str
+
+
+@dataclass(frozen=True)
+class _File:
+    """The form of rfc.yaml."""
+
+    figures: list[Figure]
 
 
 @dataclass(frozen=True)
@@ -94,12 +100,7 @@ def figures() -> list[Figure]:
     Raises:
         UserError: rfc.yaml is malformed.
     """
-    keys = ("row", "profile", "value", "conditions", "source")
-    found = []
-    for node in load_yaml(FILE).elements("figures"):
-        node.only(*keys)
-        found.append(Figure(*(node.string(key) for key in keys)))
-    return found
+    return data.load(FILE, _File).figures
 
 
 def beside(words: str, like: CellNames) -> dict[str, CellNames]:

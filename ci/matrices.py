@@ -12,6 +12,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from core.arch import ARCHES
 from core.data import Node, load_yaml
@@ -35,8 +38,8 @@ class Time:
     """
 
     name: str
-    minutes: int
-    memory_mb: int
+    minutes: Annotated[int, msgspec.Meta(ge=1)]
+    memory_mb: Annotated[int, msgspec.Meta(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def load(file: Path | None = None) -> dict[str, Matrix]:
     root = load_yaml(file or usual())
     root.only("defaults", "times", "matrices")
     root.get("defaults").only(*AXES, "time")
-    times = {name: _time(name, node) for name, node in root.mapping("times").items()}
+    times = {name: node.convert(Time, name=name) for name, node in root.mapping("times").items()}
     known = _known()
     found: dict[str, Matrix] = {}
     for name, node in root.mapping("matrices").items():
@@ -124,14 +127,6 @@ def find_cell(identity: str, file: Path | None = None) -> MatrixCell:
     if identity not in cells:
         raise UserError(f"there is no cell {identity}{nearest(identity, cells)}", "see ./invoke ci.plan")
     return cells[identity]
-
-
-def _time(name: str, node: Node) -> Time:
-    node.only("minutes", "memory_mb")
-    minutes, memory = node.integer("minutes"), node.integer("memory_mb")
-    if minutes < 1 or memory < 1:
-        raise node.error("minutes and memory_mb are at least 1")
-    return Time(name, minutes, memory)
 
 
 def _known() -> dict[str, Iterable[str]]:

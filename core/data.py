@@ -1,22 +1,41 @@
 """Load YAML files as data, without tags or code. Every error names file and key path.
 
-node = load_yaml(path)
-for name, item in node.mapping("profiles").items():
-    item.only("fragments", "about")
-    item.strings("fragments")
+limits = load(path, Limits)  # the file is one frozen dataclass
+
+root = load_yaml(path)  # or entry by entry, where rules need the place of a value
+for name, node in root.mapping("images").items():
+    image = node.convert(ImageSpec, name=name)
+    if image.stands_on not in known:
+        raise node.get("stands_on").error("there is no such image")
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import yaml
 
 from core.errors import UserError, nearest
+
+T = TypeVar("T")
+# Names of the types in errors; the keys are the names that msgspec uses.
+_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "object": "a mapping",
+    "array": "a list",
+    "null": "nothing",
+}
 
 
 def choice(*words: str) -> msgspec.Meta:
@@ -121,21 +140,92 @@ class Node:
             raise self.error(f"expected text, got {self.value!r}")
         return self.value
 
-    def integer(self, key: str, default: int | None = None) -> int:
-        if default is not None and not self.has(key):
-            return default
-        node = self.get(key)
-        if not isinstance(node.value, int) or isinstance(node.value, bool):
-            raise node.error(f"expected a whole number, got {node.value!r}")
-        return node.value
+    def convert(self, kind: type[T], **given: Any) -> T:
+        """Convert the value to a type that msgspec knows; keys that a dataclass does not have are refused.
 
-    def flag(self, key: str, *, default: bool = False) -> bool:
-        if not self.has(key):
-            return default
-        node = self.get(key)
-        if not isinstance(node.value, bool):
-            raise node.error(f"expected true or false, got {node.value!r}")
-        return node.value
+        Args:
+            kind: a frozen dataclass, or a list or mapping of them.
+            given: attributes of the dataclass that are not keys of the file, such as the name of an entry.
+
+        Raises:
+            UserError: a key is unknown or missing, or a value has the wrong type; it names the innermost place.
+        """
+        for node, part in _places(self, kind):
+            if is_dataclass(part):
+                node.only(*(own.name for own in fields(part) if node is not self or own.name not in given))
+        whole = Node({**self._mapping(), **given}, self.path, self.where) if given else self
+        for node, part in _places(whole, kind):
+            try:
+                result = msgspec.convert(node.value, part)
+            except msgspec.ValidationError as error:
+                raise node.error(_cause(str(error), node.value, _choices(part))) from None
+            except (UnicodeEncodeError, OverflowError):
+                raise node.error(f"cannot be used: {node.value!r}") from None
+        return typing.cast(T, result)  # the last place is the whole
+
+
+def _cause(text: str, value: Any, words: list[str]) -> str:
+    """Reword an error of msgspec about a value, which may be restricted to some words."""
+    if key := re.match("Object missing required field `(.*?)`", text):
+        return f"the key {key[1]} is missing"
+    if words:
+        close = nearest(str(value), words)
+        return f"expected one of {', '.join(words)}, got {value!r}{close if 'did you mean' in close else ''}"
+    expected = text.partition(", got `")[0].partition(" - at `")[0]
+    expected = re.sub("`([a-z |]+)`", lambda match: _words(match[1].split(" | ")), expected)
+    expected = expected[:1].lower() + expected[1:]
+    if isinstance(value, dict | list):
+        return expected
+    return f"{expected}, got {value!r}{'; put it in quotes' if expected == 'expected text' else ''}"
+
+
+def _words(kinds: list[str]) -> str:
+    *first, last = [_WORDS.get(kind, kind) for kind in kinds]
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _choices(kind: Any) -> list[str]:
+    """The words of `choice`, if the type is restricted to some."""
+    metas = kind.__metadata__ if typing.get_origin(kind) is Annotated else ()
+    return [word for meta in metas for word in (getattr(meta, "extra_json_schema", None) or {}).get("enum", ())]
+
+
+def _places(node: Node, kind: Any) -> Iterator[tuple[Node, Any]]:
+    """Pair each value with the type that it should have, the innermost first."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if is_dataclass(kind) and isinstance(node.value, dict):
+        hints = _hints(typing.cast(type, kind))
+        for key, part in node.items():
+            if key in hints:
+                yield from _places(part, hints[key])
+    elif origin in (typing.Union, types.UnionType):
+        # A mapping can only be the dataclass, and a list the tuple, so their errors are more exact than the union's.
+        for argument in arguments:
+            if (is_dataclass(argument) and isinstance(node.value, dict)) or (
+                typing.get_origin(argument) is tuple and isinstance(node.value, list)
+            ):
+                yield from _places(node, argument)
+    elif origin is Mapping and isinstance(node.value, dict):
+        for part in dict(node.items()).values():
+            yield from _places(part, arguments[1])
+    elif origin in (list, tuple) and isinstance(node.value, list):
+        for i, value in enumerate(node.value):
+            yield from _places(Node(value, node.path, f"{node.where}[{i}]"), arguments[0])
+    yield node, kind
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+def load(path: Path, kind: type[T], **given: Any) -> T:
+    """Read a YAML file into a type, as `Node.convert` does.
+
+    Raises:
+        UserError: it is not there, not YAML, or does not have the form of the type.
+    """
+    return load_yaml(path).convert(kind, **given)
 
 
 def load_yaml(path: Path) -> Node:

@@ -42,6 +42,17 @@ class Size:
     memory_mb: int = MEMORY_MB
 
 
+@dataclass(frozen=True)
+class Limit:
+    """One line of timeouts.yaml, which explains the attributes; seconds."""
+
+    boot: int
+    work: int
+    measured: int
+    works: int
+    run: str
+
+
 def size_of(cpus: str, memory: str, config: Mapping[str, str] | None = None) -> Size:
     """Read the size of a guest from a user's options.
 
@@ -197,9 +208,8 @@ def timeout(accelerator: str, sanitizer: str = "none", works: int = 1) -> float:
     table = load_yaml(TIMEOUTS).get(accelerator)
     if not table.has(sanitizer):
         raise UserError(f"there is no sanitizer {sanitizer}{nearest(sanitizer, [name for name, _ in table.items()])}")
-    row = table.get(sanitizer)
-    row.only("boot", "work", "measured", "works", "run")
-    return float(row.integer("boot") + works * row.integer("work"))
+    limit = table.get(sanitizer).convert(Limit)
+    return float(limit.boot + works * limit.work)
 
 
 def sanitizer_of(config: str) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.data import load_yaml
+from core import data
 
 SOCKET = "qmp.sock"
 DUMP = "guest.dump"
@@ -64,9 +64,7 @@ def limits(file: Path = LIMITS) -> Limits:
     Raises:
         UserError: the table is wrong.
     """
-    table = load_yaml(file)
-    table.only("seconds", "largest_mb", "free_mb")
-    return Limits(table.integer("seconds"), table.integer("largest_mb"), table.integer("free_mb"))
+    return data.load(file, Limits)
 
 
 @contextlib.contextmanager

@@ -88,7 +88,8 @@ def _origin(node: Node) -> Origin:
         raise node.get("snapshot").error("expected a sha1, 40 hex digits")
     if file in ("", ".", "..") or "/" in file:
         raise node.error(f"the file name {file!r} is not a plain name")
-    return Origin(kinds[0], place, file, node.string("sha256"), node.integer("bytes", 0))
+    size = node.get("bytes").convert(int) if node.has("bytes") else 0
+    return Origin(kinds[0], place, file, node.string("sha256"), size)
 
 
 def find(name: str) -> Source:

@@ -13,7 +13,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,10 @@ class ImageSpec:
 
     name: str
     about: str
-    stands_on: str
-    suite: str
-    packages: tuple[str, ...]
-    image_packages: tuple[str, ...]
+    stands_on: str = ""
+    suite: str = ""
+    packages: tuple[str, ...] = ()
+    image_packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class BaseSpec:
     """The base of every image: a suite, and the digest to pull, if it is known."""
 
     suite: str
-    digest: str
+    digest: str = ""
 
 
 def specs() -> tuple[BaseSpec, dict[str, ImageSpec]]:
@@ -68,26 +68,19 @@ def specs() -> tuple[BaseSpec, dict[str, ImageSpec]]:
     """
     root = load_yaml(FOLDER / "images.yaml")
     root.only("base", "images")
-    base = root.get("base")
-    base.only("suite", "digest")
+    base = root.get("base").convert(BaseSpec)
     images: dict[str, ImageSpec] = {}
     for name, node in root.mapping("images").items():
-        node.only("about", "stands_on", "suite", "packages", "image_packages")
-        on = node.string("stands_on", "")
-        if on and on not in images:
-            raise node.get("stands_on").error(f"there is no image {on} above{nearest(on, images)}")
-        images[name] = ImageSpec(
-            name,
-            node.string("about"),
-            on,
-            node.string("suite", ""),
-            tuple(node.strings("packages")),
-            tuple(node.strings("image_packages")),
-        )
-    digest = os.environ.get("KDF_BASE_IMAGE", "") or base.string("digest", "")
+        own = node.convert(ImageSpec, name=name)
+        if own.stands_on and own.stands_on not in images:
+            raise node.get("stands_on").error(
+                f"there is no image {own.stands_on} above{nearest(own.stands_on, images)}"
+            )
+        images[name] = own
+    digest = os.environ.get("KDF_BASE_IMAGE", "") or base.digest
     if digest and "@sha256:" not in digest:
         raise UserError(f"the base image {digest} is not pinned", "name it as NAME@sha256:DIGEST")
-    return BaseSpec(base.string("suite"), digest), images
+    return replace(base, digest=digest), images
 
 
 def spec(name: str) -> ImageSpec:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.data import Node, load_yaml
+from core import data
 from core.errors import UserError, nearest
 
 FOLDER = Path(__file__).parent / "recipes"
@@ -64,7 +64,7 @@ class Recipe:
         variables: CMake variables.
         components: the components to build and install.
         lto: kind of link-time optimization -> further variables.
-        training: how a profile of it is taken; None if the recipe does not describe that.
+        pgo: how a profile of it is taken; None if the recipe does not describe that.
     """
 
     name: str
@@ -74,24 +74,7 @@ class Recipe:
     variables: Mapping[str, Variable]
     components: tuple[str, ...]
     lto: Mapping[str, Mapping[str, Variable]]
-    training: Training | None = None
-
-
-def read_variables(node: Node, key: str) -> dict[str, Variable]:
-    """The CMake variables in a mapping; yes and no, words, and lists of words.
-
-    Raises:
-        UserError: one is something else.
-    """
-    found: dict[str, Variable] = {}
-    for name, value in node.mapping(key).items():
-        if isinstance(value.value, bool):
-            found[name] = value.value
-        elif isinstance(value.value, list):
-            found[name] = tuple(node.get(key).strings(name))
-        else:
-            found[name] = value.text()
-    return found
+    pgo: Training | None = None
 
 
 def load(name: str) -> Recipe:
@@ -103,28 +86,7 @@ def load(name: str) -> Recipe:
     there = sorted(path.stem for path in FOLDER.glob("*.yaml"))
     if name not in there:
         raise UserError(f"there is no recipe {name}{nearest(name, there)}")
-    root = load_yaml(FOLDER / f"{name}.yaml")
-    root.only("image", "folders", "targets", "variables", "components", "lto", "pgo")
-    return Recipe(
-        name,
-        root.string("image"),
-        tuple(root.strings("folders")),
-        {arch: node.text() for arch, node in root.mapping("targets").items()},
-        read_variables(root, "variables"),
-        tuple(root.strings("components")),
-        {kind: read_variables(root.get("lto"), kind) for kind in root.mapping("lto")},
-        _read_training(root.get("pgo")),
-    )
-
-
-def _read_training(node: Node) -> Training:
-    node.only("image", "variables", "components", "merge")
-    return Training(
-        node.string("image"),
-        read_variables(node, "variables"),
-        tuple(node.strings("components")),
-        node.string("merge"),
-    )
+    return data.load(FOLDER / f"{name}.yaml", Recipe, name=name)
 
 
 def trained(recipe: Recipe) -> Recipe:
@@ -133,11 +95,11 @@ def trained(recipe: Recipe) -> Recipe:
     Raises:
         UserError: the recipe does not describe one.
     """
-    how = recipe.training
+    how = recipe.pgo
     if how is None:
         raise UserError(f"the recipe {recipe.name} does not describe how to take a profile")
     variables = {**recipe.variables, **how.variables}
-    return replace(recipe, image=how.image, variables=variables, components=how.components, lto={}, training=None)
+    return replace(recipe, image=how.image, variables=variables, components=how.components, lto={}, pgo=None)
 
 
 def choose(recipe: Recipe, host: str, targets: Sequence[str] = (), lto: str = "", profile: str = "") -> Choices:

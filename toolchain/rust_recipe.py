@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.data import Node, load_yaml
+from core.data import load_yaml
 from core.errors import UserError, nearest
 from patches.series import read_directory
 from sources import catalogue
@@ -39,26 +39,40 @@ Setting = bool | int | str | tuple[str, ...]
 
 
 @dataclass(frozen=True)
+class Packaging:
+    """A distribution's changes to a source.
+
+    Attributes:
+        source: an entry of sources.yaml that holds its patches.
+        groups: the groups of patches that are wanted.
+    """
+
+    source: str
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Compiler:
     """How a rustc is made; the attributes are the keys of rustc.yaml."""
 
     name: str
     image: str
     source: str
-    packaging: str
-    groups: tuple[str, ...]
-    stage0: tuple[str, ...]
     entries: tuple[str, ...]
-    locks: tuple[str, ...]
-    targets: tuple[str, ...]
     settings: Mapping[str, Mapping[str, Setting]]
+    packaging: Packaging | None = None
+    stage0: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     def inputs(self) -> dict[str, Any]:
         """Return the part of a toolchain's key that the compiler decides."""
+        packaging = [self.packaging] if self.packaging else []
+        sources = (self.source, *(entry.source for entry in packaging), *self.stage0)
         return {
             "name": self.name,
-            "sources": {name: _pin(name) for name in (self.source, *filter(None, [self.packaging]), *self.stage0)},
-            "groups": list(self.groups),
+            "sources": {name: _pin(name) for name in sources},
+            "groups": [group for entry in packaging for group in entry.groups],
             "patches": [patch.sha256 for patch in read_directory(PATCHES)],
             "bindgen": BINDGEN,
             "locks": list(self.locks),
@@ -82,39 +96,14 @@ def find(name: str) -> Compiler:
     if name not in known:
         raise UserError(f"there is no rustc {name} in {FILE.name}{nearest(name, known)}")
     node = known[name]
-    node.only("image", "source", "packaging", "stage0", "entries", "locks", "targets", "settings")
-    if node.string("image") not in images.specs()[1]:
-        raise node.get("image").error(f"there is no image {node.string('image')}")
-    packaging = node.get("packaging") if node.has("packaging") else None
-    if packaging:
-        packaging.only("source", "groups")
+    compiler = node.convert(Compiler, name=name)
+    if compiler.image not in images.specs()[1]:
+        raise node.get("image").error(f"there is no image {compiler.image}")
     for key in ("entries", "locks"):
-        for element in node.elements(key, required=key == "entries"):
+        for element in node.elements(key):
             if element.text().startswith("/") or ".." in element.text().split("/"):
                 raise element.error(f"{element.text()} leaves the source")
-    return Compiler(
-        name,
-        node.string("image"),
-        node.string("source"),
-        packaging.string("source") if packaging else "",
-        tuple(packaging.strings("groups")) if packaging else (),
-        tuple(node.strings("stage0")),
-        tuple(node.strings("entries")),
-        tuple(node.strings("locks")),
-        tuple(node.strings("targets")),
-        {
-            part: {key: _setting(one) for key, one in values.items()}
-            for part, values in node.mapping("settings").items()
-        },
-    )
-
-
-def _setting(node: Node) -> Setting:
-    if isinstance(node.value, bool | int):
-        return node.value
-    if isinstance(node.value, list):
-        return tuple(Node(one, node.path, f"{node.where}[{i}]").text() for i, one in enumerate(node.value))
-    return node.text()
+    return compiler
 
 
 def _pin(name: str) -> str:

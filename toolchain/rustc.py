@@ -109,14 +109,15 @@ def _packaging(compiler: Compiler) -> list[PatchFile]:
     Raises:
         InfraError: the distribution's list names a patch that is missing.
     """
-    if not compiler.packaging:
+    packaging = compiler.packaging
+    if packaging is None:
         return []
-    folder = catalogue.source_tree(compiler.packaging).path / "src" / "patches"
+    folder = catalogue.source_tree(packaging.source).path / "src" / "patches"
     listed = [line.strip() for line in (folder / "series").read_text().splitlines() if line.strip()]
-    names = [name for name in listed if name.partition("/")[0] in compiler.groups]
+    names = [name for name in listed if name.partition("/")[0] in packaging.groups]
     for name in names:
         if not (folder / name).is_file():
-            raise InfraError(f"{compiler.packaging} lists {name}, but does not contain it", "fetch it again")
+            raise InfraError(f"{packaging.source} lists {name}, but does not contain it", "fetch it again")
     return [PatchFile(name, folder / name, store.hash_file(folder / name)) for name in names]
 
 

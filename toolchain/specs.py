@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from core.data import load_yaml
+from core.data import choice, load_yaml
 from core.errors import UserError, nearest
-from toolchain import image, plugin, recipe
+from toolchain import image, plugin
 from toolchain.recipe import Variable
 
 FILE = Path(__file__).parent / "toolchains.yaml"
@@ -34,12 +35,12 @@ class ToolchainSpec:
 
     name: str
     about: str
-    kind: str
+    kind: Annotated[str, choice(*KINDS)]
     llvm: int
     image: str
     source: str = ""
     variables: Mapping[str, Variable] = field(default_factory=dict)
-    generation: str = "L0"
+    generation: Annotated[str, choice(*plugin.GENERATIONS)] = "L0"
     rustc: str = ""
 
 
@@ -54,35 +55,17 @@ def load() -> tuple[dict[str, ToolchainSpec], tuple[str, ...]]:
     images = image.specs()[1]
     found: dict[str, ToolchainSpec] = {}
     for name, node in root.mapping("toolchains").items():
-        node.only("about", "kind", "llvm", "image", "generation", "source", "variables", "rustc")
-        kind, on = node.string("kind"), node.string("image")
-        if kind not in KINDS:
-            raise node.get("kind").error(f"there is no kind {kind}{nearest(kind, KINDS)}")
-        if on not in images:
-            raise node.get("image").error(f"there is no image {on}{nearest(on, images)}")
-        source = node.string("source", "") if kind != "patched" else node.string("source")
+        own = node.convert(ToolchainSpec, name=name)
+        if own.image not in images:
+            raise node.get("image").error(f"there is no image {own.image}{nearest(own.image, images)}")
+        if own.kind == "patched":
+            node.get("source")
         for key in ("source", "variables", "rustc"):
-            if node.has(key) and kind != "patched":
+            if node.has(key) and own.kind != "patched":
                 raise node.get(key).error("only a patched toolchain is made from a source")
-        generation = node.string("generation", "L0")
-        if generation not in plugin.GENERATIONS:
-            raise node.get("generation").error(
-                f"no pass emits generation {generation}{nearest(generation, plugin.GENERATIONS)}"
-            )
-        if node.has("generation") and kind != "plugin":
+        if node.has("generation") and own.kind != "plugin":
             raise node.get("generation").error("only a plugin's generation can be chosen")
-        variables = recipe.read_variables(node, "variables") if node.has("variables") else {}
-        found[name] = ToolchainSpec(
-            name,
-            node.string("about"),
-            kind,
-            node.integer("llvm"),
-            on,
-            source,
-            variables,
-            generation,
-            node.string("rustc", ""),
-        )
+        found[name] = own
     preferred = tuple(root.strings("preferred"))
     for name in preferred:
         if name not in found:

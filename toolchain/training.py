@@ -71,7 +71,7 @@ def merge(session: Session, raw: Path, out: Path, log: Path) -> int:
         UnderTest: there is no profile.
         InfraError: the program that merges failed.
     """
-    how = recipe.load(llvm.RECIPE).training
+    how = recipe.load(llvm.RECIPE).pgo
     written: Sequence[Path] = sorted(raw.glob("*.profraw"))
     if not written or how is None:
         raise UnderTest("the counting compiler did not write a profile", "read the log", log)

@@ -69,7 +69,7 @@ def test_there_and_back(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         ("boot: 1000000", "boot: many", "boot"),
-        ("getpid: 500.000", "getpid: -1", "a number of instructions is wanted"),
+        ("getpid: 500.000", "getpid: -1", "expected a number > 0"),
         ("    getpid: 500.000\n", "", "the loops are"),
         ("control:", "controls:", "controls"),
     ],

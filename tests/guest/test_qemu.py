@@ -135,9 +135,9 @@ def test_translated_cpus_share_a_thread(arch: str, accelerator: str, cpus: int, 
 @pytest.mark.parametrize("accelerator", ["tcg", "kvm"])
 @pytest.mark.parametrize("sanitizer", ["none", "ubsan", "kasan"])
 def test_limits_are_at_least_twice_what_was_measured(accelerator: str, sanitizer: str) -> None:
-    row = load_yaml(qemu.TIMEOUTS).get(accelerator).get(sanitizer)
-    assert qemu.timeout(accelerator, sanitizer, row.integer("works")) >= 2 * row.integer("measured")
-    assert bool(row.integer("measured")) == bool(row.string("run"))
+    row = load_yaml(qemu.TIMEOUTS).get(accelerator).get(sanitizer).convert(qemu.Limit)
+    assert qemu.timeout(accelerator, sanitizer, row.works) >= 2 * row.measured
+    assert bool(row.measured) == bool(row.run)
 
 
 def test_the_slowest_sanitizer_of_a_config() -> None:

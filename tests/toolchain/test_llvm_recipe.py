@@ -70,7 +70,7 @@ def test_the_compiler_that_is_trained_counts_and_has_no_way_to_be_trained_itself
     assert {"clang", "lld"} <= set(trained.components) < set(own.components)
     # The runtime library that writes profiles, and what reads them, are of the host compiler's version.
     assert "libclang-rt-19-dev" in image.host_packages(trained.image)
-    assert own.training is not None and own.training.merge == f"llvm-profdata-{own.variables['CMAKE_C_COMPILER'][-2:]}"
+    assert own.pgo is not None and own.pgo.merge == f"llvm-profdata-{own.variables['CMAKE_C_COMPILER'][-2:]}"
     with pytest.raises(UserError, match="does not describe"):
         recipe.trained(trained)
 

@@ -28,10 +28,11 @@ def test_the_real_file_loads_and_names_what_there_is() -> None:
             assert rust_recipe.find(spec.rustc)
     own = rust_recipe.find("rustc-1.95.0")
     known = catalogue.load()[1]
-    assert {own.source, own.packaging, *own.stage0} <= set(known)
+    assert own.packaging is not None
+    assert {own.source, own.packaging.source, *own.stage0} <= set(known)
     assert own.settings["llvm"]["download-ci-llvm"] is False
     assert own.settings["rust"]["codegen-backends"] == ("llvm",)
-    assert own.groups == ("prune", "vendor")
+    assert own.packaging.groups == ("prune", "vendor")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,10 @@ def test_the_real_file_loads_and_names_what_there_is() -> None:
         ({"image": "rsut"}, "there is no image rsut"),
         ({"entries": ["../x"]}, r"entries\[0\]: ../x leaves the source"),
         ({"locks": ["/x"]}, r"locks\[0\]: /x leaves the source"),
-        ({"settings": {"rust": {"a": {"b": 1}}}}, r"settings.rust.a: expected text"),
+        (
+            {"settings": {"rust": {"a": {"b": 1}}}},
+            r"settings.rust.a: expected true or false, a whole number, text or a list",
+        ),
         ({"sorce": "x"}, r"unknown key \(did you mean source\?\)"),
         ({"packaging": {"source": "x", "group": []}}, "unknown key"),
     ],
