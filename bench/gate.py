@@ -104,10 +104,10 @@ class Judged:
 
 
 def load(file: Path = FILE) -> Baseline:
-    """The committed baseline.
+    """Return the committed baseline.
 
     Raises:
-        UserError: there is none, or it is malformed.
+        UserError: it does not exist or is malformed.
     """
     root = load_yaml(file)
     baseline = root.convert(Baseline)

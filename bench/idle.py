@@ -61,7 +61,7 @@ class Judged:
 
 
 def load() -> Measure:
-    """What targets.yaml says of it.
+    """Read what to measure from targets.yaml.
 
     Raises:
         UserError: it is malformed.

@@ -78,7 +78,7 @@ class Answer:
 
 
 def targets() -> list[Target]:
-    """What is asked.
+    """Return the targets of targets.yaml.
 
     Raises:
         UserError: targets.yaml is malformed.

@@ -52,7 +52,7 @@ def _axes() -> Iterator[tuple[str, str, str]]:
 
 
 def _options(task: Any) -> Iterator[tuple[str, str, str]]:
-    """The options of a task as rows, without those of a cell that it has unchanged."""
+    """Return the options of a task as rows, without those of a cell that it has unchanged."""
     for argument in task.get_arguments():
         name = (argument.attr_name or argument.name).strip("_")
         axis = axes.BY_NAME.get(name)

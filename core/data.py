@@ -185,7 +185,7 @@ def _words(kinds: list[str]) -> str:
 
 
 def _choices(kind: Any) -> list[str]:
-    """The words of `choice`, if the type is restricted to some."""
+    """Return the words of `choice`, if the type is restricted to some."""
     metas = kind.__metadata__ if typing.get_origin(kind) is Annotated else ()
     return [word for meta in metas for word in (getattr(meta, "extra_json_schema", None) or {}).get("enum", ())]
 

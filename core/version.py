@@ -1,3 +1,3 @@
-"""The version of this kit."""
+"""Name the version of this toolkit."""
 
 VERSION = "0.1.0"

@@ -94,7 +94,7 @@ class Request:
 
 
 def load(file: Path = FILE) -> tuple[dict[str, Base], dict[str, Profile]]:
-    """All bases and profiles.
+    """Return all bases and profiles.
 
     Raises:
         UserError: the file is malformed.

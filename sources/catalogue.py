@@ -44,7 +44,7 @@ class Source:
 
 
 def load() -> tuple[str, dict[str, Source]]:
-    """The name of the default source, and all sources of sources.yaml.
+    """Return the name of the default source, and all sources of sources.yaml.
 
     Raises:
         UserError: the file is malformed.

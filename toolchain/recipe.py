@@ -78,7 +78,7 @@ class Recipe:
 
 
 def load(name: str) -> Recipe:
-    """A recipe by name.
+    """Return a recipe by name.
 
     Raises:
         UserError: there is none, or its file is malformed.

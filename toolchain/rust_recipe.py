@@ -85,7 +85,7 @@ class Compiler:
 
 
 def find(name: str) -> Compiler:
-    """A compiler of rustc.yaml.
+    """Return a compiler of rustc.yaml by name.
 
     Raises:
         UserError: there is none of that name, or the file is malformed.

@@ -45,7 +45,7 @@ class ToolchainSpec:
 
 
 def load() -> tuple[dict[str, ToolchainSpec], tuple[str, ...]]:
-    """All toolchains, and the preferred ones in order.
+    """Return all toolchains, and the names of the preferred ones in order.
 
     Raises:
         UserError: the file is malformed.
