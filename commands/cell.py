@@ -28,13 +28,15 @@ def run(
     """Build, boot and check a cell, unless its result is up to date. Example: ./invoke cell.run CELL"""
     from cells import result
     from ci import job, matrices
-    from core.runtime import choose
+    from kernel.placement import place
 
+    cell = matrices.find_cell(id)
+    chosen, _names, _reason = place(cell.cell, runtime, install=not no_install)
     if until:
-        job.until(matrices.find_cell(id), choose(runtime, install=not no_install), until)
+        job.until(cell, chosen, until)
         print(f"{id}: done until {until}")
         return
-    outcome = job.do(matrices.find_cell(id), choose(runtime, install=not no_install), again=again)
+    outcome = job.do(cell, chosen, again=again)
     if json:
         print_json(outcome)
     else:

@@ -113,10 +113,10 @@ def list_(_c: Any, json: bool = False) -> None:
 @command(help=_BUILT, positional=["name"])
 def path(_c: Any, name: str, runtime: str = "auto") -> None:
     """Print the directory of a built toolchain, for make LLVM=DIR/bin/. Example: ./invoke toolchain.path llvm-23"""
-    from core.runtime import choose
+    from kernel.placement import of_toolchain
     from toolchain import share
 
-    print(share.built(name, choose(runtime)).path)
+    print(share.built(name, of_toolchain(name, runtime)).path)
 
 
 @command(
@@ -128,10 +128,10 @@ def shell(c: Any, name: str, runtime: str = "auto", command: str = "") -> None:
     """Open a shell with a toolchain in PATH. Example: ./invoke toolchain.shell plugin-19 -c "clang --version" """
     from invoke.exceptions import Exit
 
-    from core.runtime import choose
+    from kernel.placement import of_toolchain
     from toolchain.shell import enter
 
-    code = enter(name, choose(runtime), command or c.remainder)
+    code = enter(name, of_toolchain(name, runtime), command or c.remainder)
     if code:
         raise Exit(code=code)
 
@@ -150,12 +150,12 @@ def export(_c: Any, name: str, output: str = "", runtime: str = "auto", json: bo
     from pathlib import Path
 
     from core.errors import UserError
-    from core.runtime import choose
+    from kernel.placement import of_toolchain
     from toolchain import share
 
     if not output:
         raise UserError("no output is named", "use -o FILE.tar.zst or -o DIR")
-    done = share.export(share.built(name, choose(runtime)), Path(output))
+    done = share.export(share.built(name, of_toolchain(name, runtime)), Path(output))
     if json:
         print_json(asdict(done))
         return
@@ -217,12 +217,13 @@ def verify(_c: Any, name: str, runtime: str = "auto", no_install: bool = False, 
     from dataclasses import asdict
 
     from core import store
-    from core.runtime import Mount, choose
+    from core.runtime import Mount
+    from kernel.placement import of_toolchain
     from toolchain import acceptance, irtests, specs, toolchains
     from toolchain.verify import require_addresses
 
     require_addresses(specs.spec(name))
-    made = toolchains.ensure(specs.spec(name), choose(runtime, install=not no_install))
+    made = toolchains.ensure(specs.spec(name), of_toolchain(name, runtime, install=not no_install))
     label = f"verify-{made.name}-{made.runtime.name}"
     work = store.home() / "runs" / label
     with store.lock(label):

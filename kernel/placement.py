@@ -36,6 +36,21 @@ def place(cell: CellNames, name: str, *, install: bool = True) -> tuple[Runtime,
     return runtime, named, reason if runtime.name == preferred else ""
 
 
+def of_toolchain(name: str, runtime: str = "auto", *, install: bool = True) -> Runtime:
+    """Choose the runtime of a toolchain; `auto` prefers the only one for which the store has it.
+
+    Args:
+        runtime: `docker`, `host` or `auto`.
+        install: whether missing host packages may be installed.
+
+    Raises:
+        UserError: there is no such runtime.
+        InfraError: docker was asked for and no engine answers.
+    """
+    stored = toolchains.stored_runtimes(name, "") if runtime == "auto" else {}
+    return choose(runtime, next(iter(stored)) if len(stored) == 1 else "", install=install)
+
+
 def runtime_for(cell: CellNames) -> tuple[str, str]:
     """Find the one runtime for which the store has the kernel of a cell, or else the toolchain that it needs.
 

@@ -108,6 +108,17 @@ def test_the_choice_follows_the_store_and_the_engine(monkeypatch: pytest.MonkeyP
         runtime.choose("dokcer", "host")
 
 
+def test_a_toolchain_that_one_runtime_has_is_used_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "client", Engine)
+    assert placement.of_toolchain("plugin-19").name == "docker"
+    toolchain("plugin-19", "host")
+    assert placement.of_toolchain("plugin-19").name == "host"
+    assert placement.of_toolchain("plugin-19", "docker").name == "docker"
+    assert placement.of_toolchain("plugin-23").name == "docker"
+    toolchain("plugin-19", "docker")
+    assert placement.of_toolchain("plugin-19").name == "docker"
+
+
 @pytest.mark.parametrize(
     ("stored", "asked", "client", "line"),
     [
