@@ -147,7 +147,7 @@ def test_broken_and_unfinished_runs_are_shown(tmp_path: Path) -> None:
     (tmp_path / "20261123-110000-all-tiny-x86_64").mkdir()
     (tmp_path / "20261123-110000-all-tiny-x86_64" / "result.json").write_text('{"format": 1, "cell"')
     said = " ".join(parsed(rendered(tmp_path)).said)
-    assert "It still runs, or was killed." in said
+    assert "It is still running, or was killed." in said
     assert "Expecting ':' delimiter" in said
 
 
