@@ -145,7 +145,7 @@ def verify(compiler: Sequence[object], sources: Sequence[Path]) -> str:
     """
     first, *others = sources
     more = [word for source in others for word in ("-Xclang", source)]
-    argv = [*compiler, VERIFIED, "-S", "-emit-llvm", first, *more, "-o", "-"]
+    argv = [*compiler, VERIFIED, "-fno-crash-diagnostics", "-S", "-emit-llvm", first, *more, "-o", "-"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     compiled = done.stdout.count("\nsource_filename = ")
     if done.returncode == 0 and compiled != len(sources):
