@@ -101,7 +101,7 @@ def targets() -> list[Target]:
 
 
 def answers(table: Table, asked: Sequence[Target]) -> list[Answer]:
-    """Compare a table with targets: the additional generations, or the only one if there is no other.
+    """Compare targets with the additional generations of a table, or with its only generation.
 
     An additional generation answers for every profile, so a profile that was not measured is missed.
     """

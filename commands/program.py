@@ -95,26 +95,28 @@ def asks_help(words: Sequence[str]) -> str | None:
     return own[0] if own and not own[0].startswith("-") and {"--help", "-h"} & set(own[1:]) else None
 
 
-def undeclared_letter(words: Sequence[str], namespace: Collection) -> str:
-    """Return the first one-letter option that a task does not declare; Invoke would take it as an option of its own.
+def undeclared_letter(words: Sequence[str], namespace: Collection) -> tuple[str, str]:
+    """Return the first one-letter option that a task does not declare, and the task; two empty texts without one.
+
+    Invoke would take such a letter as an option of its own.
 
     Args:
         words: of the command line; those after `--` belong to another program.
     """
     own = words[: words.index("--")] if "--" in words else words
     names = namespace.task_names
-    letters: frozenset[str] | None = None
+    task = before = ""
+    letters: set[str] = set()
     valued: set[str] = set()
-    before = ""
     for word in own:
         if word in names:
-            letters = frozenset(getattr(namespace[word], "short", {}).values())
-            arguments = namespace[word].get_arguments()
+            task, arguments = word, namespace[word].get_arguments()
+            letters = {name for argument in arguments for name in argument.names if len(name) == 1}
             valued = {f"--{name}" for argument in arguments if argument.takes_value for name in argument.names}
-        elif letters is not None and before not in valued and re.match(r"-[A-Za-z]", word) and word[1] not in letters:
-            return word[:2]
+        elif task and before not in valued and re.match(r"-[A-Za-z]", word) and word[1] not in letters:
+            return word[:2], task
         before = word
-    return ""
+    return "", ""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -126,12 +128,11 @@ def main(argv: list[str] | None = None) -> int:
         print(START)
         return 0
     explained = asks_help(given)
-    letter = "" if explained else undeclared_letter(given, tasks.ns)
+    letter, asked = ("", "") if explained else undeclared_letter(given, tasks.ns)
     words = ["invoke", *(("--help", explained) if explained else given)]
     program = Program(namespace=tasks.ns, name="invoke", binary="invoke", version=VERSION)
     if letter:
-        task_name = next(word for word in given if word in tasks.ns.task_names)
-        wrong = UserError(_no_letter(letter, sorted(_flags(tasks.ns, task_name))), _help_of(task_name))
+        wrong = UserError(_no_letter(letter, sorted(_flags(tasks.ns, asked))), _help_of(asked))
         print(describe(wrong), file=sys.stderr)
         return 2
     try:

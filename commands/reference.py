@@ -51,11 +51,15 @@ def _axes() -> Iterator[tuple[str, str, str]]:
         yield f"`--{axis.name.replace('_', '-')}`", _default(axis.default), _text(axis.help)
 
 
+def _name(argument: Any) -> str:
+    """Return the name of an option as `kernel.axes` has it."""
+    return str(argument.attr_name or argument.name).strip("_")
+
+
 def _options(task: Any) -> Iterator[tuple[str, str, str]]:
     """Return the options of a task as rows, without those of a cell that it has unchanged."""
     for argument in task.get_arguments():
-        name = (argument.attr_name or argument.name).strip("_")
-        axis = axes.BY_NAME.get(name)
+        axis = axes.BY_NAME.get(_name(argument))
         usual = axis is not None and (argument.default or axis.default) == axis.default
         if usual and hasattr(task, "cell_body") and not argument.positional:
             continue
@@ -69,12 +73,10 @@ def _task(name: str, task: Any) -> Iterator[str]:
     yield from (f"### {name}", "", f"{about}", "")
     if example:
         yield from ("```sh", example, "```", "")
-    if missing := sorted(set(axes.BY_NAME) - {(a.attr_name or a.name).strip("_") for a in task.get_arguments()}):
-        if hasattr(task, "cell_body"):
-            dashed = ", ".join(f"`--{word.replace('_', '-')}`" for word in missing)
-            yield from (f"Takes the options of a cell without {dashed}.", "")
-    elif hasattr(task, "cell_body"):
-        yield from ("Takes the options of a cell.", "")
+    if hasattr(task, "cell_body"):
+        missing = sorted(set(axes.BY_NAME) - {_name(argument) for argument in task.get_arguments()})
+        dashed = ", ".join(f"`--{word.replace('_', '-')}`" for word in missing)
+        yield from (f"Takes the options of a cell{dashed and f' without {dashed}'}.", "")
     yield from _table(_options(task))
 
 
@@ -92,7 +94,7 @@ def page() -> str:
 
 
 def main() -> int:
-    """Compare the page with the tasks, or write it; returns the exit code."""
+    """Compare the page with the tasks, or write it; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="write docs/commands.md")
     if parser.parse_args().write:

@@ -7,11 +7,12 @@ of no use in the other, because the compilers differ.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from core import store
 from core.runtime import Runtime, choose
+from core.store import Product
 from kernel.cell import CellNames
 from toolchain import toolchains
 
@@ -61,23 +62,24 @@ def runtime_for(cell: CellNames) -> tuple[str, str]:
         `docker` or `host`, and the reason in words. Both are empty if the store has both or neither.
     """
     names = toolchains.stored_runtimes(cell.toolchain, cell.arch)
-    if len(kernels := _kernel_runtimes(cell, names)) == 1:
+    if len(kernels := _kernel_runtimes(cell, names, store.products())) == 1:
         return kernels.pop(), "the kernel is there"
     if len(names) == 1:
         return next(iter(names)), "the toolchain is there"
     return "", ""
 
 
-def _kernel_runtimes(cell: CellNames, names: Mapping[str, str]) -> set[str]:
+def _kernel_runtimes(cell: CellNames, names: Mapping[str, str], products: Sequence[Product]) -> set[str]:
     """Find the runtimes of the stored kernels whose cell has the same names.
 
     Args:
         names: of the toolchain in each runtime.
+        products: all products of the store.
     """
     cells = {where: json.loads(json.dumps({**asdict(cell), "toolchain": name})) for where, name in names.items()}
-    runtimes = _toolchain_runtimes()
+    runtimes = _toolchain_runtimes(products)
     stored: set[str] = set()
-    for product in store.products():
+    for product in products:
         if product.kind == "kernel":
             where = runtimes.get(product.metadata["inputs"].get("toolchain", ""), "")
             if where in cells and product.metadata.get("cell") == cells[where]:
@@ -85,10 +87,10 @@ def _kernel_runtimes(cell: CellNames, names: Mapping[str, str]) -> set[str]:
     return stored
 
 
-def _toolchain_runtimes() -> dict[str, str]:
+def _toolchain_runtimes(products: Sequence[Product]) -> dict[str, str]:
     """Return the key of a toolchain as kernels store it (`Toolchain.key`) -> its runtime."""
     runtimes: dict[str, str] = {}
-    for product in store.products():
+    for product in products:
         inputs = product.metadata["inputs"]
         if product.kind == "toolchain":
             runtimes[product.key] = str(inputs.get("runtime"))

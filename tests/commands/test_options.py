@@ -77,8 +77,13 @@ def test_an_option_that_nobody_declared_is_refused(
 
 def test_a_value_may_begin_with_a_dash() -> None:
     words = ["dataflow.capture", "--exec", "-x", "--profile", "all"]
-    assert program.undeclared_letter(words, tasks.ns) == ""
-    assert program.undeclared_letter(["toolchain.shell", "plugin-19", "--", "ls", "-l"], tasks.ns) == ""
+    assert program.undeclared_letter(words, tasks.ns) == ("", "")
+    assert program.undeclared_letter(["toolchain.shell", "plugin-19", "--", "ls", "-l"], tasks.ns) == ("", "")
+
+
+def test_a_letter_is_refused_for_the_task_that_it_stands_behind() -> None:
+    words = ["report.html", "-o", "x.html", "kernel.build", "-o"]
+    assert program.undeclared_letter(words, tasks.ns) == ("-o", "kernel.build")
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
