@@ -281,8 +281,3 @@ def _capture_json(outcome: Outcome, ran: Ran, part: Part, layout: str, kernel_ke
 
 def _info_json(info: Info | None) -> dict[str, int] | None:
     return None if info is None else {"version": info.version, "flags": info.flags, "dropped": info.dropped}
-
-
-def without_works(todo: Plan) -> Plan:
-    """Return the plan without workloads and modules, for a bare boot."""
-    return replace(todo, works=(), modules=())

@@ -172,11 +172,6 @@ def body(mail: Mail) -> str:
     return "\n".join([*texts[:1], *with_diff]) if with_diff and with_diff[0] not in texts[:1] else texts[0]
 
 
-def holds_diff(text: str) -> bool:
-    """Check whether a text contains a diff."""
-    return _DIFF.search(text) is not None
-
-
 def _leaves(message: email.message.Message, where: str) -> Iterator[email.message.Message]:
     """Yield the parts of a mail that have no parts themselves.
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import junitparser
 
 from cells.result import REFUSED, Result
-from cells.suites import Suite
 from guest.ktap import FAILED, LOST, PASSED, SKIPPED, TODO
 from report.history import WHOLE, Run
 
@@ -41,18 +40,6 @@ def junit(result: Result) -> str:
     printed = "\n\n".join(splat.as_text() for splat in result.splats)
     suites.append(_suite(WHOLE, [_case(WHOLE, result.label, status, "; ".join(result.reasons), printed)]))
     return _document(suites, _xml(result.label))
-
-
-def junit_counts(suite: Suite) -> dict[str, int]:
-    """Return the counts of a suite as JUnit has them."""
-    counts = suite.counts()
-    unbuilt = 0 if suite.built else 1
-    return {
-        "tests": sum(counts.values()) + unbuilt,
-        "failures": counts[FAILED],
-        "errors": counts[LOST] + unbuilt,
-        "skipped": counts[SKIPPED] + counts[TODO],
-    }
 
 
 def _case(group: str, name: str, status: str, reason: str, printed: str) -> junitparser.TestCase:
