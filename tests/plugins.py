@@ -89,7 +89,7 @@ class CompilingOnce:
         source, made = (Path(argv[argv.index(word) + 1]) for word in ("-c", "-o"))
         same = [word for word in argv if word not in (str(source), str(made))]
         # Deliberate mistakes are looked for in what the pass emits, not in how fast it is.
-        if "-DKCOV_DATAFLOW_FAULTS" in argv:
+        if "-DKCOV_DATAFLOW_MUTANTS" in argv:
             argv = [word if word != "-O2" else "-O0" for word in argv]
         key = hashlib.sha256("\0".join([*same, source.read_text()]).encode()).hexdigest()
         kept = self.kept / f"{key}.o"

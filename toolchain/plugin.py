@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from core import store
-from core.errors import InfraError, UnderTest, UserError
+from core.errors import InfraError, UnderTest
 from core.runtime import Session
 from toolchain import probe
 
@@ -88,33 +88,27 @@ def _build_pass(
     objects: Path,
     lib: Path,
     log: Path,
-    *,
-    fault: int | None = None,
     generation: str = "L0",
 ) -> None:
     """Compile the pass once and link it once per variant.
 
     Args:
         generation: of the callbacks that it emits, one of `GENERATIONS`.
-        fault: link only `dataflow-args-ret`, with this deliberate mistake in it (tests of the verification).
     """
     cxx = [f"{llvm.bindir}/clang++", *llvm.cxxflags, "-O2", "-fPIC", "-fno-rtti", "-fvisibility=hidden", "-Wall"]
     # LLVM's headers take far longer to compile than the pass: its files are compiled as one.
-    whole = objects / f"pass{'' if fault is None else '-faults'}.cpp"
+    whole = objects / "pass.cpp"
     compiled = whole.with_suffix(".o")
     if not compiled.exists():
         files = sorted(sources.glob("*.cpp"))
         whole.write_text("".join(f'#include "{session.path(file)}"\n' for file in files))
-        extra = [] if fault is None else ["-DKCOV_DATAFLOW_FAULTS"]
-        _compile(session, [*cxx, *extra, "-c", session.path(whole), "-o", session.path(compiled)], "the pass", log)
+        _compile(session, [*cxx, "-c", session.path(whole), "-o", session.path(compiled)], "the pass", log)
     for variant, number in VARIANTS.items():
-        if fault is not None and number != 3:
-            continue
         own = session.path(objects / f"{variant}.o")
         bits = number | _BITS[generation]
-        define = [f"-DKCOV_DATAFLOW_VARIANT={bits}", f"-DKCOV_DATAFLOW_FAULT={fault or 0}"]
+        define = f"-DKCOV_DATAFLOW_VARIANT={bits}"
         source = session.path(sources / "variant.c")
-        _compile(session, [f"{llvm.bindir}/clang", "-O2", "-fPIC", "-fvisibility=hidden", *define, "-c", source,
+        _compile(session, [f"{llvm.bindir}/clang", "-O2", "-fPIC", "-fvisibility=hidden", define, "-c", source,
                            "-o", own], "variant.c", log)  # fmt: skip
         # Without libraries of LLVM a plugin takes what it needs from the compiler that loads it.
         defs = ["-Wl,-z,defs"] if llvm.ldflags else []
@@ -203,7 +197,7 @@ def build(
     if with_pass:
         objects = root / ".objects"
         objects.mkdir()
-        _build_pass(session, llvm, sources, objects, lib, log, generation=generation)
+        _build_pass(session, llvm, sources, objects, lib, log, generation)
         store.remove_tree(objects)
         _build_front(session, llvm, sources, root, rustc, log, generation)
     else:
@@ -265,26 +259,3 @@ def _build_front(
     (root / "bin" / "clang++").symlink_to("clang")
     if rustc:
         (root / "bin" / "rustc").symlink_to("clang")
-
-
-def build_faulty(session: Session, major: int, sources: Path, objects: Path, lib: Path, fault: int) -> Path:
-    """Link a plugin with one deliberate mistake, for the tests of the verification.
-
-    Args:
-        objects: where the compiled pass stays between calls; one compile serves all faults.
-        lib: directory for the plugin.
-        fault: number, of those that the pass asks `fault()` for; 0 is none.
-
-    Returns:
-        The plugin.
-
-    Raises:
-        UserError: the number is negative.
-        UnderTest: the pass does not compile.
-    """
-    if fault < 0:
-        raise UserError(f"there is no fault {fault}")
-    lib.mkdir(parents=True, exist_ok=True)
-    objects.mkdir(parents=True, exist_ok=True)
-    _build_pass(session, _llvm(session, major), sources, objects, lib, objects / "build.log", fault=fault)
-    return lib / "dataflow-args-ret.so"

@@ -14,6 +14,7 @@ import pytest
 from core import runtime
 from core.runtime import Mount, Session
 from sources import catalogue
+from tests import mutants
 from toolchain import noinstr, plugin, specs, toolchains
 
 pytestmark = pytest.mark.e2e
@@ -107,9 +108,9 @@ def test_no_callback_in_noinstr_code(kernel: Kernel) -> None:
 
 
 def test_the_scan_would_see_them(kernel: Kernel) -> None:
-    """The control: a pass that ignores the attribute and the sections (fault 6) is caught in the same objects."""
+    """The control: a pass that ignores the attribute and the sections (mutant 6) is caught in the same objects."""
     folder = kernel.folder / "faulty"
-    broken = plugin.build_faulty(kernel.session, 19, PASS, folder, folder, 6)
+    broken = mutants.build(kernel.session, 19, PASS, folder, 6)
     flags = f"-fpass-plugin={kernel.session.path(broken)}"
     found = kernel.compile(OBJECTS[kernel.arch][:2], flags)
     assert sum(o.callbacks for o in found.offences) > 0

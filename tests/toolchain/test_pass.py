@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import plugins
+from tests import mutants, plugins
 from tests.plugins import NEEDS_LLVM
-from toolchain import plugin
 
 pytestmark = NEEDS_LLVM
 TARGETS = ("x86_64-linux-gnu", "aarch64-linux-gnu")
@@ -245,7 +244,7 @@ def test_the_verifier_sees_what_the_pass_left(tmp_path_factory: pytest.TempPathF
     where = plugins.session(tmp_path_factory)
     sources = plugins.subjects(tmp_path)
     for number, wanted in ((0, ""), (15, "musttail")):
-        broken = plugin.build_faulty(where, 19, plugins.PASS, tmp_path / "objects", tmp_path / f"{number}", number)
+        broken = mutants.build(where, 19, plugins.PASS, tmp_path, number)
         front = [shutil.which("clang-19") or "", f"-fpass-plugin={broken}", "-O2", "-g", *plugins.FREESTANDING]
         front += ["-Xclang", "-fsanitize-coverage-indirect-calls"]
         refused = plugins.verify(front, sources)

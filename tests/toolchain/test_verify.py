@@ -10,9 +10,9 @@ import pytest
 from core import runtime
 from core.errors import UnderTest, UserError
 from core.runtime import HostSession, Mount
-from tests import plugins
+from tests import mutants, plugins
 from tests.plugins import NEEDS_LLVM, PASS
-from toolchain import acceptance, expect, faults, observe, specs, toolchains, verify
+from toolchain import acceptance, expect, observe, specs, toolchains, verify
 from toolchain.expect import Field, Line, Value
 
 
@@ -112,9 +112,9 @@ def test_without_debug_information_structs_are_pointers_or_left_out() -> None:
     assert (tally.equal, problems) == (1, [])
 
 
-def test_every_case_of_the_corpus_has_a_fault() -> None:
+def test_every_case_of_the_corpus_has_a_mutant() -> None:
     cases = set(expect.read_corpus(verify.CORPUS, skip=("callbacks.c",)))
-    named: set[str] = set().union(*(fault.cases for fault in faults.FAULTS.values()))
+    named: set[str] = set().union(*(mutant.cases for mutant in mutants.MUTANTS.values()))
     assert named == cases
 
 
@@ -137,22 +137,38 @@ def test_a_compiler_without_the_pass_is_under_test(tmp_path: Path) -> None:
         acceptance.check(HostSession(), tmp_path, tmp_path / "work")
 
 
+def test_each_mutant_changes_the_pass_that_ships() -> None:
+    """An edit whose text is gone would leave its mutant without a mistake."""
+    for number, mutant in mutants.MUTANTS.items():
+        for edit in mutant.edits:
+            shipped = (PASS / edit.file).read_text()
+            assert mutants.mutated(edit.file, shipped, [edit]) != shipped
+            assert f"mutant({number})" not in shipped
+        assert any(f"mutant({number})" in edit.new for edit in mutant.edits), number
+
+
+def test_an_edit_that_no_longer_applies_fails() -> None:
+    edit = mutants.Edit("KcovDataflow.cpp", "no such text", "mutant(1)")
+    with pytest.raises(AssertionError, match="contains 0 times: no such text"):
+        mutants.mutated("KcovDataflow.cpp", (PASS / "KcovDataflow.cpp").read_text(), [edit])
+
+
 @NEEDS_LLVM
-@pytest.mark.parametrize("number", [0, *faults.FAULTS])
-def test_each_fault_is_noticed(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, number: int) -> None:
-    wanted = faults.FAULTS[number].cases if number else None
-    failed = faults.failed_cases(plugins.session(tmp_path_factory), 19, PASS, tmp_path, number, wanted)
+@pytest.mark.parametrize("number", [0, *mutants.MUTANTS])
+def test_each_mutant_is_noticed(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, number: int) -> None:
+    wanted = mutants.MUTANTS[number].cases if number else None
+    failed = mutants.failed_cases(plugins.session(tmp_path_factory), 19, PASS, tmp_path, number, wanted)
     assert set(failed) == (wanted or set())
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", ["plugin-19", "plugin-23"])
-def test_each_fault_is_noticed_in_the_image(tmp_path: Path, name: str) -> None:
+def test_each_mutant_is_noticed_in_the_image(tmp_path: Path, name: str) -> None:
     """The same where the compilers are those of the images, and nothing is on the host."""
     tools = toolchains.ensure(specs.spec(name), runtime.choose())
     major = int(name.rpartition("-")[2])
     mounts = [Mount(PASS, "/kdf/pass"), Mount(tmp_path, "/kdf/run", writable=True)]
     with toolchains.open_session(tools, mounts) as session:
-        for number, fault in faults.FAULTS.items():
-            failed = faults.failed_cases(session, major, PASS, tmp_path, number, fault.cases)
-            assert set(failed) == fault.cases, fault.what
+        for number, mutant in mutants.MUTANTS.items():
+            failed = mutants.failed_cases(session, major, PASS, tmp_path, number, mutant.cases)
+            assert set(failed) == mutant.cases, mutant.what

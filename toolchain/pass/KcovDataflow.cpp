@@ -17,7 +17,7 @@ static bool isWanted(const Function &F) {
   if (F.getName().contains(".module_ctor") ||
       F.getName().starts_with("__sanitizer_"))
     return false;
-  if ((F.hasFnAttribute(Attribute::NoSanitizeCoverage) && !fault(6)) ||
+  if (F.hasFnAttribute(Attribute::NoSanitizeCoverage) ||
       F.hasFnAttribute(Attribute::DisableSanitizerInstrumentation) ||
       F.hasFnAttribute(Attribute::Naked) || F.isPresplitCoroutine())
     return false;
@@ -25,7 +25,7 @@ static bool isWanted(const Function &F) {
   StringRef Section = F.getSection();
   if (Section == ".noinstr.text" || Section == ".cpuidle.text" ||
       Section == ".entry.text")
-    return fault(6);
+    return false;
   // Conventions without a usual stack or with a frame made by the processor.
   if (F.getCallingConv() == CallingConv::GHC ||
       F.getCallingConv() == CallingConv::X86_INTR)
@@ -42,8 +42,7 @@ static ParameterList parameters(Function &F) {
                [](const Piece &Part) {
                  auto *A = dyn_cast<Argument>(Part.V);
                  return A && isGarbage(*A);
-               }) &&
-        !fault(13))
+               }))
       P.Pieces.clear();
   findConstants(F, *Params);
   return std::move(*Params);
@@ -53,8 +52,7 @@ static bool instrument(Module &M, const KcovDataflowOptions &Options) {
   WorkList Work;
   // All of it is read before any of it is changed: what callers pass counts.
   for (Function &F : M)
-    if (isWanted(F) && (!Options.IsWanted || Options.IsWanted(F)) &&
-        !(fault(17) && F.hasLocalLinkage()) && !(fault(11) && F.isVarArg()))
+    if (isWanted(F) && (!Options.IsWanted || Options.IsWanted(F)))
       Work.push_back({&F, Options.TraceArgs ? parameters(F) : ParameterList()});
   Reporter R(M, Options);
   if (Options.ByValue)

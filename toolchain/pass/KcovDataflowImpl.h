@@ -39,20 +39,8 @@
 #include <optional>
 #include <utility>
 
-#ifdef KCOV_DATAFLOW_FAULTS
-// A build for tests of the tests: one deliberate mistake, by number. The number
-// comes from variant.c, so that one compile serves all of them.
-extern "C" const unsigned KcovDataflowFault;
-#endif
-
 namespace llvm {
 namespace kcov_dataflow {
-
-#ifdef KCOV_DATAFLOW_FAULTS
-inline bool fault(unsigned N) { return KcovDataflowFault == N; }
-#else
-constexpr bool fault(unsigned) { return false; }
-#endif
 
 /// Some bytes of a parameter, or its address.
 struct Piece {

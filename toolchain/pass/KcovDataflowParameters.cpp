@@ -368,7 +368,7 @@ void kcov_dataflow::findConstants(Function &F, ParameterList &Params) {
         continue;
       Parameter &Param = Params[P - 1];
       auto *C = dyn_cast<Constant>(R.getVariableLocationOp(0));
-      if ((Param.Assigned && !fault(26)) || !Param.Pieces.empty() || !C ||
+      if (Param.Assigned || !Param.Pieces.empty() || !C ||
           isa<UndefValue>(C) || R.getExpression()->getNumElements())
         continue;
       Param.Pieces.push_back({C, 0,

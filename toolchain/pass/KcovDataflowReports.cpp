@@ -103,20 +103,14 @@ std::pair<Constant *, uint32_t> Reporter::table(const DICompositeType *C,
     if (!D || D->getTag() != dwarf::DW_TAG_member || D->isStaticMember())
       continue;
     uint64_t Bits = D->getSizeInBits(), Start = D->getOffsetInBits();
-    if (!Bits && !fault(21))
+    if (!Bits)
       continue;
     Words.push_back(Start / 8);
-    Words.push_back(fault(12) ? Bits / 8 : bytes(Start + Bits) - Start / 8);
+    Words.push_back(bytes(Start + Bits) - Start / 8);
   }
   uint32_t Fields = (Words.size() - 1) / 2;
   if (!Fields)
     return It->second;
-  if (fault(2) && Fields > 1) {
-    std::swap(Words[1], Words[3]);
-    std::swap(Words[2], Words[4]);
-  }
-  if (fault(24))
-    Words.pop_back(), Words.pop_back(), --Fields;
   if (Options.ByValue)
     Words.erase(Words.begin());
   Constant *Data = ConstantDataArray::get(M.getContext(), Words);
@@ -129,8 +123,7 @@ std::pair<Constant *, uint32_t> Reporter::table(const DICompositeType *C,
     It->second = {GV, Fields};
     return It->second;
   }
-  Constant *Index[] = {ConstantInt::get(I64, 0),
-                       ConstantInt::get(I64, fault(8) ? 0 : 1)};
+  Constant *Index[] = {ConstantInt::get(I64, 0), ConstantInt::get(I64, 1)};
   It->second = {
       ConstantExpr::getInBoundsGetElementPtr(Data->getType(), GV, Index),
       Fields};
@@ -143,8 +136,7 @@ std::pair<Constant *, uint32_t> Reporter::table(const DICompositeType *C,
 Constant *Reporter::pc(Function &F) {
   Constant *Address = &F;
   Triple T(M.getTargetTriple());
-  if ((F.isInterposable() || F.isWeakForLinker()) && T.isOSBinFormatELF() &&
-      !fault(14))
+  if ((F.isInterposable() || F.isWeakForLinker()) && T.isOSBinFormatELF())
     Address = GlobalAlias::create(F.getValueType(), F.getAddressSpace(),
                                   GlobalValue::PrivateLinkage,
                                   "__kcov_dataflow_pc", &F, &M);
@@ -168,17 +160,15 @@ std::optional<Report> Reporter::report(const Parameter &P) {
     uint64_t Size = C ? sizeOf(C) : 0;
     if (Size)
       std::tie(R.Table, R.Fields) = table(C, Name);
-    if (R.Fields || fault(10)) {
+    if (R.Fields) {
       R.Address = First.V;
-      R.Size = R.Fields ? Size : 8;
+      R.Size = Size;
       return R;
     }
   }
   const DICompositeType *C = IsPointer ? nullptr : asStruct(P.Type, &Name);
   if (C)
     std::tie(R.Table, R.Fields) = table(C, Name);
-  if (fault(18) && R.Fields > 1)
-    R.Fields--;
   if (First.IsAddress) {
     R.Address = First.V;
     R.Size = First.Size;
@@ -192,13 +182,6 @@ std::optional<Report> Reporter::report(const Parameter &P) {
       First.V->getType()->isIntegerTy())
     R.SlotPieces[0].Size = R.Size;
   if (!isCovered(P, R))
-    return std::nullopt;
-  if (fault(9))
-    for (Piece &Part : R.SlotPieces)
-      Part.Offset = 0;
-  if (fault(3))
-    R.Size = std::max<uint64_t>(R.Size / 2, 1);
-  if (fault(19) && First.V->getType()->isFloatingPointTy())
     return std::nullopt;
   return R;
 }
@@ -309,8 +292,6 @@ Reporter::Operands Reporter::operands(IRBuilder<> &B,
       // i1 and _BitInt are narrower than what the source stores.
       if (V->getType()->isIntegerTy() && P.Size)
         V = B.CreateIntCast(V, B.getIntNTy(P.Size * 8), R->Signed);
-      if (fault(16) && V->getType() == I8)
-        continue;
       Value *To =
           P.Offset ? B.CreateConstInBoundsGEP1_64(I8, Slot, P.Offset) : Slot;
       B.CreateAlignedStore(V, To, commonAlignment(Align(8), P.Offset))
@@ -340,7 +321,7 @@ SmallVector<ReturnInst *, 4> kcov_dataflow::returnsOf(Function &F) {
   SmallVector<ReturnInst *, 4> Returns;
   for (BasicBlock &BB : F)
     if (auto *R = dyn_cast<ReturnInst>(BB.getTerminator()))
-      if ((!BB.getTerminatingMustTailCall() || fault(15)) &&
+      if (!BB.getTerminatingMustTailCall() &&
           !BB.getTerminatingDeoptimizeCall())
         Returns.push_back(R);
   return Returns;

@@ -44,8 +44,7 @@ const DICompositeType *kcov_dataflow::asStruct(const DIType *T,
                                                StringRef *Name) {
   const auto *C = dyn_cast_or_null<DICompositeType>(strip(T, Name));
   if (C && (C->getTag() == dwarf::DW_TAG_structure_type ||
-            C->getTag() == dwarf::DW_TAG_class_type ||
-            (fault(20) && C->getTag() == dwarf::DW_TAG_union_type)))
+            C->getTag() == dwarf::DW_TAG_class_type))
     return C;
   return nullptr;
 }
