@@ -1,8 +1,8 @@
-"""Make a plugin toolchain: the stock clang of a place, our pass as plugins for it, and front programs that load them.
+"""Make a plugin toolchain: a stock clang, our pass as plugins for it, and front programs that load them.
 
-What comes in is a session and an LLVM major; what goes out is a directory with `bin/` (fronts and links to the stock
-tools, usable as `make LLVM=<dir>/bin/`), `lib/` (the pass, one plugin per variant) and `manifest.json`. What a
-compiler calls is never assumed from its name here: a probe is compiled and the callbacks in it are read.
+Takes a session and an LLVM major. Fills a directory with `bin/` (fronts, and links to the stock tools, usable as
+`make LLVM=<dir>/bin/`), `lib/` (the pass, one plugin per variant) and `manifest.json`. Never assumes from its name what
+a compiler calls: it compiles a probe and reads the callbacks in it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BITS = {"L0": 0, "L3": 4, "G1": 8}  # by value, gated: bits 2 and 3 of variant.
 # Generations that the pass can emit; L1 has the same callbacks as L0 under other flags, and its front knows both.
 GENERATIONS = tuple(_BITS)
 
-# What the kernel's Makefile takes from LLVM= (7.1: Makefile, tools/scripts), and what our tests and readers use.
+# The kernel's Makefile takes these from LLVM= (7.1: Makefile, tools/scripts); our tests and readers use the others.
 TOOLS = (
     "ld.lld", "llvm-ar", "llvm-as", "llvm-config", "llvm-dis", "llvm-dwarfdump", "llvm-link", "llvm-nm", "llvm-objcopy",
     "llvm-objdump", "llvm-ranlib", "llvm-readelf", "llvm-size", "llvm-strip", "llvm-symbolizer", "opt", "llc",
@@ -35,7 +35,7 @@ TOOLS = (
 
 @dataclass(frozen=True)
 class _Llvm:
-    """The stock LLVM that a toolchain stands on, as its llvm-config describes it."""
+    """Describe the stock LLVM under a toolchain, as its llvm-config prints it."""
 
     bindir: str
     libdir: str
@@ -45,7 +45,7 @@ class _Llvm:
 
 
 def output(session: Session, argv: Sequence[str], log: Path | None = None) -> list[str]:
-    """All lines of a command that must succeed.
+    """Return all lines of a command that must succeed.
 
     Raises:
         InfraError: it fails or is not there.
@@ -117,7 +117,7 @@ def _build_pass(
 
 
 def _rustc(session: Session, major: int) -> str | None:
-    """The stock rustc, if it is there and built on the same LLVM: a plugin loads into no other."""
+    """Find the stock rustc if it is built on the same LLVM: a plugin does not load into another."""
     try:
         lines = output(session, ["rustc", "--version", "--verbose"])
         where = output(session, ["sh", "-c", "command -v rustc"])[0]
@@ -136,7 +136,7 @@ def _link_tools(session: Session, llvm: _Llvm, bin_folder: Path) -> list[str]:
 
 
 def describe(session: Session, tools: str, version: str, root: Path, rustc: str | None) -> dict[str, Any]:
-    """What is in a toolchain: versions as the programs say them, hashes of the files that are ours, the generation.
+    """Describe a toolchain: versions as its programs print them, hashes of our files, the generation.
 
     Args:
         tools: directory of the LLVM tools, as the session sees it.
@@ -246,7 +246,7 @@ def _build_front(
     log: Path,
     generation: str = "L0",
 ) -> None:
-    """One static program under three names; its identity makes the fronts of two toolchains differ as files."""
+    """Compile one static program for three names. Its identity makes the fronts of two toolchains differ as files."""
     version = output(session, [f"{llvm.bindir}/clang", "--version"])[0]
     plugins = {p.name: store.hash_file(p) for p in sorted((root / "lib").iterdir())}
     identity = store.key_of({"clang": version, "plugins": plugins, "rustc": rustc})

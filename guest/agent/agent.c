@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The agent: process 1 of the guest. In: /kdf.plan. Out: frames on the channel, and one line on the console for each
- * thing that went wrong. It never ends by itself: it restarts the machine, which QEMU's -no-reboot turns into an end.
+ * Runs as process 1 of the guest. Reads /kdf.plan. Writes frames to the channel, and one line to the console for each
+ * thing that went wrong. It never exits: it restarts the machine, and QEMU's -no-reboot ends the guest then.
  */
 
 #include "agent.h"
@@ -55,7 +55,7 @@ static u32 hex_digit(char c)
 	return c >= '0' && c <= '9' ? (u32)(c - '0') : c >= 'a' && c <= 'f' ? (u32)(c - 'a') + 10 : 99;
 }
 
-/* A value may hold any byte but NUL: %XX stands for a byte that would end the line. */
+/* Decodes %XX: it stands for a byte that would end the line. A value may hold any byte except NUL. */
 static void unescape(char *s)
 {
 	char *to = s;
@@ -101,9 +101,9 @@ static long plan_read(struct plan *p)
 	return 0;
 }
 
-/* ---- saying what is wrong, and the end ---- */
+/* ---- reports of what is wrong, and the end ---- */
 
-/* On the console, and as a frame if no other frame says it. */
+/* Prints it on the console, and sends it as a frame if no other frame has it. */
 static void complain(int on_channel, u32 workload, const char *what, const char *name, long error)
 {
 	char line[300];
@@ -131,7 +131,7 @@ static void __attribute__((noreturn)) restart(void)
 {
 	SYS(sync, 0, 0, 0, 0, 0, 0);
 	sys_ioctl(2, TCSBRK, (void *)1);
-	/* Not a power-off: a kernel without ACPI or PSCI can only restart. */
+	/* Restart, since a kernel without ACPI or PSCI cannot power off. */
 	SYS(reboot, REBOOT_MAGIC1, REBOOT_MAGIC2, REBOOT_RESTART, 0, 0, 0);
 	sys_write(2, "kdf-agent: the machine did not restart\n", 39);
 	for (;;)
@@ -139,8 +139,8 @@ static void __attribute__((noreturn)) restart(void)
 }
 
 /*
- * Says on the console which test begins or ends, so that a splat has a test beside it. The line must be out before the
- * test may crash the machine: TCSBRK with 1 waits for the serial port.
+ * Prints on the console which test begins or ends, so that a splat can be tied to a test. The line must be out before
+ * the test can crash the machine: TCSBRK with 1 waits for the serial port.
  */
 static void mark(const char *what, const struct plan *p)
 {
@@ -159,7 +159,7 @@ static void mark(const char *what, const struct plan *p)
 	sys_ioctl(2, TCSBRK, (void *)1);
 }
 
-/* ---- what the agent knows of the kernel ---- */
+/* ---- what the agent reads from the kernel ---- */
 
 static void mount_one(const char *what, const char *where)
 {
@@ -174,7 +174,7 @@ static void mounts(void)
 	mount_one("debugfs", "/sys/kernel/debug");
 	mount_one("devtmpfs", "/dev");
 	mount_one("tmpfs", "/tmp");
-	mount_one("tmpfs", "/dev/shm"); /* where libc keeps what tasks share */
+	mount_one("tmpfs", "/dev/shm"); /* libc keeps shared memory there */
 }
 
 /* Copies the lines of some symbols out of /proc/kallsyms, as "_stext=0xffffffff81000000". */
@@ -251,7 +251,7 @@ static void load_modules(const struct plan *p)
 	}
 }
 
-/* Calls for each name in a directory; names of the kernel's own choosing, so never too long. */
+/* Calls a function for each name in a directory. The kernel chose these names, so none is too long. */
 static void each_entry(const char *dir, struct text *t, const char *module,
 		       void (*what)(struct text *t, const char *dir, const char *name, const char *module))
 {
@@ -321,7 +321,7 @@ static void send_modules(void)
 
 /* ---- running one workload ---- */
 
-/* Sends on what a program has printed so far; 0 when it has closed its output. */
+/* Forwards what a program has printed so far. Returns 0 when the program has closed its output. */
 static int forward(int pipe, u32 index)
 {
 	static char bytes[4096];
@@ -332,7 +332,7 @@ static int forward(int pipe, u32 index)
 	return got != 0;
 }
 
-/* Waits until something may have happened: output, or the end of a child. */
+/* Waits for output, or for the end of a child. */
 static void doze(int pipe, s64 ms)
 {
 	const u64 child_signal = 1UL << (SIGCHLD - 1);
@@ -343,15 +343,15 @@ static void doze(int pipe, s64 ms)
 		SYS(rt_sigtimedwait, &child_signal, 0, &left, sizeof(child_signal), 0, 0);
 		return;
 	}
-	/* A program may end and leave its output open in a child of its own: look again soon. */
+	/* A program may end while a child of its own keeps the output open: look again soon. */
 	left.sec = 0;
 	left.nsec = (ms < 50 ? ms : 50) * 1000000;
 	SYS(ppoll, &readable, 1, &left, 0, 0, 0);
 }
 
 /*
- * Waits for a child, at most so many milliseconds, and sends on what it prints (pipe -1: it prints nothing).
- * Its wait status, or -1 after killing it.
+ * Waits for a child up to a number of milliseconds, and forwards what it prints (pipe -1: it prints nothing).
+ * Returns its wait status, or -1 after killing it.
  */
 static s32 wait_for(s32 pid, s64 ms, int pipe, u32 index)
 {
@@ -363,7 +363,7 @@ static s32 wait_for(s32 pid, s64 ms, int pipe, u32 index)
 		s64 left;
 		long got;
 
-		/* As process 1 it gets the orphans, too. */
+		/* Process 1 also gets the orphans. */
 		while (!ended && (got = SYS(wait4, -1, &status, WNOHANG, 0, 0, 0)) > 0)
 			ended = got == pid;
 		if (pipe >= 0 && !forward(pipe, index))
@@ -373,7 +373,7 @@ static s32 wait_for(s32 pid, s64 ms, int pipe, u32 index)
 		left = deadline - sys_now_ms();
 		if (left <= 0) {
 			if (killed)
-				return -1; /* not even a kill ends it: it hangs in the kernel */
+				return -1; /* it hangs in the kernel: a kill does not end it */
 			killed = 1;
 			SYS(kill, pid, SIGKILL, 0, 0, 0, 0);
 			left = 5000;
@@ -418,8 +418,8 @@ static void child_of(struct run *run, const struct workload *w, int output)
 }
 
 /*
- * The child's last word on itself, in facts; what the end frame says of it, as a positive errno. How a user's program
- * ends, by an exit status or a signal, is its own matter.
+ * Notes in facts how a child ended, and returns a positive errno for the end frame. A user's program may end with any
+ * exit status or signal: that is not an error here.
  */
 static s32 outcome_of(struct report *report, const struct workload *w, s32 status)
 {
@@ -435,7 +435,7 @@ static s32 outcome_of(struct report *report, const struct workload *w, s32 statu
 	return 0;
 }
 
-/* Opens a workload's buffers, runs its child, sends what came of it. 0, or a positive errno for the end frame. */
+/* Opens a workload's buffers, runs its child, sends the result. Returns 0, or a positive errno for the end frame. */
 static s32 run_workload(const struct workload *w, const struct plan *p, u32 index, int device)
 {
 	static struct recorder recorders[MAX_PARTS];
@@ -447,7 +447,7 @@ static s32 run_workload(const struct workload *w, const struct plan *p, u32 inde
 	s32 end;
 	long pid = -1, error = 0;
 
-	/* What records nothing is done without a device as well: for comparison. */
+	/* A workload without records also runs without a device, for comparison. */
 	if (!device && w->parts)
 		return ENODEV;
 	if (is_error(run.report))
@@ -465,7 +465,7 @@ static s32 run_workload(const struct workload *w, const struct plan *p, u32 inde
 			}
 			opened++;
 		} else {
-			/* Two parts in one buffer: each is copied at its moment. */
+			/* Two parts share one buffer: copy each when it ends. */
 			run.report->parts[i].copy = sys_shared(recorders[opened - 1].capacity * sizeof(u64));
 			run.report->parts[i - 1].copy = sys_shared(recorders[opened - 1].capacity * sizeof(u64));
 			if (is_error(run.report->parts[i].copy) || is_error(run.report->parts[i - 1].copy))
@@ -501,7 +501,7 @@ static s32 run_workload(const struct workload *w, const struct plan *p, u32 inde
 		for (u32 i = 0; i < w->parts; i++) {
 			struct part *part = &run.report->parts[i];
 
-			/* A task that became another program, or died, could not ask the device itself. */
+			/* The task became another program, or died, so it could not ask the device. */
 			if (!part->has_info && w->part[i].size_key)
 				part->has_info = record_info(of_part[i], &part->info) == 0;
 			send_part(index, w, i, of_part[i], part);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the agent's parts share. The agent is init: it reads a plan, runs each workload in a child of its own, and tells
- * the host what it saw through frames on a private port. Only the agent itself writes frames; a child writes memory
- * that it shares with the agent, so that a child that dies leaves its records behind and no half-written frame.
+ * Declares what the agent's parts share. The agent is init: it reads a plan, runs each workload in its own child, and
+ * sends frames about it to the host through a private port. Only the agent writes frames. A child writes to memory that
+ * it shares with the agent. So a child that dies leaves its records, and never half a frame.
  */
 #ifndef KDF_AGENT_H
 #define KDF_AGENT_H
@@ -12,7 +12,7 @@
 
 #define AGENT_VERSION "1"
 
-/* Frame types: guest/channel.py has the same table. */
+/* Frame types, as in the table of guest/channel.py. */
 enum frame {
 	FRAME_HELLO = 1,
 	FRAME_BEGIN = 2,
@@ -27,7 +27,7 @@ enum frame {
 	FRAME_OUTPUT = 11,
 };
 
-/* The workload index of frames that belong to none. */
+/* The workload index of frames that belong to no workload. */
 #define NO_WORKLOAD 0xffffffffu
 
 /* channel.c */
@@ -55,7 +55,7 @@ long record_on(const struct recorder *r);
 long record_off(const struct recorder *r);
 long record_info(const struct recorder *r, struct info *info);
 
-/* One buffer as it is sent: what the kernel wrote up to some moment. Shared between the agent and a workload's child. */
+/* One buffer as sent: what the kernel wrote up to some moment. The agent and a workload's child share it. */
 struct part {
 	u64 counted;           /* word 0 at that moment, if fixed */
 	u32 fixed;             /* else word 0 is read when the part is sent */
@@ -67,7 +67,7 @@ struct part {
 #define MAX_PARTS 4
 #define FACTS_ROOM 8192
 
-/* What a workload's child leaves for the agent. */
+/* What a workload's child reports to the agent. */
 struct report {
 	struct part parts[MAX_PARTS];
 	s64 error;             /* minus an errno if the workload itself could not be done */
@@ -75,22 +75,22 @@ struct report {
 	char facts_text[FACTS_ROOM];
 };
 
-/* A plan: key=value lines in order; a workload's lines begin at its "workload=" line. */
+/* A plan: key=value lines in order. A workload's lines begin at its "workload=" line. */
 struct plan {
 	const char *const *lines;
 	u32 count;
 };
 
-/* The value of a key, or NULL; numbers fall back on a default. */
+/* Returns the value of a key, or NULL; for numbers the default. */
 const char *plan_value(const struct plan *p, const char *key);
 s64 plan_number(const struct plan *p, const char *key, s64 fallback);
 
-/* The nth value of a key that may come several times, or NULL. */
+/* Returns the nth value of a key that may occur several times, or NULL. */
 const char *plan_nth(const struct plan *p, const char *key, u32 n);
 
 struct run {
 	const struct plan *plan;
-	struct recorder *recorders;  /* one per part that has a buffer of its own */
+	struct recorder *recorders;  /* one for each part with its own buffer */
 	struct report *report;
 };
 
@@ -100,14 +100,14 @@ struct workload {
 	u32 parts;
 	struct {
 		const char *name;
-		const char *size_key;   /* plan key of the capacity, or NULL: the part is in the buffer of the part before */
+		const char *size_key;   /* plan key of the capacity; NULL: the part uses the previous part's buffer */
 	} part[MAX_PARTS];
 	int becomes_program; /* its standard output goes to the host as output frames */
-	/* Runs in the child; returns 0 or minus an errno. It does not return if the child becomes another program. */
+	/* Runs in the child. Returns 0 or minus an errno; does not return if the child becomes another program. */
 	long (*child)(struct run *run);
 };
 
-/* workloads.c: pages are there, the task stays on one CPU and nothing preempts it. */
+/* workloads.c: makes pages present, keeps the task on one CPU, and lets nothing preempt it. */
 void settle(void);
 
 /* loops.c */

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * The channel: frames to the host through the virtio-serial port named kdf.channel. Nothing is read from it.
+ * Sends frames to the host through the virtio-serial port named kdf.channel. Never reads from it.
  *
- * QEMU's device handles a kick in the writing CPU (ioeventfd=off on its command line), so the bytes are in the host's
- * file when write() returns and there is nothing to drain.
+ * QEMU's device handles a kick in the writing CPU (ioeventfd=off on its command line). So the bytes are in the host's
+ * file when write() returns, and nothing needs to be drained.
  */
 
 #include "agent.h"
@@ -52,7 +52,7 @@ static long find_and_open(void)
 			text_put(&t, "/dev/");
 			text_put(&t, name);
 			path[t.used] = 0;
-			/* Not O_CLOEXEC for its own sake, but a user's program has no business on the channel. */
+			/* O_CLOEXEC: a user's program must not write to the channel. */
 			found = sys_open(path, O_RDWR | O_CLOEXEC, 0);
 			break;
 		}
@@ -61,14 +61,14 @@ static long find_and_open(void)
 	return found;
 }
 
-/* The port appears some time after boot, by a message from the device: wait at most ten seconds of guest time. */
+/* Waits at most ten seconds of guest time: the port appears after boot, by a message from the device. */
 int channel_open(void)
 {
 	for (int tries = 0; tries < 1000; tries++) {
 		long fd = find_and_open();
 
 		if (fd >= 0) {
-			/* Away from the low descriptors, which belong to the workloads. */
+			/* Keep the low descriptors free for the workloads. */
 			long high = SYS(fcntl, fd, F_DUPFD_CLOEXEC, 100, 0, 0, 0);
 
 			if (high >= 0) {

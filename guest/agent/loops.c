@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Loops for measurements: one system call or a few, over and over, timed inside the guest. Between two marks nothing is
- * printed and no device is asked. guest/plan.py says how many rounds each has; the facts say what they took.
+ * Runs loops for measurements: each repeats a few system calls and is timed inside the guest. Between two marks it
+ * prints nothing and asks no device. guest/plan.py sets the number of rounds; the facts contain the times.
  */
 
 #include "agent.h"
@@ -22,7 +22,7 @@ static u64 ticks(void)
 	return (u64)high << 32 | low;
 }
 
-/* Of a real one nothing says it; under -icount QEMU counts in nanoseconds (accel/tcg/icount-common.c). */
+/* A real counter does not tell its rate. Under -icount QEMU counts in nanoseconds (accel/tcg/icount-common.c). */
 static u64 ticks_per_second(void)
 {
 	return 0;
@@ -53,7 +53,7 @@ static s64 now_ns(void)
 	return t.sec * 1000000000 + t.nsec;
 }
 
-/* When the kernel's clock moves next; it may do so in steps of a tick. */
+/* Waits until the kernel's clock moves. It may move in steps of a tick. */
 static s64 edge(void)
 {
 	s64 first = now_ns(), now;
@@ -78,7 +78,7 @@ static long do_open_close(const struct place *p)
 	return fd < 0 ? fd : sys_close((int)fd);
 }
 
-/* Sequential; each read copies bytes, because the file is longer than all rounds together. */
+/* Reads sequentially. Each read copies bytes, since the file is longer than all rounds together. */
 static long do_read(const struct place *p)
 {
 	char into[16];
@@ -128,7 +128,7 @@ static const struct {
 	{ "fork", do_fork },
 };
 
-/* Sends each byte back until the other end is closed. */
+/* Returns each byte to the sender until the other end is closed. */
 static void echo(const struct place *p)
 {
 	sys_close(p->there[1]);
@@ -162,7 +162,7 @@ static void fact(struct text *facts, const char *name, const char *what, s64 val
 	text_line_decimal(facts, what, value);
 }
 
-/* How fast the counter runs, from one step of the clock to another. */
+/* Measures how fast the counter runs, from one step of the clock to another. */
 static void calibrate(struct text *facts)
 {
 	s64 began_ns = edge(), now;
@@ -175,7 +175,7 @@ static void calibrate(struct text *facts)
 	fact(facts, "clock", "_ns", now - began_ns);
 }
 
-/* One loop; while recording if there is a recorder. */
+/* Runs one loop, while recording if there is a recorder. */
 static long measure(struct run *run, const struct place *p, u32 which, struct recorder *r)
 {
 	struct text *facts = &run->report->facts;
@@ -242,7 +242,7 @@ long run_loops_recording(struct run *run)
 	return all(run, &run->recorders[0]);
 }
 
-/* Spins for a while, and says how long something else had the CPU; a timer interrupt alone does not count. */
+/* Spins, and returns how long something else had the CPU. A timer interrupt alone does not count. */
 static u64 stolen(u64 ticks_for, u64 least)
 {
 	u64 began = ticks(), last = began, now, chunk = ~0ULL, sum = 0;
@@ -261,8 +261,8 @@ static u64 stolen(u64 ticks_for, u64 least)
 }
 
 /*
- * What the first ENABLE takes, which may have to patch the kernel's text, what the second one takes, and what goes on in
- * the one and a half seconds behind the last DISABLE. Not settled: the kernel's threads must get their turn.
+ * Measures the first ENABLE, which may have to patch the kernel's text, the second ENABLE, and what runs in the 1.5
+ * seconds after the last DISABLE. The task is not settled on purpose: the kernel's threads must get their turn.
  */
 long run_gates(struct run *run)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The recording device: /sys/kernel/debug/kcov_dataflow. Its numbers are in docs/architecture.md, "The kernel ABI". */
+/* Uses the device /sys/kernel/debug/kcov_dataflow. docs/architecture.md, "The kernel ABI", has its numbers. */
 
 #include "agent.h"
 
@@ -25,7 +25,7 @@ long record_open(struct recorder *r, u64 capacity)
 
 	if (fd < 0)
 		return fd;
-	/* Survives exec, and stays away from the low descriptors, which belong to the workloads. */
+	/* Let it survive exec, and keep the low descriptors free for the workloads. */
 	r->fd = (int)SYS(fcntl, fd, F_DUPFD, 110, 0, 0, 0);
 	sys_close((int)fd);
 	if (r->fd < 0)

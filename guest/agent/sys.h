@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * System calls without a libc, for x86-64 and arm64.
+ * Makes system calls without a libc, on x86-64 and arm64.
  *
- * The agent is freestanding on purpose: it cross-compiles with any clang and no sysroot, it is a few KB, and nothing
- * runs in a workload's task that is not in these files. What must never be here: anything that a C library would hide,
- * such as retries, caches or signals.
+ * The agent is freestanding on purpose: it cross-compiles with any clang without a sysroot, it has a few KB, and only
+ * the code of these files runs in a workload's task. Never add what a C library would hide, such as retries, caches or
+ * signals.
  *
- * Numbers: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of Linux 7.1.8. Structures and
- * flags: include/uapi of the same; they are ABI and the same in every version.
+ * Numbers come from arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of Linux 7.1.8, and
+ * structures and flags from its include/uapi. All of them are ABI, so they are the same in every version.
  */
 #ifndef KDF_SYS_H
 #define KDF_SYS_H
@@ -186,7 +186,7 @@ static inline long sys_ioctl(int fd, u64 request, void *argument)
 	return SYS(ioctl, fd, request, argument, 0, 0, 0);
 }
 
-/* Memory that a child shares with the agent, all pages present; or an address that is_error() knows. */
+/* Maps memory that a child shares with the agent, all pages present. Returns an address or an is_error() value. */
 static inline void *sys_shared(u64 size)
 {
 	return (void *)SYS(mmap, 0, size, PROT_RW, MAP_ANON_SHARED | MAP_POPULATE, -1, 0);
@@ -218,7 +218,7 @@ static inline void __attribute__((noreturn)) sys_exit(int code)
 		SYS(exit_group, code, 0, 0, 0, 0, 0);
 }
 
-/* A child with the given pid, or any if that is 0; as fork(2): 0 in the child, its pid in the parent, or minus an errno. */
+/* Forks a child with the given pid, or any if 0. Returns 0 in the child, its pid in the parent, or minus an errno. */
 static inline long sys_fork_as(s32 pid)
 {
 	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = pid > 0 ? (u64)&pid : 0, .set_tid_size = pid > 0 };

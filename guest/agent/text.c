@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* See text.h. The compiler itself calls memcpy and memset, so they are here, too. */
+/* Implements text.h. memcpy and memset are here because the compiler itself calls them. */
 
 #include "text.h"
 

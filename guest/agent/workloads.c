@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The workloads: what a child does while the kernel records it. One function each and one entry in the table at the end;
- * guest/plan.py has the draws of each by the same name. Between record_on() and record_off() nothing may be done that
- * is not the workload: no page is touched for the first time, nothing is printed.
+ * Implements the workloads: what a child does while the kernel records it. Each has one function, and one entry in the
+ * table at the end. guest/plan.py draws its values, by the same name. Between record_on() and record_off() only the
+ * workload itself runs: it touches no page for the first time, and prints nothing.
  */
 
 #include "agent.h"
@@ -13,8 +13,8 @@ void settle(void)
 	s32 priority = 50;
 
 	/*
-	 * Pages that fork left shared are copied now, not while recording; the task stays on one CPU, and nothing preempts
-	 * it: a context switch is code in task context, too, and would be in the records.
+	 * Copy the pages that fork left shared now, not while recording. Stay on one CPU, and let nothing preempt the task:
+	 * a context switch is also code in task context, so the records would contain it.
 	 */
 	SYS(mlockall, MCL_ALL, 0, 0, 0, 0, 0);
 	SYS(sched_setaffinity, 0, sizeof(first), &first, 0, 0, 0);
@@ -22,7 +22,7 @@ void settle(void)
 	SYS(umask, 0, 0, 0, 0, 0, 0);
 }
 
-/* So that the next descriptor is the wanted one; the low ones are the console. */
+/* Fills descriptors until the next one is the wanted one. The low ones are the console. */
 static void fill_descriptors(s64 wanted)
 {
 	while (wanted > 3) {
@@ -36,7 +36,7 @@ static void fill_descriptors(s64 wanted)
 	}
 }
 
-/* DISABLE and what the device then says of itself; a device without KCOV_DF_INFO is one of another series. */
+/* Disables, and asks the device about itself. A device without KCOV_DF_INFO belongs to another series. */
 static long finish(struct run *run, u32 part, struct recorder *r)
 {
 	struct part *p = &run->report->parts[part];
@@ -106,7 +106,7 @@ static long run_fork(struct run *run)
 	u32 child_mode = (u32)plan_number(run->plan, "child_mode", 0644);
 	s32 child_pid = (s32)plan_number(run->plan, "child_pid", 0);
 	struct text *facts = &run->report->facts;
-	/* The child tells what it got through memory that all share: it is gone when the facts are written. */
+	/* The child reports through shared memory, since it is gone when the facts are written. */
 	volatile s64 *told = (volatile s64 *)(facts->at + facts->room - sizeof(s64));
 	s32 status = -1;
 	long on, pid, fd, closed, waited, off;
@@ -148,14 +148,14 @@ static long run_fork(struct run *run)
 
 static void calls(u64 loops, int fd)
 {
-	/* Short records and long ones (of struct file): a short one may still fit where a long one did not. */
+	/* Mix short records with long ones (of struct file): a short one may fit where a long one did not. */
 	for (u64 i = 0; i < loops; i++) {
 		SYS(getpid, 0, 0, 0, 0, 0, 0);
 		SYS(lseek, fd, 4096, 0, 0, 0, 0);
 	}
 }
 
-/* The bytes that are the buffer at this moment. No system call: nothing may be recorded meanwhile. */
+/* Copies the buffer as it is now, without a system call: nothing may be recorded meanwhile. */
 static void snapshot(struct part *p, const struct recorder *r)
 {
 	p->counted = r->words[0];
@@ -167,8 +167,8 @@ static void snapshot(struct part *p, const struct recorder *r)
 }
 
 /*
- * Where the processor does not note by itself that a page was used or is dirty (arm64 without AF and DBM), the first read
- * or write is a fault, in task context: so what is read and written while recording is used once before.
+ * Uses once, before recording, what is read and written while recording. If the processor does not itself note that a
+ * page was used or is dirty (arm64 without AF and DBM), the first read or write is a fault in task context.
  */
 static void touch(struct part *p, const struct recorder *r)
 {
@@ -192,7 +192,7 @@ static long run_overflow(struct run *run)
 	settle();
 	touch(&report->parts[1], small);
 	touch(&report->parts[2], small);
-	/* The same way once without looking, so that caches and pages are as they stay. */
+	/* Do the same once without recording, so that caches and pages are in their final state. */
 	calls(8, (int)fd);
 	ret = record_on(big);
 	record_off(big);
@@ -210,7 +210,7 @@ static long run_overflow(struct run *run)
 	ret = record_on(small);
 	calls(loops, (int)fd);
 	snapshot(&report->parts[1], small);
-	/* From here on there is room again, so what was dropped was dropped in the loop. */
+	/* There is room again from here on, so all drops happened in the loop. */
 	small->words[0] = 0;
 	for (u64 i = 0; i < again; i++)
 		SYS(getpid, 0, 0, 0, 0, 0, 0);
@@ -225,7 +225,7 @@ static long run_overflow(struct run *run)
 	return ret ? ret : off;
 }
 
-/* A number written to a file: what a module of ours offers to be called with. */
+/* Writes a number to a file: this is how the sample modules are called. */
 static long run_call(struct run *run)
 {
 	struct recorder *r = &run->recorders[0];
@@ -253,7 +253,7 @@ static long run_call(struct run *run)
 
 #define MAX_ARGUMENTS 62
 
-/* Becomes the plan's program; returns only if that cannot be. */
+/* Becomes the plan's program. Returns only if this fails. */
 static long become(struct run *run, const struct recorder *recorder)
 {
 	static const char *const environment[] = { "PATH=/", "HOME=/", "TERM=dumb", NULL };
@@ -269,7 +269,7 @@ static long become(struct run *run, const struct recorder *recorder)
 		n++;
 	arguments[n] = NULL;
 	fact_common(run);
-	/* Recording is bound to the task and goes on in the program; it ends with the task. */
+	/* Recording is bound to the task: it goes on in the program and ends with the task. */
 	ret = recorder ? record_on(recorder) : 0;
 	if (ret)
 		return ret;
@@ -281,7 +281,7 @@ static long run_exec(struct run *run)
 	return become(run, &run->recorders[0]);
 }
 
-/* A test: nothing is recorded, so it runs on kernels without the device, too, and may use the device itself. */
+/* Runs a test. Nothing is recorded, so it also runs on kernels without the device, and may use the device itself. */
 static long run_test(struct run *run)
 {
 	const char *folder = plan_value(run->plan, "cwd");

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Prints what a kernel tree's own Kconfig parser knows, as JSON. Linked with the objects of that tree's scripts/kconfig
- * (Linux 6.12 to 7.2), and started by its make in the place of conf, so that it sees the environment that conf sees.
+ * Prints what a kernel tree's own Kconfig parser knows, as JSON. It is linked with the objects of that tree's
+ * scripts/kconfig (Linux 6.12 to 7.2). The tree's make starts it instead of conf, so it sees the same environment.
  *
- * In: the Kconfig file (last argument), the configuration (KCONFIG_CONFIG), the file to write (KDF_READER_OUT).
- * Out: {"probes": [...], "symbols": [...]}. It never writes a configuration.
+ * Takes the Kconfig file (last argument), the configuration (KCONFIG_CONFIG) and the file to write (KDF_READER_OUT).
+ * Writes {"probes": [...], "symbols": [...]}. It never writes a configuration.
  *
- * popen is wrapped by the linker: each $(shell,...) that the parser runs is noted with the line that it stands on,
- * because a macro is gone from the expression once it is expanded.
+ * The linker wraps popen. So each $(shell,...) that the parser runs is noted with its line: once a macro is expanded,
+ * the expression no longer contains it.
  */
 #include <stdbool.h>
 #include <stdio.h>

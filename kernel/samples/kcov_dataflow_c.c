@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The twin of kcov_dataflow_rust.rs: the same functions with the same arguments, as C has them. Writing a number to the
- * debugfs file kcov_dataflow_c/call calls each of them once.
+ * Has the functions of kcov_dataflow_rust.rs with the same arguments, in C. Writing a number to the debugfs file
+ * kcov_dataflow_c/call calls each function once.
  */
 #include <linux/compiler.h>
 #include <linux/debugfs.h>
@@ -21,7 +21,7 @@ struct triple {
 	u64	third;
 };
 
-/* Not static, and with a result that no caller knows, for the reasons that the Rust file gives. */
+/* The functions are not static and hide their results. The Rust file gives the reasons. */
 #define DEFINE(name, type, result, ...)			\
 	type kdf_##name(__VA_ARGS__);			\
 	noinline type kdf_##name(__VA_ARGS__)		\

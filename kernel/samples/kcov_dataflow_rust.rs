@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Functions with known arguments and results. Writing a number to the debugfs file `kcov_dataflow_rust/call` calls each
-//! of them once; `dataflow/samples.py` computes what must have been recorded. `kcov_dataflow_c.c` has the same calls.
+//! Has functions with known arguments and results. Writing a number to the debugfs file `kcov_dataflow_rust/call` calls
+//! each of them once. `dataflow/samples.py` computes what the records must contain. `kcov_dataflow_c.c` calls the same.
 //!
-//! Every function hides its result from the compiler, so that no caller knows it, and is public, so that no parameter is
-//! dropped or passed otherwise than the language says.
+//! Every function hides its result from the compiler, so no caller knows it. Every function is public, so the compiler
+//! drops no parameter and passes each one as the language says.
 
 use core::hint::black_box;
 use kernel::debugfs::{Dir, File};

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-# One image of images.yaml: the packages of its list on the image it stands on.
+# Makes one image of images.yaml: installs its list of packages on the image below it.
 ARG BASE
 FROM ${BASE}
 ARG PACKAGES
 ARG SUITE=""
 ENV DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
-# A mirror that stands still keeps an old signature of a moving suite: its age is no reason to refuse it, the signature is
-# checked all the same. A second suite is read from the same origin as the first, and wins only for what this image installs.
+# A mirror that stands still keeps an old signature of a moving suite. The signature is checked, but its age is not.
+# A second suite comes from the same origin as the first, and wins only for what this image installs.
 RUN set -eu; \
     if [ -n "${SUITE}" ]; then \
         origin=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null \

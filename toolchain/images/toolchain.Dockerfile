@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# A toolchain of the store on the image that it runs in, at the place where sessions see it, first in PATH: `make LLVM=1` takes it.
+# Puts a toolchain of the store on its image, where sessions expect it, and first in PATH: `make LLVM=1` takes it.
 ARG BASE
 FROM ${BASE}
 ARG NAME

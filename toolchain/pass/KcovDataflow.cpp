@@ -21,12 +21,12 @@ static bool isWanted(const Function &F) {
       F.hasFnAttribute(Attribute::DisableSanitizerInstrumentation) ||
       F.hasFnAttribute(Attribute::Naked) || F.isPresplitCoroutine())
     return false;
-  // Code that must not call out even if the attribute got lost (Linux).
+  // Linux: this code must not call out, even if the attribute got lost.
   StringRef Section = F.getSection();
   if (Section == ".noinstr.text" || Section == ".cpuidle.text" ||
       Section == ".entry.text")
     return false;
-  // Conventions without a usual stack or with a frame made by the processor.
+  // These conventions have no usual stack, or a frame made by the processor.
   if (F.getCallingConv() == CallingConv::GHC ||
       F.getCallingConv() == CallingConv::X86_INTR)
     return false;
@@ -50,7 +50,7 @@ static ParameterList parameters(Function &F) {
 
 static bool instrument(Module &M, const KcovDataflowOptions &Options) {
   WorkList Work;
-  // All of it is read before any of it is changed: what callers pass counts.
+  // Read all functions before changing any: a callee's callers count too.
   for (Function &F : M)
     if (isWanted(F) && (!Options.IsWanted || Options.IsWanted(F)))
       Work.push_back({&F, Options.TraceArgs ? parameters(F) : ParameterList()});

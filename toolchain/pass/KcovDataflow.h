@@ -6,8 +6,8 @@
 //
 // Instruments functions so that each one reports the values of its
 // source-level parameters on entry and its return value before each return.
-// The idea is that of the kcov-dataflow RFC (linux-kernel, June 2026); this is
-// an implementation of its own. Callback generation "L0":
+// The idea comes from the kcov-dataflow RFC (linux-kernel, June 2026); this is
+// an independent implementation. Callback generation "L0":
 //
 //   void __sanitizer_cov_trace_args(u64 pc, u32 arg_idx, u32 arg_size,
 //                                   void *arg_ptr, u64 *offsets,
@@ -25,9 +25,9 @@
 // which also reports the parameters of inlined functions, each from inside of
 // its inlined body.
 //
-// There are two passes. KcovDataflowMarkPass runs before any optimization and
-// notes, as string attributes, which IR argument carries which parameter; that
-// is exact then, and the notes survive the removal of arguments.
+// There are two passes. KcovDataflowMarkPass runs before any optimization. It
+// notes, as string attributes, which IR argument carries which parameter. This
+// is exact at that time, and the notes survive the removal of arguments.
 // KcovDataflowPass runs last and inserts the calls. Without notes it infers the
 // same from the debug records that are left.
 //
@@ -48,12 +48,12 @@ class Module;
 struct KcovDataflowOptions {
   bool TraceArgs = false;
   bool TraceRet = false;
-  /// Values instead of addresses of values: generation L3.
+  /// Passes values instead of their addresses: generation L3.
   bool ByValue = false;
 
-  /// Behind a gate, in modules that bring the text of one: generation G1.
+  /// Puts calls behind gates, in modules with the text of one: generation G1.
   bool Gated = false;
-  /// Which functions to report, of those that can be; all if it is empty.
+  /// Chooses among the functions that can be reported; empty takes all.
   std::function<bool(const Function &)> IsWanted = {};
 };
 

@@ -12,7 +12,7 @@ using namespace llvm::kcov_dataflow;
 
 namespace {
 
-/// The operands of one call, but for the index.
+/// Holds the operands of one call, without the index.
 struct Passed {
   Constant *Size;
   Value *Val;
@@ -71,15 +71,15 @@ private:
             {ConstantInt::get(Rep.I32, I), P.Size, P.Val, P.Table, P.Fields});
   }
 
-  /// Each call says by its place what it reports: it must stay a call of its
-  /// own.
+  /// Keeps a call from being merged with another: its place tells what it
+  /// reports.
   void callOnce(IRBuilder<> &B, FunctionCallee Callee,
                 ArrayRef<Value *> Operands) {
     Rep.call(B, Callee, Operands)->addFnAttr(Attribute::NoMerge);
   }
 
-  /// The operands of the calls for one value: an object by its address,
-  /// anything else in as many pieces as it is in.
+  /// Returns the operands of the calls for one value. An object is passed by
+  /// its address; any other value takes one call for each of its pieces.
   SmallVector<Passed, 2> passed(IRBuilder<> &B,
                                 const std::optional<Report> &R) {
     SmallVector<Passed, 2> Calls;
@@ -103,7 +103,7 @@ private:
             ConstantPointerNull::get(Rep.Ptr), ConstantInt::get(Rep.I32, 0)};
   }
 
-  /// A value in registers as 64-bit numbers; false if it cannot be one.
+  /// Converts a value in registers to 64-bit numbers; false if it cannot.
   bool addPieces(IRBuilder<> &B, Value *V, uint64_t Size, bool Signed,
                  SmallVectorImpl<Passed> &Calls) {
     Type *T = V->getType();
@@ -129,7 +129,7 @@ private:
       V = B.CreateBitCast(V, B.getIntNTy(T->getPrimitiveSizeInBits()));
     else if (!T->isIntegerTy())
       return false;
-    // i1 and _BitInt are narrower than what the source stores.
+    // The source stores more bits than i1 and _BitInt have.
     if (Size)
       V = B.CreateIntCast(V, B.getIntNTy(Size * 8), Signed);
     Calls.push_back(

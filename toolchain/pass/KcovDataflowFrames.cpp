@@ -74,7 +74,7 @@ private:
     }
   }
 
-  /// The place before an instruction, if a call can be there.
+  /// Returns the place before an instruction, if a call can stand there.
   static std::optional<BasicBlock::iterator> startAt(Instruction &I) {
     BasicBlock *BB = I.getParent();
     BasicBlock::iterator First = BB->getFirstInsertionPt();
@@ -127,8 +127,8 @@ private:
       Param.Pieces.push_back(Part);
   }
 
-  /// Whether a value is there when the frame begins, or soon after it: then the
-  /// frame is reported from below the value's definition.
+  /// Checks whether a value exists when the frame begins, or soon after. In the
+  /// second case the report stands below the value's definition.
   bool reach(Frame &One, Value *V) {
     auto *I = dyn_cast<Instruction>(V);
     if (!I || DT.dominates(I, &*One.Start))

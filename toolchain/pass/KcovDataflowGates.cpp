@@ -21,17 +21,17 @@ static constexpr char GateFile[] = "KCOV_DATAFLOW_GATE_TEXT";
 
 namespace {
 
-/// What an operand is; the numbers are the kernel's.
+/// Names what an operand is. The kernel defines the numbers.
 enum { GateNothing, GateNumber, GateAddress, GatePieces };
 
-/// One operand in a gate's descriptor; the layout is the kernel's.
+/// Holds one operand of a gate's descriptor. The kernel defines the layout.
 struct GateOp {
   Constant *Table = nullptr;
   uint32_t Fields = 0, Size = 0;
   uint8_t Kind = 0, Reg = 0, Reg2 = 0, Offset2 = 0;
 };
 
-/// A value and the register that it is passed in.
+/// Pairs a value with the register that passes it.
 struct Pinned {
   Value *V;
   unsigned Reg;
@@ -39,11 +39,11 @@ struct Pinned {
   bool Signed;
 };
 
-/// The registers in which the ABI has values.
+/// Lists the registers in which the ABI passes values.
 using HomeMap = DenseMap<Value *, unsigned>;
 
-/// What stands behind one gate: one call with all operands in registers, or,
-/// where they do not fit there, the calls of generation L0.
+/// Holds what stands behind one gate: one call with all operands in registers.
+/// If they do not fit there, these are the calls of generation L0.
 struct Way {
   SmallVector<std::optional<Report>, 4> Reports;
   SmallVector<GateOp, 4> Ops;
@@ -53,8 +53,8 @@ struct Way {
 
 } // namespace
 
-/// Find a register for a value: the one that the ABI has put it into, else
-/// a free one.
+/// Finds a register for a value: the one in which the ABI passed it, else a
+/// free one.
 static std::optional<unsigned> pin(SmallVectorImpl<Pinned> &Pins, Value *V,
                                    uint64_t Size, bool Signed,
                                    std::optional<unsigned> Home,
@@ -103,7 +103,7 @@ public:
     forgetEffects(F);
     Constant *Pc = Rep.pc(F);
 
-    // All is decided before anything is split: a slot must come first.
+    // Decide everything before splitting blocks: a slot must come first.
     Way Entry = entryWay(F, Params);
     SmallVector<Way, 0> Exits;
     for (ReturnInst *R : Returns)
@@ -112,7 +112,7 @@ public:
     for (const Way &W : Exits)
       SlotSize = std::max(SlotSize, slotSize(W));
     BasicBlock::iterator At = entryOf(F);
-    // What is below the gate is no longer the entry block.
+    // The code below the gate is no longer in the entry block.
     for (Instruction &I : make_early_inc_range(F.getEntryBlock()))
       if (auto *A = dyn_cast<AllocaInst>(&I);
           A && isa<ConstantInt>(A->getArraySize()) && At->comesBefore(A))
@@ -143,8 +143,8 @@ private:
   InlineAsm *Gate = nullptr;
   DenseMap<Constant *, Constant *> Shapes;
 
-  /// The text of a gate is a string that the kernel's header gives to every
-  /// module: its own static branch, to the label %l[cold].
+  /// Returns the text of a gate. The kernel's header gives this string to every
+  /// module: the kernel's own static branch, to the label %l[cold].
   void readGate() {
     GlobalVariable *Text =
         Rep.M.getGlobalVariable(GateText, /*AllowInternal=*/true);
@@ -156,7 +156,7 @@ private:
         return;
       Rest = Data->getAsCString();
     } else if (const char *Path = std::getenv(GateFile)) {
-      // Rust: the front program has taken this from the command line.
+      // Rust: the front program removed this from the command line.
       auto File = MemoryBuffer::getFile(Path);
       if (File)
         FromFile = (*File)->getBuffer().rtrim('\n').str();
@@ -227,7 +227,8 @@ private:
     return W.Fits ? 0 : kcov_dataflow::slotSize(W.Reports, Rep.DL);
   }
 
-  /// Describes reports as operands in registers; false if they do not fit.
+  /// Describes reports as operands in registers. Returns false if they do not
+  /// fit.
   bool gateOps(Way &W, const HomeMap &Homes, unsigned Reserved) {
     auto Home = [&](Value *V) -> std::optional<unsigned> {
       auto It = Homes.find(V);
@@ -308,12 +309,12 @@ private:
         new GlobalVariable(Rep.M, Data->getType(), true,
                            GlobalValue::PrivateLinkage, Data, "__kcov_df_gate");
     GV->setAlignment(Align(8));
-    // In .rodata objtool would take it for the table of a switch.
+    // In .rodata, objtool would take it for the table of a switch.
     GV->setSection(".kcov_df_gates");
     return GV;
   }
 
-  /// A gate before \p At; the jump back from what stands behind it is returned.
+  /// Emits a gate before \p At. Returns the jump back from the code behind it.
   Instruction *gate(Instruction *At, DebugLoc Loc) {
     BasicBlock *Before = At->getParent();
     BasicBlock *After = Before->splitBasicBlock(At->getIterator());
@@ -333,8 +334,8 @@ private:
   void gateCall(IRBuilder<> &B, Constant *Head, ArrayRef<Pinned> Pins) {
     static const char *const Names[] = {"rdi", "rsi", "rdx", "rcx",
                                         "r8",  "r9",  "rax", "r10"};
-    // There is no red zone in a kernel, so a leaf function that has gates
-    // need not keep x30 on the hot path.
+    // A kernel has no red zone. So a leaf function with gates need not save
+    // x30 on the hot path.
     static const char *const OnX86 =
         "leaq ${0:c}(%rip), %r11\n\tcall __sanitizer_cov_trace_gated";
     static const char *const OnArm64 =

@@ -42,7 +42,7 @@
 namespace llvm {
 namespace kcov_dataflow {
 
-/// Some bytes of a parameter, or its address.
+/// Holds some bytes of a parameter, or its address.
 struct Piece {
   Value *V = nullptr;
   uint64_t Offset = 0;
@@ -58,7 +58,7 @@ struct Parameter {
 
 using ParameterList = SmallVector<Parameter, 8>;
 
-/// The functions of a module that are reported, with their parameters.
+/// Lists the functions of a module to report, with their parameters.
 using WorkList = SmallVector<std::pair<Function *, ParameterList>, 0>;
 
 //===----------------------------------------------------------------------===//
@@ -67,10 +67,10 @@ using WorkList = SmallVector<std::pair<Function *, ParameterList>, 0>;
 
 inline uint64_t bytes(uint64_t Bits) { return (Bits + 7) / 8; }
 
-/// Without typedefs and qualifiers. \p Name gets the outermost name on the way.
+/// Strips typedefs and qualifiers. \p Name gets the outermost name on the way.
 const DIType *strip(const DIType *T, StringRef *Name = nullptr);
 
-/// What a pointer or reference points to; null for anything else.
+/// Returns what a pointer or reference points to; null for anything else.
 /// The result may be null for `void *` too: see \p IsPointer.
 const DIType *pointee(const DIType *T, bool &IsPointer);
 
@@ -78,18 +78,18 @@ const DICompositeType *asStruct(const DIType *T, StringRef *Name = nullptr);
 
 uint64_t sizeOf(const DIType *T);
 
-/// The byte ranges that hold values, padding left out. Unions ask for nothing:
-/// which of their bytes matter cannot be known.
+/// Lists the byte ranges that hold values, without padding. Skips unions, since
+/// nobody can know which of their bytes matter.
 void leaves(const DIType *T, uint64_t Base,
             SmallVectorImpl<std::pair<uint64_t, uint64_t>> &Out);
 
-/// The parameter types that the debug info declares; null if it does not say.
+/// Returns the parameter types of the debug info; null if it does not say.
 const DISubroutineType *declaredTypes(const Function &F);
 
-/// What the debug info says that a function returns; null if it does not say.
+/// Returns the debug info's return type; null if it does not say.
 const DIType *returnType(const Function &F);
 
-/// Enter the declared types into a list of parameters, which grows to hold
+/// Enters the declared types into a list of parameters. The list grows to hold
 /// them.
 void collectTypes(const Function &F, ParameterList &Params);
 
@@ -97,19 +97,19 @@ void collectTypes(const Function &F, ParameterList &Params);
 // KcovDataflowParameters.cpp
 //===----------------------------------------------------------------------===//
 
-/// Which IR arguments carry which parameter: complete before optimization, best
-/// effort after it.
+/// Finds which IR arguments carry which parameter. The result is complete
+/// before optimization, best effort after it.
 ParameterList mapParameters(Function &F, bool Optimized);
 
-/// The parameter that a debug record describes in this function itself, or 0.
+/// Returns the parameter of this function that a debug record describes, or 0.
 unsigned parameterOf(const Function &F, const DbgVariableRecord &R);
 
-/// A removed parameter may be known to be a constant. That is its value at
-/// entry only if nothing ever assigns to it.
+/// Finds constants that stand for removed parameters. Such a constant is the
+/// value at entry only if nothing ever assigns to the parameter.
 void findConstants(Function &F, ParameterList &Params);
 
-/// Whether the optimizer has told callers that they may pass anything: it does
-/// so for arguments without a use, and a use by us comes too late.
+/// Checks whether the optimizer has allowed callers to pass anything. It does
+/// so for arguments without a use; a use by this pass comes too late.
 bool isGarbage(const Argument &A);
 
 //===----------------------------------------------------------------------===//
@@ -118,15 +118,15 @@ bool isGarbage(const Argument &A);
 
 void writeNotes(Function &F, const ParameterList &Params);
 
-/// What was noted of a function; nothing if there are no notes to be read.
+/// Reads the notes on a function; nothing if there are none.
 std::optional<ParameterList> readNotes(Function &F);
 
-/// What the records of an inlined copy must not be asked: a parameter that the
-/// source assigns to has records of later values as well, and only those may be
-/// left; one that lies in memory may change there.
+/// Finds the parameters for which the records of an inlined copy do not count.
+/// If the source assigns to a parameter, only records of later values may be
+/// left. If it lies in memory, it may change there.
 void writeInlineNote(Function &F, const ParameterList &Params);
 
-/// For each function that may be reported when inlined: those parameters.
+/// Maps each function that may be reported when inlined to those parameters.
 using UnsureParameters =
     DenseMap<const DISubprogram *, SmallVector<unsigned, 4>>;
 
@@ -138,7 +138,7 @@ void removeNotes(Module &M);
 // KcovDataflowFrames.cpp
 //===----------------------------------------------------------------------===//
 
-/// One inlined call: where its code begins, and what is known of its
+/// Describes one inlined call: where its code begins, and what is known of its
 /// parameters.
 struct Frame {
   const DILocation *InlinedAt = nullptr;
@@ -147,14 +147,14 @@ struct Frame {
   ParameterList Params;
 };
 
-/// The inlined calls of a function of which a parameter is known.
+/// Lists the inlined calls in a function for which a parameter is known.
 SmallVector<Frame, 0> findFrames(Function &F, const UnsureParameters &Unsure);
 
 //===----------------------------------------------------------------------===//
 // KcovDataflowReports.cpp
 //===----------------------------------------------------------------------===//
 
-/// One call: what to pass as pointer, and what to store before it.
+/// Describes one call: what to pass as pointer, and what to store before it.
 struct Report {
   uint64_t Size = 0;
   Constant *Table = nullptr;
@@ -174,8 +174,8 @@ struct Report {
   }
 };
 
-/// Decides for the values of one module what is reported of them, and emits
-/// what all ways of reporting have in common.
+/// Decides how to report the values of one module, and emits what all ways of
+/// reporting have in common.
 class Reporter {
 public:
   Reporter(Module &M, const KcovDataflowOptions &Options)
@@ -191,25 +191,25 @@ public:
   Type *const I8, *const I32, *const I64;
   PointerType *const Ptr;
 
-  /// The callbacks, declared when they are first asked for.
+  /// Declares the callbacks on first use.
   FunctionCallee args();
   FunctionCallee ret();
 
   CallInst *call(IRBuilder<> &B, FunctionCallee Callee,
                  ArrayRef<Value *> Operands);
 
-  /// The operand that names the function.
+  /// Returns the operand that names the function.
   Constant *pc(Function &F);
 
-  /// Nothing if the value is not whole in what the IR has of it.
+  /// Returns nothing if the IR does not hold the whole value.
   std::optional<Report> report(const Parameter &P);
   std::optional<Report> reportReturn(Function &F, Value *V);
 
-  /// One piece of stack for all the copies of a function: they are dead after
-  /// each call. Null for no bytes.
+  /// Returns one piece of stack for all copies in a function: a copy is dead
+  /// after its call. Null for no bytes.
   AllocaInst *slot(Function &F, uint64_t Size);
 
-  /// One call of a callback of generation L0.
+  /// Emits one call of a callback of generation L0.
   CallInst *emitArgument(IRBuilder<> &B, Constant *Pc, unsigned Index,
                          const std::optional<Report> &R, AllocaInst *Slot);
   CallInst *emitReturn(IRBuilder<> &B, Constant *Pc,
@@ -233,39 +233,39 @@ private:
                     AllocaInst *Slot);
 };
 
-/// The argument through which a function returns a struct, or null.
+/// Returns the argument through which a function returns a struct, or null.
 Argument *returnBuffer(Function &F);
 
-/// Whether a function returns no value, in a register or through memory.
+/// Checks that a function returns no value, in a register or through memory.
 bool returnsNothing(Function &F);
 
-/// The returns before which a call can stand.
+/// Lists the returns before which a call can stand.
 SmallVector<ReturnInst *, 4> returnsOf(Function &F);
 
-/// Where a function's own code begins, below its allocas.
+/// Finds where a function's own code begins, below its allocas.
 BasicBlock::iterator entryOf(Function &F);
 
-/// The location of a function's beginning; none without debug info.
+/// Returns the location of a function's beginning; none without debug info.
 DebugLoc locationOf(const Function &F);
 
-/// The location of a return, which is that of the beginning if it has none.
+/// Returns the location of a return; that of the beginning if it has none.
 DebugLoc locationOf(const ReturnInst &R);
 
-/// How many bytes of stack suffice for each of the reports in its turn.
+/// Counts the bytes of stack that suffice for the reports, one at a time.
 uint64_t slotSize(ArrayRef<std::optional<Report>> Reports,
                   const DataLayout &DL);
 
-/// Callbacks read memory, so what was inferred about the function is over.
+/// Drops inferred effects of the function, since callbacks read memory.
 void forgetEffects(Function &F);
 
 //===----------------------------------------------------------------------===//
-// The ways of reporting, a file each
+// The ways of reporting: one file for each
 //===----------------------------------------------------------------------===//
 
 void instrumentByAddress(Reporter &R, WorkList &Work);
 void instrumentByValue(Reporter &R, WorkList &Work);
 
-/// False, and nothing is changed, if the module brings no text of a gate.
+/// Returns false and changes nothing if the module has no text of a gate.
 bool instrumentGated(Reporter &R, WorkList &Work);
 
 } // namespace kcov_dataflow

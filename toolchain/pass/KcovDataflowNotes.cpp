@@ -12,20 +12,20 @@
 using namespace llvm;
 using namespace llvm::kcov_dataflow;
 
-// Notes of the mark pass. On a parameter: "P,OFFSET,SIZE" (it carries SIZE
-// bytes at OFFSET of parameter P) or "P@" (it is the address of parameter P).
-// On the function: "COUNT;P,P,..." (how many parameters there are, and those
-// that the source may assign to). P is counted from 1, as in DWARF.
+// The mark pass writes these notes. On a parameter: "P,OFFSET,SIZE" (it carries
+// SIZE bytes at OFFSET of parameter P) or "P@" (it is the address of parameter
+// P). On the function: "COUNT;P,P,..." (the number of parameters, and those
+// that the source may assign to). P counts from 1, as in DWARF.
 static constexpr StringLiteral ArgNote = "kcov-dataflow-arg";
 static constexpr StringLiteral FunctionNote = "kcov-dataflow-params";
 
-// By value only, and only until the last pass: one operand per function that
-// may be reported, its subprogram and the parameters whose value at entry the
-// debug records do not tell ("P,P,..."). Unlike attributes it outlives
-// inlining.
+// This exists by value only, and only until the last pass. It has one operand
+// for each function that may be reported: its subprogram, and the parameters
+// whose value at entry the debug records do not tell ("P,P,..."). Unlike
+// attributes it outlives inlining.
 static constexpr StringLiteral InlineNote = "kcov.dataflow.unsure";
 
-/// The parameters of a list "P,P,...".
+/// Reads the parameters of a list "P,P,...".
 static SmallVector<unsigned, 4> readList(StringRef List) {
   SmallVector<unsigned, 4> Found;
   SmallVector<StringRef, 8> Words;

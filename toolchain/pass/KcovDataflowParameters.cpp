@@ -29,7 +29,7 @@ static bool isSkippedArgument(const Argument &A) {
   return A.hasStructRetAttr();
 }
 
-/// Follow casts that keep the low bits in place back to an argument.
+/// Follows casts that keep the low bits in place, back to an argument.
 static Argument *argumentBehind(Value *V) {
   while (auto *I = dyn_cast<Instruction>(V)) {
     if (!isa<TruncInst, ZExtInst, SExtInst, PtrToIntInst, IntToPtrInst,
@@ -51,8 +51,8 @@ static AllocaInst *allocaBehind(Value *Pointer, const DataLayout &DL,
 
 namespace {
 
-/// Reads the code in which a front end spills the arguments, and the debug
-/// records: complete before optimization, best effort after it.
+/// Reads the code with which a front end spills the arguments, and the debug
+/// records. The result is complete before optimization, best effort after it.
 class ParameterMap {
 public:
   ParameterMap(Function &F, bool Optimized)
@@ -81,7 +81,7 @@ private:
   Function &F;
   const DataLayout &DL;
   bool Optimized;
-  bool Original; // the signature is the front end's
+  bool Original; // nothing has changed the front end's signature
   DenseMap<AllocaInst *, SmallVector<Piece, 2>> Spilled;
   SmallPtrSet<Instruction *, 16> Spills;
 
@@ -97,7 +97,7 @@ private:
   void addSpill(AllocaInst *A, Piece P, Instruction &By) {
     for (const Piece &Old : Spilled[A])
       if (P.Offset < Old.Offset + Old.Size && Old.Offset < P.Offset + P.Size)
-        return; // the first one is the value at entry
+        return; // only the first one tells the value at entry
     Spilled[A].push_back(P);
     Spills.insert(&By);
   }
@@ -138,7 +138,7 @@ private:
     }
   }
 
-  /// Whether anything but the spill of the argument may write to memory.
+  /// Checks whether anything but the spill of the argument may write to memory.
   bool isWritten(Value *Pointer, unsigned Depth = 0) const {
     for (User *U : Pointer->users()) {
       auto *I = dyn_cast<Instruction>(U);
@@ -166,7 +166,7 @@ private:
         Parameter &Param = Params[P - 1];
         if (!Param.Type)
           Param.Type = R.getVariable()->getType();
-        // Where assignment tracking ran first, a declare has become an assign.
+        // If assignment tracking ran first, it made the declare an assign.
         if (R.isDbgAssign()) {
           if (!R.isKillAddress())
             readDeclare(R.getAddressExpression(), R.getAddress(), Param);
@@ -208,7 +208,7 @@ private:
     auto Fragment = E->getFragmentInfo();
     uint64_t Begin = Fragment ? Fragment->OffsetInBits : 0;
     uint64_t End = Fragment ? Begin + Fragment->SizeInBits : ~uint64_t(0);
-    // Only the first record of each part speaks of the value at entry.
+    // Only the first record of each part describes the value at entry.
     for (auto [B, X] : Seen)
       if (Begin < X && B < End)
         return;
@@ -225,8 +225,8 @@ private:
     }
     if (Own || Begin % 8 || (!A && !isa<Constant>(V)) || isa<UndefValue>(V))
       return;
-    // A constant stands for an argument that the optimizer removed, and it
-    // removes them only where it sees all callers.
+    // A constant replaces an argument that the optimizer removed. It removes an
+    // argument only if it sees all callers.
     if (!A && (Original || !F.hasLocalLinkage()))
       return;
     uint64_t Size = Fragment
@@ -235,9 +235,9 @@ private:
     Param.Pieces.push_back({V, Begin / 8, Size, false});
   }
 
-  /// A part of a struct that came in a register with others: the record names
-  /// the argument shifted and cut down, in code or in its expression. Takes the
-  /// whole argument, at the offset at which its low bits belong.
+  /// Handles a part of a struct that shares a register with others. Its record
+  /// names the argument shifted and cut down, in code or in its expression.
+  /// Takes the whole argument, at the offset where its low bits belong.
   bool readCoerced(const DIExpression *E, Value *V, uint64_t Begin,
                    Parameter &Param) {
     uint64_t Shift = 0, Constant = 0;
@@ -276,8 +276,8 @@ private:
   }
 
   /// Optimized code may have lost the record of the value at entry and kept a
-  /// later one (`a = b;` as the first statement). Where the signature is still
-  /// the front end's and has one argument for each parameter, they correspond.
+  /// later one (`a = b;` as the first statement). If the front end's signature
+  /// is unchanged and has one argument for each parameter, they correspond.
   bool byPosition(ParameterList &Params) const {
     SmallVector<Argument *, 8> Args;
     for (Argument &A : F.args())
@@ -292,8 +292,8 @@ private:
     return true;
   }
 
-  /// Parameters that nothing speaks of (unnamed ones): if as many arguments as
-  /// parameters are left between two that are known, they correspond.
+  /// Finds parameters that no record mentions (unnamed ones). If as many
+  /// arguments as parameters are left between two known ones, they correspond.
   void fillGaps(ParameterList &Params) {
     if (!Original)
       return;

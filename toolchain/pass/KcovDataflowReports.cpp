@@ -25,7 +25,7 @@ static uint64_t fnv1a(StringRef Text) {
   return Hash;
 }
 
-/// Whether a value can be copied to memory and has a size known now.
+/// Checks whether a value can be copied to memory and has a known size.
 static bool isStorable(const Value *V) {
   Type *T = V->getType();
   if (T->isTokenTy() || T->isMetadataTy() || T->isX86_AMXTy() ||
@@ -48,7 +48,7 @@ FunctionCallee Reporter::ret() {
   return Ret;
 }
 
-/// A callback's declaration. Some ABIs want 32-bit integers extended.
+/// Declares a callback. Some ABIs want 32-bit integers extended.
 FunctionCallee Reporter::declare(StringRef Name, bool IsArgs) {
   SmallVector<Type *, 6> Operands{I64, I32, I32, Ptr, Ptr, I32};
   if (Options.ByValue)
@@ -89,8 +89,8 @@ CallInst *Reporter::call(IRBuilder<> &B, FunctionCallee Callee,
   return C;
 }
 
-/// {hash, offset 0, size 0, offset 1, ...}; the address of element 1. By
-/// value there is no hash.
+/// Makes {hash, offset 0, size 0, offset 1, ...} and returns the address of
+/// element 1. By value there is no hash.
 std::pair<Constant *, uint32_t> Reporter::table(const DICompositeType *C,
                                                 StringRef Name) {
   auto [It, New] = Tables.try_emplace(C, nullptr, 0);
@@ -130,9 +130,9 @@ std::pair<Constant *, uint32_t> Reporter::table(const DICompositeType *C,
   return It->second;
 }
 
-/// A weak definition may lose against
-/// another one, to which its own name then refers, even across sections; a
-/// private alias stays with this body.
+/// Returns the address of this body. A weak definition may lose against another
+/// one; its name then refers to the other, even in another section. A private
+/// alias stays with this body.
 Constant *Reporter::pc(Function &F) {
   Constant *Address = &F;
   Triple T(M.getTargetTriple());
@@ -186,8 +186,8 @@ std::optional<Report> Reporter::report(const Parameter &P) {
   return R;
 }
 
-/// How many bytes the source says the value has; what the IR says if the
-/// source does not say, or if it promoted the value on the way.
+/// Returns the value's size in bytes as the source declares it. If the source
+/// does not declare it, or promoted the value, the IR decides.
 uint64_t Reporter::valueSize(const Parameter &P) const {
   uint64_t Known = 0;
   for (const Piece &Part : P.Pieces)
@@ -199,7 +199,8 @@ uint64_t Reporter::valueSize(const Parameter &P) const {
   return Declared;
 }
 
-/// Whether the pieces hold every value in it; sets ZeroSlot if not every byte.
+/// Checks whether the pieces hold all values in it. Sets ZeroSlot if they do
+/// not hold every byte.
 bool Reporter::isCovered(const Parameter &P, Report &R) const {
   SmallVector<std::pair<uint64_t, uint64_t>, 8> Have, Need;
   for (const Piece &Part : R.SlotPieces)
@@ -227,7 +228,7 @@ std::optional<Report> Reporter::reportReturn(Function &F, Value *V) {
       Size = DL.getTypeAllocSize(Buffer->getParamStructRetType());
     P.Pieces.push_back({Buffer, 0, Size, true});
   } else {
-    // The optimizer takes away what no caller looks at.
+    // The optimizer removes what no caller reads.
     if (isa<UndefValue>(V) || !isStorable(V))
       return std::nullopt;
     P.Pieces.push_back(
@@ -236,8 +237,8 @@ std::optional<Report> Reporter::reportReturn(Function &F, Value *V) {
   return report(P);
 }
 
-/// Eight-byte aligned, so that it never makes a function realign its stack (and
-/// need a base pointer, which inline assembly may use).
+/// Aligns the slot to eight bytes. So it never makes a function realign its
+/// stack, which takes a base pointer that inline assembly may use.
 AllocaInst *Reporter::slot(Function &F, uint64_t Size) {
   if (!Size)
     return nullptr;
@@ -249,7 +250,7 @@ AllocaInst *Reporter::slot(Function &F, uint64_t Size) {
   Slot->setAlignment(Align(8));
   MDNode *None = MDNode::get(M.getContext(), {});
   Slot->setMetadata(LLVMContext::MD_nosanitize, None);
-  // From LLVM 20 on: no reason for a stack protector.
+  // From LLVM 20 on: the slot does not call for a stack protector.
   Slot->setMetadata("stack-protector",
                     MDNode::get(M.getContext(), ConstantAsMetadata::get(
                                                     ConstantInt::get(I32, 0))));
@@ -289,7 +290,7 @@ Reporter::Operands Reporter::operands(IRBuilder<> &B,
             ->setMetadata(LLVMContext::MD_nosanitize, None);
     for (const Piece &P : R->SlotPieces) {
       Value *V = P.V;
-      // i1 and _BitInt are narrower than what the source stores.
+      // The source stores more bits than i1 and _BitInt have.
       if (V->getType()->isIntegerTy() && P.Size)
         V = B.CreateIntCast(V, B.getIntNTy(P.Size * 8), R->Signed);
       Value *To =

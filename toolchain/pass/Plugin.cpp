@@ -4,10 +4,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Registration only. Options declared with cl::opt do not reach a plugin in
-// clang unless it is loaded twice, and in rustc not at all, so what to trace by
-// default is a constant of its own (variant.c) and the plugin is linked once
-// per variant.
+// Registers the passes. Options declared with cl::opt reach a plugin in clang
+// only if it is loaded twice, and in rustc never. So a constant (variant.c)
+// says what to trace by default, and the plugin is linked once per variant.
 //
 //===----------------------------------------------------------------------===//
 
@@ -67,7 +66,7 @@ static bool parsePipelineName(StringRef Name, ModulePassManager &MPM) {
 }
 
 static void registerPasses(PassBuilder &PB) {
-  // The extension points got one more parameter after LLVM 19.
+  // The extension points have one more parameter since LLVM 20.
   PB.registerPipelineStartEPCallback(
       [](ModulePassManager &MPM, OptimizationLevel, auto &&...) {
         MPM.addPass(KcovDataflowMarkPass(KcovDataflowVariant & 4));

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /*
- * Front program of a plugin toolchain: started as clang, clang++ or rustc, it becomes the stock compiler of that name.
+ * Fronts a plugin toolchain: started as clang, clang++ or rustc, it becomes the stock compiler of that name.
  *
- * What comes in is a command line that may ask for dataflow in the RFC's spelling; what goes out is the same command
- * line with that part replaced by what loads our pass. Without such a part nothing is changed, byte for byte.
+ * The command line may ask for dataflow in the RFC's spelling. This program replaces that part by what loads our pass.
+ * Without such a part it changes nothing, byte for byte.
  *
  *   clang   -fsanitize-coverage=dataflow-args,dataflow-ret
  *   rustc   -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-dataflow-args ...
  *
- * The later postings say trace-args and trace-ret instead, first with the same callbacks (generation L1), then with others
- * (L3). A toolchain of generation L3 knows these words only: who says dataflow-args takes addresses, not values.
- * One of generation G1 knows gated-args and gated-ret only: its calls need gates in the kernel.
+ * Later postings say trace-args and trace-ret, first with the same callbacks (generation L1), then with others (L3).
+ * A toolchain of generation L3 knows only these words, since dataflow-args stands for addresses, not values.
+ * A toolchain of generation G1 knows only gated-args and gated-ret, since its calls need gates in the kernel.
  *
- * The real compilers are settled when this is compiled: KDF_CLANG, KDF_CLANGXX, KDF_RUSTC. KDF_IDENTITY is only there
- * to make the program of two toolchains differ, because compiler caches look at the compiler's file.
+ * KDF_CLANG, KDF_CLANGXX and KDF_RUSTC name the real compilers when this is compiled. KDF_IDENTITY makes the programs of
+ * two toolchains differ, because compiler caches look at the compiler's file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -60,7 +60,7 @@ struct list {
 	size_t count, room;
 };
 
-/* What one of our words asks for; 0 for any other. */
+/* Returns what one of our words asks for; 0 for any other word. */
 static int asked_by(const char *word, size_t n)
 {
 	for (int i = 0; i < SPELLINGS; i++)
@@ -70,7 +70,7 @@ static int asked_by(const char *word, size_t n)
 	return 0;
 }
 
-/* Whether one of our words is in a text, in whatever place. */
+/* Checks whether one of our words is anywhere in a text. */
 static bool speaks(const char *text)
 {
 	for (int i = 0; i < SPELLINGS; i++)
@@ -127,7 +127,7 @@ static const char *after(const char *word, const char *prefix)
 	return strncmp(word, prefix, n) ? NULL : word + n;
 }
 
-/* The whole of a file, or NULL if it cannot be read: the compiler will say why. */
+/* Reads a whole file; NULL if it cannot be read. The compiler will say why. */
 static char *contents(const char *name)
 {
 	int fd = open(name, O_RDONLY | O_CLOEXEC);
@@ -173,7 +173,7 @@ static void add_words(struct list *to, const char *text)
 	}
 }
 
-/* The command line with those response files opened that speak of dataflow (rustc: one argument per line). */
+/* Replaces response files that mention dataflow by their content (rustc: one argument per line). */
 static void open_files(struct list *to, char **words, size_t count, bool rust, int depth)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -202,7 +202,7 @@ static bool speaks_of_dataflow(const struct list *words)
 	return false;
 }
 
-/* lib/NAME of the toolchain that this program belongs to. */
+/* Returns lib/NAME of the toolchain that this program belongs to. */
 static char *plugin(int what)
 {
 	static char self[PATH_MAX];
@@ -222,13 +222,13 @@ static char *plugin(int what)
 
 /* ---- clang ---- */
 
-/* The values that make clang believe that coverage is on: CodeGenOptions::hasSanitizeCoverage() looks at these. */
+/* These values make clang believe that coverage is on: CodeGenOptions::hasSanitizeCoverage() reads them. */
 static const char *const believed[] = {
 	"func", "bb", "edge", "indirect-calls", "trace-bb", "trace-cmp", "trace-loads", "trace-stores",
 	"trace-pc", "trace-pc-guard", "8bit-counters", "inline-8bit-counters", "inline-bool-flag", "control-flow",
 };
 
-/* Options whose next word is a value, whatever that looks like. */
+/* Lists the options whose next word is a value, whatever it looks like. */
 static bool takes_value(const char *word)
 {
 	static const char *const those[] = {
@@ -244,7 +244,7 @@ static bool takes_value(const char *word)
 	return false;
 }
 
-/* One list of values: returns what is left of it, notes what it switches; the last one to speak of a value wins. */
+/* Takes our words out of one list of values and notes what they switch. The last word about a value wins. */
 static char *without_dataflow(const char *values, bool on, int *wanted, unsigned *other)
 {
 	char *left = room_for(NULL, strlen(values) + 1), *end = left;
@@ -297,7 +297,7 @@ static void translate_clang(const struct list *in, struct list *out)
 	}
 	add(out, in->at[0]);
 	if (wanted) {
-		/* Assembling and linking have no use for these, and must not be told off for it. */
+		/* Assembling and linking do not use these options, and must not fail because of them. */
 		add(out, "--start-no-unused-arguments");
 		add(out, joined("-fpass-plugin=", plugin(wanted)));
 		if (!other) {
@@ -316,7 +316,7 @@ static void translate_clang(const struct list *in, struct list *out)
 
 /* ---- rustc ---- */
 
-/* The value of codegen option `name` in whatever spelling; *used is how many words it took. */
+/* Returns the value of codegen option `name` in any spelling; *used counts the words that it took. */
 static const char *codegen(char **words, size_t left, const char *name, size_t *used)
 {
 	static const char *const spelled[] = { "-C", "--codegen", "--codegen=" };
@@ -379,7 +379,7 @@ static void translate_rustc(const struct list *in, struct list *out)
 			else if (!(ours = after(word, "-sanitizer-coverage-")))
 				add(&options, joined(word, ""));
 			else if (after(ours, "gate-text="))
-				/* A plugin in rustc gets no options. */
+				/* rustc does not pass options to a plugin. */
 				setenv("KCOV_DATAFLOW_GATE_TEXT", after(ours, "gate-text="), 1);
 			else if (asked_by(ours, strlen(ours)))
 				wanted |= asked_by(ours, strlen(ours));
@@ -390,7 +390,7 @@ static void translate_rustc(const struct list *in, struct list *out)
 	add(out, in->at[0]);
 	for (size_t i = 0; i < rest.count; i++)
 		add(out, rest.at[i]);
-	/* Without plain KCOV, sancov itself would only emit guards that nobody wants. */
+	/* Without plain KCOV, sancov itself would emit only guards, which nobody uses. */
 	for (size_t i = 0; i < passes.count; i++)
 		if (kcov || strcmp(passes.at[i], "sancov-module"))
 			add(out, joined("-Cpasses=", passes.at[i]));
@@ -417,7 +417,7 @@ int main(int argc, char **argv)
 	plus = strstr(name, "clang++") != NULL;
 	real = rust ? KDF_RUSTC : plus ? KDF_CLANGXX : KDF_CLANG;
 	open_files(&in, argv, (size_t)argc, rust, 0);
-	/* What the driver starts itself is none of ours. */
+	/* Programs that the driver starts itself do not concern us. */
 	if (!speaks_of_dataflow(&in) || (argc > 1 && after(argv[1], "-cc1")))
 		out = (struct list){ argv, (size_t)argc, 0 };
 	else if (rust)
