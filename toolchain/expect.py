@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import UserError
@@ -33,6 +33,7 @@ class Value:
         fields: of a struct, or of the struct to which a pointer points.
         is_pointer_to_struct: whether the fields are read through a pointer.
         removed: whether it must be reported as removed.
+        lossy: whether it may be reported as removed, or as the pointer without the struct that it points to.
         anything: whether it is not compared.
     """
 
@@ -42,6 +43,7 @@ class Value:
     fields: tuple[Field, ...] | None = None
     is_pointer_to_struct: bool = False
     removed: bool = False
+    lossy: bool = False
     anything: bool = False
 
     @property
@@ -86,6 +88,8 @@ def read_value(text: str) -> Value:
     """
     if text == "_":
         return Value(anything=True)
+    if text.startswith("?"):
+        return replace(read_value(text[1:]), lossy=True)
     if text == "removed":
         return Value(removed=True)
     if match := _STRUCT.match(text):

@@ -249,3 +249,19 @@ def test_the_verifier_sees_what_the_pass_left(tmp_path_factory: pytest.TempPathF
         front += ["-Xclang", "-fsanitize-coverage-indirect-calls"]
         refused = plugins.verify(front, sources)
         assert (wanted in refused) and bool(refused) == bool(wanted), refused
+
+
+def test_a_half_removed_derived_object_is_removed(plugin_19: Path, tmp_path: Path) -> None:
+    """Base classes hold values: in LLVM's debug information they are no members."""
+    source = tmp_path / "derived.cpp"
+    source.write_text(
+        "struct base { long a; }; struct derived : base { long b; };\n"
+        '__attribute__((noinline)) static long f(derived d) { __asm__ volatile("" : "+r"(d.b)); return d.b; }\n'
+        '__attribute__((noinline)) long g(derived *d) { __asm__ volatile("" ::: "memory"); return d->a; }\n'
+        "long h(long v) { derived d; d.a = v; d.b = v + 1; return f(d) + g(&d); }\n"
+    )
+    argv = [plugin_19 / "bin/clang++", *plugins.BY_ADDRESS, "-O2", "-g", "-S", "-emit-llvm", source, "-o", "-"]
+    text = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    assert "(i64 %0)" in body(text, "_ZL1f7derived").splitlines()[0]
+    assert "i32 0, i32 0, ptr null" in body(text, "_ZL1f7derived")
+    assert re.search(r"@__kcov_dataflow_fields = .* \[i64 \S+, i64 0, i64 8, i64 8, i64 8\]", text)

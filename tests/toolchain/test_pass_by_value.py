@@ -188,3 +188,32 @@ def test_the_corpus_is_not_asked_of_it() -> None:
     with pytest.raises(UserError, match="plugin-19-l3 passes values"):
         verify.require_addresses(specs.spec("plugin-19-l3"))
     verify.require_addresses(specs.spec("plugin-19"))
+
+
+def test_each_copy_of_an_inlined_function_reports_its_own_value(plugin_19_l3: Path, tmp_path: Path) -> None:
+    """The loop is peeled: the first copy is folded away, and only its record of `v`, which is 0, is left of it."""
+    program = tmp_path / "peeled.c"
+    program.write_text(
+        "#include <stdint.h>\n#include <stdio.h>\n"
+        '__attribute__((noinline)) void sink(int a, int b) { __asm__ volatile("" :: "r"(a), "r"(b) : "memory"); }\n'
+        "static inline __attribute__((always_inline)) int inner(int first, int v)\n"
+        "{ if (first) return v; sink(first, v); return v + 1; }\n"
+        "__attribute__((noinline)) int outer(int n)\n"
+        "{ int s = 0; for (int i = 0; i < n; i++) s += inner(i == 0, i); return s; }\n"
+        "int main(void) { return outer(4) == 0; }\n"
+    )
+    printer = tmp_path / "printer.c"
+    printer.write_text(
+        "#include <stdint.h>\n#include <stdio.h>\n"
+        "void __sanitizer_cov_trace_args(uint32_t i, uint32_t s, uint64_t v, uint64_t *o, uint32_t n)\n"
+        '{ printf("%u %u %d\\n", i, s, (int)v); }\n'
+        "void __sanitizer_cov_trace_ret(uint32_t s, uint64_t v, uint64_t *o, uint32_t n) { }\n"
+    )
+    subprocess.run(
+        [plugin_19_l3 / "bin/clang", *FLAGS, "-O2", "-g", "-c", program, "-o", tmp_path / "peeled.o"], check=True
+    )
+    subprocess.run(["clang-19", tmp_path / "peeled.o", printer, "-o", tmp_path / "peeled"], check=True)
+    lines = subprocess.run([tmp_path / "peeled"], check=True, capture_output=True, text=True).stdout.splitlines()
+    # outer's n, then for each of three iterations: inner's v (its `first` is gone) and sink's two.
+    values = [line for line in lines if line.startswith("1 4 ")]
+    assert values == [f"1 4 {v}" for v in (1, 1, 2, 2, 3, 3)]

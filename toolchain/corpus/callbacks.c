@@ -18,7 +18,9 @@ static void report(char kind, uint64_t pc, uint32_t index, uint32_t size, void *
 	int readable = (uintptr_t)at >= 4096 && (uintptr_t)at < (uintptr_t)-4095;
 
 	printf("%c %#llx %u %u %p %u", kind, (unsigned long long)pc, index, size, at, fields);
-	if (!fields && readable && size)
+	if (!fields && readable && size > 8)
+		printf(" 0x%016llx%016llx", (unsigned long long)low_bytes((char *)at + 8, size - 8), (unsigned long long)low_bytes(at, 8));
+	else if (!fields && readable && size)
 		printf(" %#llx", (unsigned long long)low_bytes(at, size));
 	for (uint32_t i = 0; i < fields; i++) {
 		printf(" %llu:%llu=", (unsigned long long)table[2 * i], (unsigned long long)table[2 * i + 1]);

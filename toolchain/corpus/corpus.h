@@ -9,11 +9,12 @@
  *   //: static f(...)       f is static: the optimizer may have removed parameters, the return value, or all of f
  *   //0: and //g:           hold only without, and only with, debug information
  *
- *   VALUE   N:SIZE                    the low bytes of what is reported, and the size
+ *   VALUE   N:SIZE                    what is reported (of more than 8 bytes the low 8, or 16 if N has so many), and the size
  *           &name:8                   the address of an object of the driver
  *           {OFF:SIZE=N ...}:SIZE     a struct by value: one entry per field (first 8 bytes of each), and its size
  *           &name{...}:SIZE  *{...}:SIZE  null{...}:SIZE     a pointer to a struct: to this object, to any, NULL
  *           removed                   reported with size 0 and NULL
+ *           ?VALUE                    the same, or removed, or for a pointer to a struct the pointer alone
  *           _                         whatever
  *
  * Without debug information there are no tables: a struct pointer counts as the pointer, and a line with a struct by

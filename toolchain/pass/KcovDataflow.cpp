@@ -37,13 +37,16 @@ static ParameterList parameters(Function &F) {
   std::optional<ParameterList> Params = readNotes(F);
   if (!Params)
     Params = mapParameters(F, /*Optimized=*/true);
-  for (Parameter &P : *Params)
-    if (any_of(P.Pieces,
-               [](const Piece &Part) {
-                 auto *A = dyn_cast<Argument>(Part.V);
-                 return A && isGarbage(*A);
-               }))
+  for (Parameter &P : *Params) {
+    bool Lost = false;
+    for (const Piece &Part : P.Pieces)
+      if (auto *A = dyn_cast<Argument>(Part.V)) {
+        P.Stale |= isUnread(*A);
+        Lost |= isGarbage(*A) || (Part.IsAddress && P.Stale);
+      }
+    if (Lost)
       P.Pieces.clear();
+  }
   findConstants(F, *Params);
   return std::move(*Params);
 }

@@ -8,6 +8,7 @@
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/PostOrderIterator.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/Analysis/LoopInfo.h"
 #include "llvm/IR/Constants.h"
 #include "llvm/IR/DebugProgramInstruction.h"
 #include "llvm/IR/Dominators.h"
@@ -22,7 +23,8 @@ namespace {
 class FrameFinder {
 public:
   FrameFinder(Function &F, const UnsureParameters &Unsure)
-      : F(F), DL(F.getParent()->getDataLayout()), Unsure(Unsure), DT(F) {}
+      : F(F), DL(F.getParent()->getDataLayout()), Unsure(Unsure), DT(F),
+        Loops(DT) {}
 
   SmallVector<Frame, 0> find() {
     SmallVector<Frame, 0> Found;
@@ -35,20 +37,38 @@ public:
     for (BasicBlock *BB : Order)
       for (Instruction &I : *BB)
         for (DbgVariableRecord &R : filterDbgVars(I.getDbgRecordRange()))
-          readRecord(R);
-    for (auto &[At, One] : Frames)
+          readRecord(R, I);
+    for (auto &[At, One] : Frames) {
+      choose(One, Records[At]);
       if (any_of(One.Params,
                  [](const Parameter &P) { return !P.Pieces.empty(); }))
         Found.push_back(std::move(One));
+    }
     return Found;
   }
 
 private:
+  /// A record of a parameter of an inlined call, and the instruction below it.
+  /// The value is null if it is lost here.
+  struct Record {
+    unsigned Param;
+    Piece Part;
+    Instruction *Below;
+
+    bool overlaps(const Record &O) const {
+      return Param == O.Param && Part.Offset < O.Part.Offset + O.Part.Size &&
+             O.Part.Offset < Part.Offset + Part.Size;
+    }
+  };
+  using RecordList = SmallVector<Record, 4>;
+
   Function &F;
   const DataLayout &DL;
   const UnsureParameters &Unsure;
   DominatorTree DT;
+  LoopInfo Loops;
   MapVector<const DILocation *, Frame> Frames;
+  DenseMap<const DILocation *, RecordList> Records;
 
   void addFrames(Instruction &I) {
     const DILocation *Loc = I.getDebugLoc().get();
@@ -91,12 +111,12 @@ private:
     return C && C->comesBefore(&*At);
   }
 
-  void readRecord(DbgVariableRecord &R) {
+  void readRecord(DbgVariableRecord &R, Instruction &Below) {
     const DILocalVariable *Var = R.getVariable();
-    auto It = Frames.find(R.getDebugLoc().getInlinedAt());
+    const DILocation *Call = R.getDebugLoc().getInlinedAt();
+    auto It = Frames.find(Call);
     unsigned P = Var->getArg();
-    if (!P || It == Frames.end() || !R.isDbgValue() || R.isKillLocation() ||
-        R.getNumVariableLocationOps() != 1 || P > 4096)
+    if (!P || It == Frames.end() || !R.isDbgValue() || P > 4096)
       return;
     Frame &One = It->second;
     if (Var->getScope()->getSubprogram() != One.SP ||
@@ -104,27 +124,55 @@ private:
       return;
     if (One.Params.size() < P)
       One.Params.resize(P);
-    Parameter &Param = One.Params[P - 1];
-    Param.Type = Var->getType();
+    One.Params[P - 1].Type = Var->getType();
     const DIExpression *E = R.getExpression();
     auto Fragment = E->getFragmentInfo();
-    Value *V = R.getVariableLocationOp(0);
-    if (E->getNumElements() != (Fragment ? 3u : 0u) ||
-        (Fragment &&
-         (Fragment->OffsetInBits % 8 || Fragment->SizeInBits % 8)) ||
-        isa<UndefValue>(V) || !V->getType()->isSized() ||
-        V->getType()->isScalableTy())
-      return;
-    Piece Part{V, Fragment ? Fragment->OffsetInBits / 8 : 0,
-               Fragment ? Fragment->SizeInBits / 8
-                        : DL.getTypeStoreSize(V->getType()).getFixedValue(),
-               false};
-    for (const Piece &Old : Param.Pieces)
-      if (Part.Offset < Old.Offset + Old.Size &&
-          Old.Offset < Part.Offset + Part.Size)
-        return;
-    if (reach(One, V))
-      Param.Pieces.push_back(Part);
+    uint64_t Begin = Fragment ? Fragment->OffsetInBits : 0;
+    Record Read{P, {nullptr, Begin / 8, ~uint64_t(0) - Begin / 8, false}, &Below};
+    if (Fragment)
+      Read.Part.Size = bytes(Begin + Fragment->SizeInBits) - Begin / 8;
+    Value *V = R.isKillLocation() || R.getNumVariableLocationOps() != 1
+                   ? nullptr
+                   : R.getVariableLocationOp(0);
+    if (V && E->getNumElements() == (Fragment ? 3u : 0u) &&
+        !(Fragment && (Begin % 8 || Fragment->SizeInBits % 8)) &&
+        !isa<UndefValue>(V) && V->getType()->isSized() &&
+        !V->getType()->isScalableTy()) {
+      Read.Part.V = V;
+      if (!Fragment)
+        Read.Part.Size = DL.getTypeStoreSize(V->getType()).getFixedValue();
+    }
+    Records[Call].push_back(Read);
+  }
+
+  /// Takes the records that describe the copy of the call that begins at the
+  /// frame's place. Unrolled and peeled loops have more copies, under the same
+  /// location: the last record above the beginning is this copy's. Any other
+  /// record counts only if no other copy differs from it.
+  void choose(Frame &One, const RecordList &All) {
+    const BasicBlock *Here = One.Start->getParent();
+    Instruction *Begin = &*One.Start;
+    RecordList Decided;
+    auto IsOpen = [&](const Record &R) {
+      return none_of(Decided, [&](const Record &D) { return D.overlaps(R); });
+    };
+    auto Decide = [&](const Record &R) {
+      Decided.push_back(R);
+      if (R.Part.V && reach(One, R.Part.V))
+        One.Params[R.Param - 1].Pieces.push_back(R.Part);
+    };
+    for (const Record &R : reverse(All))
+      if (R.Below->getParent() == Here &&
+          (R.Below == Begin || R.Below->comesBefore(Begin)) && IsOpen(R))
+        Decide(R);
+    for (const Record &R : All) {
+      const BasicBlock *There = R.Below->getParent();
+      if (IsOpen(R) && Loops.getLoopFor(There) == Loops.getLoopFor(Here) &&
+          DT.dominates(There, Here) && all_of(All, [&](const Record &O) {
+            return !O.overlaps(R) || O.Part.V == R.Part.V;
+          }))
+        Decide(R);
+    }
   }
 
   /// Checks whether a value exists when the frame begins, or soon after. In the

@@ -54,6 +54,7 @@ struct Parameter {
   SmallVector<Piece, 2> Pieces;
   bool Assigned = false;
   const DIType *Type = nullptr;
+  bool Stale = false; // callers may have dropped stores to what it points to
 };
 
 using ParameterList = SmallVector<Parameter, 8>;
@@ -78,8 +79,12 @@ const DICompositeType *asStruct(const DIType *T, StringRef *Name = nullptr);
 
 uint64_t sizeOf(const DIType *T);
 
-/// Lists the byte ranges that hold values, without padding. Skips unions, since
-/// nobody can know which of their bytes matter.
+/// Returns the bits of a field or base class; 0 for what holds no value, and for
+/// a virtual base class, whose place only the object knows.
+uint64_t fieldBits(const DIDerivedType &D);
+
+/// Lists the byte ranges that hold values, without padding. Of a union these are
+/// the values of all members.
 void leaves(const DIType *T, uint64_t Base,
             SmallVectorImpl<std::pair<uint64_t, uint64_t>> &Out);
 
@@ -112,6 +117,10 @@ void findConstants(Function &F, ParameterList &Params);
 /// so for arguments without a use; a use by this pass comes too late.
 bool isGarbage(const Argument &A);
 
+/// Checks whether callers may have dropped stores to what an argument points to,
+/// because the function does not read it. The callbacks read it too late.
+bool isUnread(const Argument &A);
+
 //===----------------------------------------------------------------------===//
 // KcovDataflowNotes.cpp
 //===----------------------------------------------------------------------===//
@@ -120,6 +129,14 @@ void writeNotes(Function &F, const ParameterList &Params);
 
 /// Reads the notes on a function; nothing if there are none.
 std::optional<ParameterList> readNotes(Function &F);
+
+/// Changes the attributes of all arguments at once: one by one, each change
+/// copies the attributes of all.
+void changeArguments(
+    Function &F, function_ref<AttributeSet(unsigned, AttributeSet)> Change);
+
+/// Checks whether the optimizer removed a part of what the function returns.
+bool hasLostResults(const Function &F);
 
 /// Finds the parameters for which the records of an inlined copy do not count.
 /// If the source assigns to a parameter, only records of later values may be

@@ -14,8 +14,9 @@ using namespace llvm::kcov_dataflow;
 
 // The mark pass writes these notes. On a parameter: "P,OFFSET,SIZE" (it carries
 // SIZE bytes at OFFSET of parameter P) or "P@" (it is the address of parameter
-// P). On the function: "COUNT;P,P,..." (the number of parameters, and those
-// that the source may assign to). P counts from 1, as in DWARF.
+// P). On the function: "COUNT;P,P,...;RESULTS" (the number of parameters, those
+// that the source may assign to, and the number of elements that it returns). P
+// counts from 1, as in DWARF.
 static constexpr StringLiteral ArgNote = "kcov-dataflow-arg";
 static constexpr StringLiteral FunctionNote = "kcov-dataflow-params";
 
@@ -36,34 +37,64 @@ static SmallVector<unsigned, 4> readList(StringRef List) {
   return Found;
 }
 
+void kcov_dataflow::changeArguments(
+    Function &F, function_ref<AttributeSet(unsigned, AttributeSet)> Change) {
+  AttributeList All = F.getAttributes();
+  SmallVector<AttributeSet, 8> Changed;
+  for (unsigned I = 0; I < F.arg_size(); ++I)
+    Changed.push_back(Change(I, All.getParamAttrs(I)));
+  F.setAttributes(AttributeList::get(F.getContext(), All.getFnAttrs(),
+                                     All.getRetAttrs(), Changed));
+}
+
+/// Counts what a function returns: the optimizer removes whole elements.
+static unsigned results(const Function &F) {
+  Type *T = F.getReturnType();
+  return T->isStructTy()  ? T->getStructNumElements()
+         : T->isArrayTy() ? T->getArrayNumElements()
+                          : !T->isVoidTy();
+}
+
 void kcov_dataflow::writeNotes(Function &F, const ParameterList &Params) {
   std::string Note = utostr(Params.size()) + ";";
+  SmallVector<std::string, 8> ArgNotes(F.arg_size());
   for (unsigned I = 0; I < Params.size(); ++I) {
     if (Params[I].Assigned)
       Note += utostr(I + 1) + ",";
     for (const Piece &P : Params[I].Pieces)
       if (auto *A = dyn_cast<Argument>(P.V);
-          A && !F.getAttributes().hasParamAttr(A->getArgNo(), ArgNote))
-        A->addAttr(Attribute::get(F.getContext(), ArgNote,
-                                  P.IsAddress
-                                      ? utostr(I + 1) + "@"
-                                      : utostr(I + 1) + "," + utostr(P.Offset) +
-                                            "," + utostr(P.Size)));
+          A && ArgNotes[A->getArgNo()].empty())
+        ArgNotes[A->getArgNo()] =
+            P.IsAddress ? utostr(I + 1) + "@"
+                        : utostr(I + 1) + "," + utostr(P.Offset) + "," +
+                              utostr(P.Size);
   }
-  F.addFnAttr(FunctionNote, Note);
+  changeArguments(F, [&](unsigned I, AttributeSet Own) {
+    return ArgNotes[I].empty()
+               ? Own
+               : Own.addAttribute(F.getContext(), ArgNote, ArgNotes[I]);
+  });
+  F.addFnAttr(FunctionNote, Note + ";" + utostr(results(F)));
+}
+
+bool kcov_dataflow::hasLostResults(const Function &F) {
+  StringRef Note = F.getFnAttribute(FunctionNote).getValueAsString();
+  unsigned Count = 0;
+  return !Note.rsplit(';').second.getAsInteger(10, Count) &&
+         Count != results(F);
 }
 
 std::optional<ParameterList> kcov_dataflow::readNotes(Function &F) {
   if (!F.hasFnAttribute(FunctionNote))
     return std::nullopt;
-  auto [Count, List] =
+  auto [Count, Rest] =
       F.getFnAttribute(FunctionNote).getValueAsString().split(';');
   unsigned N = 0;
   if (Count.getAsInteger(10, N) || N > 4096)
     return std::nullopt;
   ParameterList Params(N);
   collectTypes(F, Params);
-  for (unsigned P : readList(List))
+  for (unsigned P : readList(Rest.split(';').first))
     if (P && P <= Params.size())
       Params[P - 1].Assigned = true;
   for (Argument &A : F.args()) {
@@ -126,7 +157,8 @@ void kcov_dataflow::removeNotes(Module &M) {
     M.eraseNamedMetadata(N);
   for (Function &F : M) {
     F.removeFnAttr(FunctionNote);
-    for (Argument &A : F.args())
-      F.removeParamAttr(A.getArgNo(), ArgNote);
+    changeArguments(F, [&](unsigned, AttributeSet Own) {
+      return Own.removeAttribute(F.getContext(), ArgNote);
+    });
   }
 }

@@ -12,6 +12,7 @@
 #include "llvm/IR/DebugProgramInstruction.h"
 #include "llvm/IR/InstIterator.h"
 #include "llvm/IR/IntrinsicInst.h"
+#include "llvm/Support/ModRef.h"
 
 using namespace llvm;
 using namespace llvm::kcov_dataflow;
@@ -298,44 +299,34 @@ private:
     if (!Original)
       return;
     SmallVector<Argument *, 8> Args;
+    DenseMap<const Value *, unsigned> Places;
     for (Argument &A : F.args())
-      if (!isSkippedArgument(A))
+      if (!isSkippedArgument(A)) {
+        Places[&A] = Args.size();
         Args.push_back(&A);
+      }
     unsigned NextArg = 0;
     for (unsigned P = 0; P < Params.size();) {
       if (!Params[P].Pieces.empty()) {
-        NextArg = std::max(NextArg, lastArgument(Params[P], Args) + 1);
+        for (const Piece &Part : Params[P].Pieces)
+          if (auto It = Places.find(Part.V); It != Places.end())
+            NextArg = std::max(NextArg, It->second + 1);
         ++P;
         continue;
       }
       unsigned Stop = P;
       while (Stop < Params.size() && Params[Stop].Pieces.empty())
         ++Stop;
-      unsigned Limit = Stop < Params.size() ? firstArgument(Params[Stop], Args)
-                                            : Args.size();
+      unsigned Limit = Args.size();
+      if (Stop < Params.size())
+        for (const Piece &Part : Params[Stop].Pieces)
+          if (auto It = Places.find(Part.V); It != Places.end())
+            Limit = std::min(Limit, It->second);
       if (Limit >= NextArg && Limit - NextArg == Stop - P)
         for (unsigned I = 0; I < Stop - P; ++I)
           Params[P + I].Pieces.push_back(whole(*Args[NextArg + I]));
       P = Stop;
     }
-  }
-
-  unsigned firstArgument(const Parameter &P, ArrayRef<Argument *> Args) const {
-    unsigned First = Args.size();
-    for (const Piece &Part : P.Pieces)
-      for (unsigned I = 0; I < Args.size(); ++I)
-        if (Args[I] == Part.V)
-          First = std::min(First, I);
-    return First;
-  }
-
-  unsigned lastArgument(const Parameter &P, ArrayRef<Argument *> Args) const {
-    unsigned Last = 0;
-    for (const Piece &Part : P.Pieces)
-      for (unsigned I = 0; I < Args.size(); ++I)
-        if (Args[I] == Part.V)
-          Last = std::max(Last, I);
-    return Last;
   }
 };
 
@@ -355,6 +346,24 @@ bool kcov_dataflow::isGarbage(const Argument &A) {
           isa<UndefValue>(C->getArgOperand(A.getArgNo())))
         return true;
   return false;
+}
+
+static bool isCalledHere(const Function &F) {
+  return any_of(F.uses(), [](const Use &U) {
+    const auto *C = dyn_cast<CallBase>(U.getUser());
+    return C && C->isCallee(&U);
+  });
+}
+
+bool kcov_dataflow::isUnread(const Argument &A) {
+  const Function &F = *A.getParent();
+  bool Unread = A.hasAttribute(Attribute::ReadNone) ||
+                A.hasAttribute(Attribute::WriteOnly) ||
+                !isRefSet(F.getMemoryEffects().getModRef(IRMemLocation::ArgMem));
+#if LLVM_VERSION_MAJOR >= 20
+  Unread |= A.hasAttribute(Attribute::Initializes);
+#endif
+  return A.getType()->isPointerTy() && Unread && isCalledHere(F);
 }
 
 void kcov_dataflow::findConstants(Function &F, ParameterList &Params) {

@@ -100,11 +100,10 @@ std::pair<Constant *, uint32_t> Reporter::table(const DICompositeType *C,
       fnv1a(C->getName().empty() ? Name : C->getName())};
   for (const DINode *N : C->getElements()) {
     const auto *D = dyn_cast<DIDerivedType>(N);
-    if (!D || D->getTag() != dwarf::DW_TAG_member || D->isStaticMember())
-      continue;
-    uint64_t Bits = D->getSizeInBits(), Start = D->getOffsetInBits();
+    uint64_t Bits = D ? fieldBits(*D) : 0;
     if (!Bits)
       continue;
+    uint64_t Start = D->getOffsetInBits();
     Words.push_back(Start / 8);
     Words.push_back(bytes(Start + Bits) - Start / 8);
   }
@@ -143,6 +142,13 @@ Constant *Reporter::pc(Function &F) {
   return ConstantExpr::getPtrToInt(Address, I64);
 }
 
+/// Checks that an integer is all of a value of some bytes, and not one half of
+/// it. Sources round bool and _BitInt up, to less than twice their bits.
+static bool isWhole(const Type *T, uint64_t Bytes) {
+  return T->isIntegerTy() &&
+         (Bytes == 1 || T->getIntegerBitWidth() > Bytes * 4);
+}
+
 std::optional<Report> Reporter::report(const Parameter &P) {
   if (P.Pieces.empty())
     return std::nullopt;
@@ -155,7 +161,7 @@ std::optional<Report> Reporter::report(const Parameter &P) {
   const Piece &First = P.Pieces.front();
   const DIType *Target = pointee(P.Type, IsPointer);
   if (IsPointer && P.Pieces.size() == 1 && !First.IsAddress &&
-      First.V->getType() == Ptr) {
+      First.V->getType() == Ptr && !P.Stale) {
     const DICompositeType *C = asStruct(Target, &Name);
     uint64_t Size = C ? sizeOf(C) : 0;
     if (Size)
@@ -179,7 +185,7 @@ std::optional<Report> Reporter::report(const Parameter &P) {
   const auto *Basic = dyn_cast_or_null<DIBasicType>(strip(P.Type));
   R.Signed = Basic && Basic->getSignedness() == DIBasicType::Signedness::Signed;
   if (P.Pieces.size() == 1 && (Basic || !P.Type) &&
-      First.V->getType()->isIntegerTy())
+      isWhole(First.V->getType(), R.Size))
     R.SlotPieces[0].Size = R.Size;
   if (!isCovered(P, R))
     return std::nullopt;
@@ -215,11 +221,13 @@ bool Reporter::isCovered(const Parameter &P, Report &R) const {
   R.ZeroSlot = !Covers(0, R.Size);
   leaves(P.Type, 0, Need);
   if (Need.empty())
-    Need.push_back({0, 1});
+    Need.push_back({0, R.Size});
   return all_of(Need, [&](auto &N) { return Covers(N.first, N.second); });
 }
 
 std::optional<Report> Reporter::reportReturn(Function &F, Value *V) {
+  if (hasLostResults(F))
+    return std::nullopt;
   Parameter P;
   P.Type = returnType(F);
   if (Argument *Buffer = returnBuffer(F)) {
@@ -369,6 +377,7 @@ void kcov_dataflow::forgetEffects(Function &F) {
 #else
   Mask.addAttribute(Attribute::NoCapture);
 #endif
-  for (Argument &A : F.args())
-    F.removeParamAttrs(A.getArgNo(), Mask);
+  changeArguments(F, [&](unsigned, AttributeSet Own) {
+    return Own.removeAttributes(F.getContext(), Mask);
+  });
 }

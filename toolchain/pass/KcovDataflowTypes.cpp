@@ -54,6 +54,15 @@ uint64_t kcov_dataflow::sizeOf(const DIType *T) {
   return S ? bytes(S->getSizeInBits()) : 0;
 }
 
+uint64_t kcov_dataflow::fieldBits(const DIDerivedType &D) {
+  if (D.isStaticMember() || (D.getFlags() & DINode::FlagVirtual))
+    return 0;
+  // Debug information gives no size of a base class here.
+  if (D.getTag() == dwarf::DW_TAG_inheritance)
+    return sizeOf(D.getBaseType()) * 8;
+  return D.getTag() == dwarf::DW_TAG_member ? D.getSizeInBits() : 0;
+}
+
 void kcov_dataflow::leaves(
     const DIType *T, uint64_t Base,
     SmallVectorImpl<std::pair<uint64_t, uint64_t>> &Out) {
@@ -73,20 +82,27 @@ void kcov_dataflow::leaves(
       leaves(C->getBaseType(), Base + I * Element, Out);
     return;
   }
-  if (C->getTag() != dwarf::DW_TAG_structure_type &&
-      C->getTag() != dwarf::DW_TAG_class_type)
-    return;
-  for (const DINode *N : C->getElements()) {
-    const auto *M = dyn_cast<DIDerivedType>(N);
-    if (!M || M->isStaticMember() || !M->getSizeInBits())
-      continue;
+  auto Add = [&](const DIDerivedType *M) {
+    uint64_t Bits = M ? fieldBits(*M) : 0;
+    if (!Bits)
+      return;
     uint64_t Start = M->getOffsetInBits();
     if (M->isBitField())
-      Out.push_back(
-          {Base + Start / 8, Base + bytes(Start + M->getSizeInBits())});
+      Out.push_back({Base + Start / 8, Base + bytes(Start + Bits)});
     else
       leaves(M->getBaseType(), Base + Start / 8, Out);
-  }
+  };
+  // Nobody knows which member of a union counts, so all of them do. Rust's enums
+  // with data are such unions, with a number that tells the variants apart.
+  if (C->getTag() == dwarf::DW_TAG_variant_part)
+    Add(C->getDiscriminator());
+  for (const DINode *N : C->getElements())
+    if (const auto *Variants = dyn_cast<DICompositeType>(N))
+      leaves(Variants->getTag() == dwarf::DW_TAG_variant_part ? Variants
+                                                              : nullptr,
+             Base, Out);
+    else
+      Add(dyn_cast<DIDerivedType>(N));
 }
 
 const DISubroutineType *kcov_dataflow::declaredTypes(const Function &F) {
