@@ -57,7 +57,7 @@ class Splat:
     """One thing that went wrong in a kernel.
 
     Attributes:
-        kind: `panic`, `kasan`, ... (guest.console.Kind).
+        kind: `panic`, `kasan`, ... (guest.splats.Kind).
         line: of console.log, from 1.
         during: the test that was running, or empty.
         frames: the first frames, with file and line.

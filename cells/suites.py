@@ -104,10 +104,10 @@ def _end(ran: Ran) -> tuple[str, str]:
     return status, "" if status == PASSED else f"it ended with {code}"
 
 
-def of_console(screen: bytes) -> Suite:
-    """Read KUnit's suites from the console; they print while the kernel boots."""
+def of_console(screen: Path | bytes) -> Suite:
+    """Read KUnit's suites from the console, a file or its content; they print while the kernel boots."""
     parser, begun = ktap.Parser(), False
-    for line in console.clean(screen):
+    for line in console.lines(screen):
         for message in console.messages(line):
             begun = begun or message.startswith(("KTAP version", "TAP version"))
             if begun:

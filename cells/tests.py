@@ -272,8 +272,7 @@ def _suites(targets: Sequence[Target], jobs: Sequence[_Job], booted: Booted, *, 
             Suite(target.name, "kselftest", tuple(test for test, _ in tests), problems=problems, lacks=target.lacks)
         )
     if kunit:
-        console = booted.outcome.console
-        collected.append(suites.of_console(console.read_bytes() if console.exists() else b""))
+        collected.append(suites.of_console(booted.outcome.console))
     for (suite, _name), (test, problems) in results.items():
         if suite == "exec":
             collected.append(Suite("exec", "exec", (test,), problems=problems))

@@ -100,7 +100,7 @@ class Console:
         *lines, rest = (self._rest + data).split(b"\n")
         self._rest = rest[-_LONGEST:]
         for line in lines:
-            for message in (part for text in console.clean(line) for part in console.messages(text)):
+            for message in (part for text in console.lines(line) for part in console.messages(text)):
                 if self._parser is None and message.startswith(("KTAP version", "TAP version")):
                     self._parser = ktap.Parser()
                 for test in self._parser.feed(message) if self._parser else ():

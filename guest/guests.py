@@ -65,8 +65,7 @@ class Outcome:
 
     def judge(self) -> Verdict:
         """Return the verdict, from the three facts of this run."""
-        screen = self.console.read_bytes() if self.console.exists() else b""
-        judgement = verdict.judge(self.ended, self.said, screen, self.plan.token)
+        judgement = verdict.judge(self.ended, self.said, self.console, self.plan.token)
         if judgement.passed or not (self.dump or self.note):
             return judgement
         kept = f"its memory is in {self.dump.name}" if self.dump else self.note

@@ -19,7 +19,7 @@ from typing import Any
 from core import store
 from core.arch import architecture
 from core.runtime import Session
-from guest import console, guests, plan
+from guest import guests, plan, splats
 from guest.guests import Start
 
 # Time limit of the proof. If KVM works, a tiny kernel boots in one or two seconds, a defconfig kernel in four.
@@ -147,8 +147,7 @@ def prove(kernel_dir: Path, arch: str, session: Session, workdir: Path, *, image
             keep_memory=False,
         )
         outcome = guests.boot(start, session, workdir / "kvm-proof")
-        screen = outcome.console.read_bytes() if outcome.console.exists() else b""
-        spoke = console.started(console.clean(screen))
+        spoke = splats.scan(outcome.console).boots > 0
         if outcome.said.token == outcome.plan.token:
             proved = Accelerator("kvm", f"KVM works: this kernel booted under it in {outcome.ended.seconds:.1f} s")
         elif spoke:

@@ -14,10 +14,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from core.errors import InfraError, UnderTest
-from guest import console
+from guest import splats
 from guest.channel import Channel, Ran
-from guest.console import Splat
 from guest.plan import TEST
+from guest.splats import Screen, Splat
 
 _SIGNALS = {number.value: number.name for number in signal.Signals}
 
@@ -70,6 +70,7 @@ class Verdict:
         tail: the last lines of the console.
         splats: the kernel's splats, in order.
         infra: whether QEMU failed, and not the guest.
+        noticed: messages that look like trouble without being a splat; they do not make a guest fail.
         during: the workload or test that had begun but not ended; empty if there is none.
     """
 
@@ -79,6 +80,7 @@ class Verdict:
     splats: tuple[Splat, ...] = ()
     infra: bool = False
     during: str = ""
+    noticed: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -103,22 +105,21 @@ class Verdict:
         raise UnderTest(sentence, "read the console's log", log)
 
 
-def judge(ended: Ended, channel: Channel, screen: bytes, token: str) -> Verdict:
+def judge(ended: Ended, channel: Channel, screen: Path | bytes, token: str) -> Verdict:
     """Judge a run.
 
     Args:
         ended: how QEMU ended.
         channel: everything that the agent sent.
-        screen: the raw bytes of the console.
+        screen: the console, a file or its bytes.
         token: the token that the agent has to send last.
     """
-    lines = console.clean(screen)
-    splats = console.splats(lines)
+    seen = splats.scan(screen)
     infra = _qemu_reasons(ended)
-    silent = _silence(channel, token, lines)
-    wrong = [*_splat_reasons(splats), *_agent_reasons(channel, token)]
+    silent = _silence(channel, token, seen)
+    wrong = [*_splat_reasons(seen.splats), *_agent_reasons(channel, token)]
     if infra:
-        status = Status.FAILED if splats else Status.LOST
+        status = Status.FAILED if seen.splats else Status.LOST
     elif wrong:
         status = Status.FAILED
     elif silent or ended.timed_out:
@@ -126,29 +127,29 @@ def judge(ended: Ended, channel: Channel, screen: bytes, token: str) -> Verdict:
     else:
         status = Status.PASSED
     late = [f"{ended}, after its token had come"] if ended.timed_out and not silent else []
-    if silent and ended.code == 0 and not ended.timed_out and not splats and not console.restarted(lines):
+    if silent and ended.code == 0 and not ended.timed_out and not seen.splats and not seen.restarted:
         silent += ", and the machine was reset without a word (a triple fault does that)"
     # The kernel's own splats come first, since they usually cause the other reasons.
     reasons = (*wrong, *infra, *([f"{silent}; {ended}"] if silent else late))
     return Verdict(
         status=status,
         reasons=reasons if status is not Status.PASSED else (),
-        tail=console.tail(lines),
-        splats=splats,
-        infra=bool(infra) and not splats,
-        during=_during(channel, lines),
+        tail=seen.tail,
+        splats=seen.splats,
+        infra=bool(infra) and not seen.splats,
+        during=_during(channel, seen),
+        noticed=_noticed(seen),
     )
 
 
-def _during(channel: Channel, lines: Sequence[str]) -> str:
+def _during(channel: Channel, seen: Screen) -> str:
     name = next((ran.name for ran in channel.ran if ran.end is None), "")
-    if name and name != TEST:
-        return f"workload {name}"
-    test = ""
-    for line in lines:
-        for message in console.messages(line):
-            test = console.running(message, test)
-    return test
+    return f"workload {name}" if name and name != TEST else seen.during
+
+
+def _noticed(seen: Screen) -> tuple[str, ...]:
+    boots = (f"the console has {seen.boots} boots",) if seen.boots > 1 else ()
+    return (*boots, *seen.noticed)
 
 
 def _qemu_reasons(ended: Ended) -> list[str]:
@@ -158,15 +159,15 @@ def _qemu_reasons(ended: Ended) -> list[str]:
     return [f"{ended}{last_line}"]
 
 
-def _silence(channel: Channel, token: str, lines: Sequence[str]) -> str:
+def _silence(channel: Channel, token: str, seen: Screen) -> str:
     """Return a sentence about what is missing; empty if the token came."""
     if channel.token == token:
         return ""
-    if not any(line.strip() for line in lines):
+    if seen.empty:
         return "the guest never said anything"
-    if not console.started(lines):
+    if not seen.boots:
         return "the kernel never said its first line"
-    if not channel.hello and not console.reached_init(lines):
+    if not channel.hello and not seen.reached_init:
         return "the kernel never reached init"
     if not channel.hello:
         return "the agent never reported"

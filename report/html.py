@@ -315,7 +315,7 @@ def _tail(run: Run) -> list[str]:
 
     if run.status == PASSED:
         return []
-    lines = console.tail(console.clean(run.console()), _TAIL)
+    lines = console.tail(run.console(), _TAIL)
     return [line[:_LETTERS] for line in lines]
 
 

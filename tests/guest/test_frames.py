@@ -10,7 +10,7 @@ import pytest
 
 from core.process import Finished
 from guest import frames
-from guest.console import splats
+from guest.splats import Splat, scan
 
 MAP = "ffffffff81000000 T first\nffffffff81000040 t twice\nffffffff81000060 t twice\nffffffff810000a0 T last\n"
 SPLAT = [
@@ -25,6 +25,10 @@ SPLAT = [
     "[    1.0] Allocated by task 1:",
     "[    1.0]  elsewhere+0x1/0x10",
 ]
+
+
+def splats(lines: Sequence[str]) -> tuple[Splat, ...]:
+    return scan("\n".join(lines).encode()).splats
 
 
 def test_a_name_that_is_there_twice_is_told_by_its_size() -> None:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InfraError, UnderTest
-from guest import channel, console, verdict
+from guest import channel, console, splats, verdict
 from guest.channel import Channel, Type
-from guest.console import Kind
+from guest.splats import Kind
 from guest.verdict import Ended, Status
 from tests.frames import frame
 
@@ -160,23 +160,23 @@ CLOTHES = [
 @pytest.mark.parametrize("dressed", CLOTHES)
 @pytest.mark.parametrize(("kind", "line"), SPLATS)
 def test_splats_in_all_clothes(kind: Kind, line: bytes, dressed: bytes) -> None:
-    found = console.splats(console.clean(BOOT + dressed.replace(b"%s", line) + DOWN))
+    found = splats.scan(BOOT + dressed.replace(b"%s", line) + DOWN).splats
     assert [splat.kind for splat in found] == [kind]
     if kind is not Kind.TRACE:
-        assert found[0].title in line.decode()
+        assert found[0].text in line.decode()
         assert found[0].line == 3
 
 
 def test_escapes_and_nuls_within_the_words() -> None:
-    found = console.splats(console.clean(b"BU\x00G: KA\x1b[0mSAN: x\x1b]0;title\x07 y\n"))
-    assert [(s.kind, s.title) for s in found] == [(Kind.KASAN, "BUG: KASAN: x y")]
+    found = splats.scan(b"BU\x00G: KA\x1b[0mSAN: x\x1b]0;title\x07 y\n").splats
+    assert [(s.kind, s.text) for s in found] == [(Kind.KASAN, "BUG: KASAN: x y")]
 
 
 def test_two_splats_at_once() -> None:
     text = b"[    1.0] BUG: kernel NULL pointer dereference, add[    1.1] WARNING: CPU: 1 PID: 2 at x.c:1 f\n"
-    assert [s.kind for s in console.splats(console.clean(text))] == [Kind.OOPS, Kind.WARNING]
+    assert [s.kind for s in splats.scan(text).splats] == [Kind.OOPS, Kind.WARNING]
     both = b"[    1.0] kernel BUG at a.c:1!\n[    1.1] BUG: KASAN: x\n[    1.2] Call Trace:\n"
-    assert [s.kind for s in console.splats(console.clean(both))] == [Kind.BUG, Kind.KASAN]
+    assert [s.kind for s in splats.scan(both).splats] == [Kind.BUG, Kind.KASAN]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_two_splats_at_once() -> None:
     ],
 )
 def test_what_a_healthy_kernel_says(line: bytes) -> None:
-    assert console.splats(console.clean(BOOT + line + b"\n" + DOWN)) == ()
+    assert splats.scan(BOOT + line + b"\n" + DOWN).splats == ()
 
 
 def test_a_trace_within_a_splat_is_part_of_it() -> None:
@@ -207,13 +207,13 @@ def test_a_trace_within_a_splat_is_part_of_it() -> None:
         b"[    1.0] Call Trace:",
         b"[    1.0] ---[ end trace 0 ]---",
     ]
-    found = console.splats(console.clean(b"\n".join(lines)))
+    found = splats.scan(b"\n".join(lines)).splats
     assert len(found) == 1
     assert found[0].lines[-1].endswith("---[ end trace 0 ]---")
 
 
 def test_a_trace_that_was_asked_for() -> None:
-    assert console.splats(["[    1.0] sysrq: Show Blocked State", "[    1.0] Call Trace:"]) == ()
+    assert splats.scan(b"[    1.0] sysrq: Show Blocked State\n[    1.0] Call Trace:\n").splats == ()
 
 
 @given(st.binary(max_size=2000))
@@ -228,4 +228,4 @@ def test_any_console(screen: bytes) -> None:
 
 def test_an_endless_console_is_bounded() -> None:
     screen = BOOT + b"[    1.0] BUG: x\n" * 100000
-    assert len(console.splats(console.clean(screen))) == console.MAX_SPLATS
+    assert len(splats.scan(screen).splats) == splats.MAX_SPLATS

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guest import console, verdict
+from guest import splats, verdict
 from guest.channel import Channel, Ran
 from guest.verdict import Ended, Status
 from tests.guest.test_verdict_golden import EXPECTED, FOLDER
@@ -25,7 +25,7 @@ ESCAPES = (b"\x1b[0m", b"\x1b[2J\x1b[1;1H", b"\x1b]0;title\x07", b"\x1b(B", b"\x
 
 
 def kinds(log: bytes) -> set[str]:
-    return {str(splat.kind) for splat in console.splats(console.clean(log))}
+    return {str(splat.kind) for splat in splats.scan(log).splats}
 
 
 KINDS = {name: kinds(log) for name, log in LOGS.items()}
@@ -96,7 +96,7 @@ def test_two_splats_at_once_are_both_there(one: str, other: str, draw: random.Ra
 def test_a_console_that_ends_too_early_keeps_what_it_said(name: str, draw: random.Random) -> None:
     log = LOGS[name]
     lines = log.split(b"\n")
-    first = console.splats(console.clean(log))[0].line
+    first = splats.scan(log).splats[0].line
     # Behind the whole title.
     end = draw.randrange(len(b"\n".join(lines[:first])), len(log) + 1)
     assert judged(log[:end]).status is Status.FAILED
