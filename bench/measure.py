@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cells import runs
 from cells.runs import Booted
+from core import outside
 from core.errors import UnderTest
 from core.runtime import Runtime
 from guest import console, plan, qemu
@@ -147,26 +148,40 @@ def loops(ran: Ran, *, exact: bool) -> dict[str, Loop]:
     loops_of: dict[str, Loop] = {}
     for name in plan.LOOPS:
         try:
-            rounds, ticks = (int(ran.facts[f"{name}_{what}"]) for what in ("rounds", "ticks"))
+            rounds, ticks = (_fact(ran, f"{name}_{what}") for what in ("rounds", "ticks"))
+            words, dropped = (_fact(ran, f"{name}_{what}", "0") for what in ("words", "dropped"))
         except KeyError as error:
             raise UnderTest(f"the loop {name} did not report") from error
-        words, dropped = (int(ran.facts.get(f"{name}_{what}", 0)) for what in ("words", "dropped"))
         loops_of[name] = Loop(rounds, *took(ticks), words, dropped)
     return loops_of
 
 
+def _fact(ran: Ran, key: str, missing: str | None = None) -> int:
+    """Return a number that the guest measured.
+
+    Raises:
+        KeyError: the guest did not send it, and there is no value for that.
+        UnderTest: it is not a number.
+    """
+    text = ran.facts[key] if missing is None else ran.facts.get(key, missing)
+    value = outside.number(text)
+    if value is None:
+        raise UnderTest(f"the guest says that {key} is {outside.shortened(text, 40)}, which is not a number")
+    return value
+
+
 def _gates(ran: Ran, *, exact: bool) -> Gates:
     took = _clock(ran, exact=exact)
-    return Gates(*(took(int(ran.facts[f"{name}_ticks"])) for name in ("first", "second", "last")))
+    return Gates(*(took(_fact(ran, f"{name}_ticks")) for name in ("first", "second", "last")))
 
 
 def _clock(ran: Ran, *, exact: bool) -> Callable[[int], tuple[float, int]]:
     """Return a function from a workload's ticks to instructions (0 if they are not counted) and ns."""
     if ran.end != 0:
         raise UnderTest(f"the workload {ran.name} did not end well: {ran.end}")
-    per_second = int(ran.facts["ticks_per_second"]) or 1_000_000_000
+    per_second = _fact(ran, "ticks_per_second") or 1_000_000_000
     # The kernel's own clock may move in ticks of 4 ms, so times come from the counter as well.
-    ns_per_tick = int(ran.facts["clock_ns"]) / int(ran.facts["clock_ticks"])
+    ns_per_tick = _fact(ran, "clock_ns") / max(_fact(ran, "clock_ticks"), 1)
 
     def took(ticks: int) -> tuple[float, int]:
         return ticks * 1e9 / per_second / qemu.NS_PER_INSTRUCTION if exact else 0.0, round(ticks * ns_per_tick)

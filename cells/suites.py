@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import errno
 import fnmatch
-import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from core import data
+from core import data, outside
 from guest import console, ktap
 from guest.channel import Ran
 from guest.ktap import FAILED, LOST, PASSED, SKIPPED, TODO, Test
-from guest.verdict import Status, Verdict
+from guest.verdict import Status, Verdict, signal_name
 
 KINDS = ("kselftest", "kunit", "exec")
 
 # How kselftest's programs end (tools/testing/selftests/kselftest.h, KSFT_*).
 _ENDS = {0: PASSED, 2: TODO, 4: SKIPPED}
 _NOT_PASSED = {SKIPPED: "was skipped", TODO: "is expected to fail"}
-_SIGNALS = {number.value: number.name for number in signal.Signals}
 
 
 @dataclass(frozen=True)
@@ -93,14 +91,13 @@ def _end(ran: Ran) -> tuple[str, str]:
     if facts.get("ended") == "timeout":
         return FAILED, "it did not end in its time"
     if "signal" in facts:
-        number = facts["signal"]
-        return FAILED, f"died of {_SIGNALS.get(int(number), number) if number.isdecimal() else number}"
+        return FAILED, f"died of {signal_name(facts['signal'])}"
     if ran.end:
         return FAILED, f"it could not be run: {errno.errorcode.get(ran.end, str(ran.end))}"
-    code = facts.get("exit", "")
-    if not code.isdecimal():
+    code = outside.number(facts.get("exit", ""), high=255)
+    if code is None:
         return LOST, "the guest did not say how it ended"
-    status = _ENDS.get(int(code), FAILED)
+    status = _ENDS.get(code, FAILED)
     return status, "" if status == PASSED else f"it ended with {code}"
 
 

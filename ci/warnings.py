@@ -12,22 +12,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ci.matrices import Matrix, MatrixCell
+from core import diagnostics
 from core.errors import printable
 from kconfig.annotate import Note
 
 CONTROL = "none"
 # GitHub shows ten warnings of a step (its documentation, "Workflow commands").
 SHOWN = 10
-# clang's diagnostics: FILE:LINE:COLUMN: warning: TEXT; objtool's and modpost's: FILE: warning: objtool: TEXT.
-_CLANG = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+):\d+: warning: (?P<text>.+)$")
-_OTHER = re.compile(r"^(?P<file>[^\s:]+): warning: (?P<text>(?:objtool|modpost|.*section mismatch).*)$")
-_TREE = re.compile(r"^(?:/kdf/tree/|(?:\.\./)+)")
 _TEXT_LETTERS = 300
 
 
 @dataclass(frozen=True)
 class Found:
-    """One warning of a compiler or of objtool.
+    """One warning of a compiler, a linker, modpost or objtool.
 
     Attributes:
         file: path below the kernel's source or the build directory.
@@ -43,13 +40,9 @@ class Found:
 
 
 def read(lines: Iterable[str]) -> Iterator[Found]:
-    """Return the warnings in a build log."""
-    for raw in lines:
-        line_text = printable(raw.rstrip())
-        match = _CLANG.match(line_text) or _OTHER.match(line_text)
-        if match:
-            line = int(match["line"][:9]) if "line" in match.re.groupindex else 0
-            yield Found(_TREE.sub("", match["file"]), match["text"][:_TEXT_LETTERS], line)
+    """Return the warnings in a build log (core.diagnostics)."""
+    for warning in diagnostics.read(lines).warnings:
+        yield Found(printable(warning.file), printable(warning.text)[:_TEXT_LETTERS], warning.line)
 
 
 def _same(warning: Found) -> Found:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from core import diagnostics
 from core.errors import InfraError, UnderTest
 
 TAIL_LINES = 40
@@ -45,6 +46,7 @@ class Finished:
         tail: the last lines of its merged output.
         seconds: wall time.
         timed_out: whether it was killed at its time limit.
+        start: where its output begins in its log, bytes; -1 if it has no log.
     """
 
     argv: tuple[str, ...]
@@ -52,6 +54,7 @@ class Finished:
     tail: tuple[str, ...]
     seconds: float
     timed_out: bool = False
+    start: int = -1
 
     @property
     def ok(self) -> bool:
@@ -207,7 +210,7 @@ def require(done: Finished, what: str, log: Path | None, errors: Sequence[str] =
         done: how the step ended.
         what: name of the step, as the begin of a sentence.
         log: file with its output.
-        errors: error lines of its output, if the caller collected them; else the last lines are searched.
+        errors: sentences of the caller about the cause; else `core.diagnostics` finds it in the output.
 
     Raises:
         InfraError: the step was killed, ran out of time or disk, or a program is missing (MissingProgramError); another
@@ -218,25 +221,40 @@ def require(done: Finished, what: str, log: Path | None, errors: Sequence[str] =
         return
     if done.timed_out:
         raise InfraError(f"{what} did not end within {done.seconds:.0f} s", "check the load of this machine", log)
-    if done.code < 0 or any("Killed" in line for line in done.tail[-8:]):
+    seen = diagnostics.read(_output(done, log))
+    if done.code < 0 or seen.killed:
         raise InfraError(
             f"{what} was killed" + (f" by signal {-done.code}" if done.code < 0 else ""),
             "check the memory of this machine (./invoke doctor), then run the same command again: it continues",
             log,
         )
-    if any("No space left on device" in line for line in (*done.tail, *errors)):
+    if seen.full:
         raise InfraError(
-            f"the disk is full: {what} could not write",
+            f"the disk is full: {what} could not write: {seen.full}",
             "free some space or point KDF_HOME at a larger disk, then run the same command again",
             log,
         )
-    for line in (*done.tail, *errors):
-        if line.endswith((": not found", ": command not found")):
-            raise MissingProgramError(
-                f"{what} lacks a program: {line}", "run ./invoke doctor: it names the package", log
-            )
-    first = next(iter(errors), "") or next((line for line in done.tail if "rror" in line), f"it ended with {done.code}")
-    raise UnderTest(f"{what} failed: {first.strip()}", "read the log", log)
+    if seen.missing:
+        raise MissingProgramError(
+            f"{what} lacks a program: {seen.missing}", "run ./invoke doctor: it names the package", log
+        )
+    cause = next(iter(errors), "") or seen.cause or f"it ended with {done.code}"
+    raise UnderTest(f"{what} failed: {cause.strip()}", "read the log", log)
+
+
+def _output(done: Finished, log: Path | None) -> Iterator[str]:
+    """Yield the lines of a program from its log, or the last ones if there is no log."""
+    if log is None or done.start < 0:
+        yield from done.tail
+        return
+    with log.open("rb") as stream:
+        stream.seek(done.start)
+        rest = b""
+        while piece := stream.read(1 << 16):
+            *whole, rest = (rest + piece).split(b"\n")
+            yield from (line.decode("utf-8", "replace") for line in whole)
+            rest = rest[-(1 << 16) :]
+        yield rest.decode("utf-8", "replace")
 
 
 def run(
@@ -267,11 +285,13 @@ def run(
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     with contextlib.ExitStack() as stack:
         sink: IO[bytes] | None = None
+        start = -1
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
             sink = stack.enter_context(log.open("ab"))
             sink.write(f"$ {shown(argv, env, cwd)}\n".encode())
             sink.flush()
+            start = sink.tell()
         source = stack.enter_context(stdin.open("rb")) if stdin else subprocess.DEVNULL
         if _find(argv[0], env, cwd) is None:
             raise _missing(argv)
@@ -280,7 +300,7 @@ def run(
             timed_out = not _pump(process, sink, tail, on_line, started, timeout)
             if timed_out:
                 kill_group(process)
-    return Finished(tuple(argv), process.returncode, tuple(tail), time.monotonic() - started, timed_out)
+    return Finished(tuple(argv), process.returncode, tuple(tail), time.monotonic() - started, timed_out, start)
 
 
 def _pump(

@@ -149,12 +149,13 @@ class DockerSession:
 
         timer = threading.Timer(timeout, out_of_time) if timeout is not None else None
         with contextlib.ExitStack() as stack:
-            sink = None
+            sink, start = None, -1
             if log is not None:
                 log.parent.mkdir(parents=True, exist_ok=True)
                 sink = stack.enter_context(log.open("ab"))
                 sink.write(f"[{self.container[:12]}] $ {shown(argv, env)}\n".encode())
                 sink.flush()
+                start = sink.tell()
             stack.enter_context(engine.errors(f"running {_program(argv)}", log))
             api = self.client.api
             made = api.exec_create(
@@ -188,7 +189,7 @@ class DockerSession:
             raise InfraError(f"the program {argv[0]} is not in the image", "report this: the image is ours", log)
         # The engine, like a shell, reports "ended by signal n" as 128 + n; `Finished.code` has -n.
         code = -(code - 128) if 128 < code < 160 else code
-        return Finished(tuple(argv), code, tuple(tail), time.monotonic() - started, timed_out.is_set())
+        return Finished(tuple(argv), code, tuple(tail), time.monotonic() - started, timed_out.is_set(), start)
 
     def cpu_seconds(self) -> float:
         with engine.errors("reading what a container used"):

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
+from core import outside
+
 MAGIC = b"KDFFRAME"
 # The head of a frame, little endian: magic, type, workload, length of the payload.
 _HEAD = struct.Struct("<8sIIQ")
@@ -27,6 +29,10 @@ MAX_PAYLOAD = (1 << 24) * 8
 MAX_TEXT = 1 << 20
 MAX_OUTPUT = 1 << 24
 MAX_PROBLEMS = 50
+MAX_SENTENCE = 500
+# The agent sends at most three buffers of a workload, and the sections of a few modules.
+MAX_PARTS = 64
+MAX_MODULES = 4096
 
 
 class Type(IntEnum):
@@ -261,12 +267,12 @@ class _Reader:
         if frame.kind is Type.HELLO:
             self.hello = key_values(frame.payload)
         elif frame.kind is Type.TOKEN:
-            self.token = frame.payload.decode("utf-8", "replace")
+            self.token = outside.shortened(frame.payload.decode("utf-8", "replace"))
         elif frame.kind is Type.MODULES:
             self.take_modules(frame.payload)
         elif frame.kind is Type.TROUBLE:
             if len(self.trouble) < MAX_PROBLEMS:
-                self.trouble.append(frame.payload.decode("utf-8", "replace"))
+                self.trouble.append(outside.shortened(frame.payload.decode("utf-8", "replace"), MAX_SENTENCE))
         elif frame.kind is Type.BEGIN:
             self.begin(frame)
         else:
@@ -275,11 +281,11 @@ class _Reader:
     def take_modules(self, payload: bytes) -> None:
         for line in payload.decode("utf-8", "replace").splitlines():
             words = line.split(" ")
-            try:
-                module, section, address = words
-                self.modules[module, section] = int(address, 16)
-            except ValueError:
+            address = outside.hexadecimal(words[2]) if len(words) == 3 else None
+            if address is None or len(self.modules) >= MAX_MODULES:
                 self.note(f"not a section of a module: {line[:80]!r}")
+            else:
+                self.modules[words[0], words[1]] = address
 
     def begin(self, frame: Frame) -> None:
         if frame.workload in self.works:
@@ -287,7 +293,7 @@ class _Reader:
         elif frame.workload >= MAX_WORKLOADS:
             self.note(f"there is no workload {frame.workload}")
         else:
-            name = frame.payload.decode("utf-8", "replace")
+            name = outside.shortened(frame.payload.decode("utf-8", "replace"))
             self.works[frame.workload] = _Open(frame.workload, name)
 
     def of_workload(self, frame: Frame) -> None:
@@ -320,17 +326,20 @@ class _Reader:
         if part is None:
             self.note(f"words of workload {work.index} without a part before them")
             return
-        capacity = int(part["capacity"]) if part.get("capacity", "").isdecimal() else 0
+        capacity = outside.number(part.get("capacity", ""), high=MAX_PAYLOAD // _WORD.size) or 0
         if len(payload) % _WORD.size or not payload:
             self.note(f"the words of workload {work.index} are {len(payload)} bytes, no whole number of words")
             payload = payload[: len(payload) // _WORD.size * _WORD.size]
-        complete = Part(part.get("name", ""), capacity, payload)
+        complete = Part(outside.shortened(part.get("name", "")), capacity, payload)
         if len(payload) // _WORD.size > capacity or complete.counted >= max(capacity, 1):
             self.note(f"workload {work.index} counts {complete.counted} words in a buffer of {capacity}")
         elif complete.counted + 1 != len(payload) // _WORD.size:
             self.note(
                 f"workload {work.index} counts {complete.counted} words and sends {len(payload) // _WORD.size - 1}"
             )
+        if len(work.parts) >= MAX_PARTS:
+            self.note(f"workload {work.index} sends more than {MAX_PARTS} parts")
+            return
         if any(p.name == complete.name for p in work.parts):
             self.note(f"workload {work.index} sends its part {complete.name} twice")
             return

@@ -32,6 +32,10 @@ _KERNEL_INSIDE = "/kdf/kernel"
 _RUN_INSIDE = "/kdf/run"
 # Seconds that the agent waits for a test that it killed, and a few more to send its output.
 _KILLING = 8.0
+# Bytes that a guest may write to its console or its channel, each; QEMU is ended beyond them.
+FILE_BYTES = 4 << 30
+# Letters of a workload's or part's name: the longest of the agent's has 16.
+_NAME_LETTERS = 64
 # The device file of KVM; a container's session needs it.
 DEVICES = ("/dev/kvm",)
 
@@ -197,6 +201,9 @@ def _run(
 ) -> tuple[Finished, qmp.Ending]:
     """Run QEMU until it ends or its time is over; return how it ended, and the end of a guest that hung."""
     log = outdir / _LOG
+    # The saved memory of a guest is a file of QEMU, too.
+    most = FILE_BYTES + (machine.memory_mb << 20)
+    argv = ["prlimit", f"--fsize={most}", *argv]
     if not machine.qmp:
         return session.run(argv, log=log, timeout=limit), qmp.Ending()
     with qmp.watching(outdir, limit, session.path(outdir), machine.memory_mb) as ending:
@@ -252,7 +259,7 @@ def write_captures(outcome: Outcome, layout: str, kernel_key: str) -> list[Captu
 
 
 def _safe(name: str) -> bool:
-    return bool(name) and name.replace("-", "").isalnum() and name.isascii()
+    return 0 < len(name) <= _NAME_LETTERS and name.replace("-", "").isalnum() and name.isascii()
 
 
 def _capture_json(outcome: Outcome, ran: Ran, part: Part, layout: str, kernel_key: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from core import outside
 from core.errors import InfraError, UnderTest
 from guest import splats
 from guest.channel import Channel, Ran
@@ -20,6 +21,11 @@ from guest.plan import TEST
 from guest.splats import Screen, Splat
 
 _SIGNALS = {number.value: number.name for number in signal.Signals}
+
+
+def signal_name(text: str) -> str:
+    """Return the name of a signal whose number a guest sent; the text if it is no number of one."""
+    return _SIGNALS.get(outside.number(text, high=64) or 0, outside.shortened(text, 20))
 
 
 class Status(StrEnum):
@@ -47,11 +53,18 @@ class Ended:
     tail: tuple[str, ...] = ()
 
     @property
+    def flooded(self) -> bool:
+        """Return whether QEMU was ended because the guest wrote more than a file of QEMU may hold."""
+        return self.code in (-signal.SIGXFSZ, 128 + signal.SIGXFSZ)
+
+    @property
     def broken(self) -> bool:
         """Return whether QEMU itself failed, so that the guest cannot be judged."""
-        return self.code != 0 and not self.timed_out
+        return self.code != 0 and not self.timed_out and not self.flooded
 
     def __str__(self) -> str:
+        if self.flooded:
+            return "the guest wrote more to its console or channel than docs/guest.md allows, so QEMU was ended"
         if self.timed_out:
             return f"QEMU was {'ended' if self.code == 0 else 'killed'} after {self.seconds:.0f} s"
         if self.code < 0:
@@ -117,7 +130,8 @@ def judge(ended: Ended, channel: Channel, screen: Path | bytes, token: str) -> V
     seen = splats.scan(screen)
     infra = _qemu_reasons(ended)
     silent = _silence(channel, token, seen)
-    wrong = [*_splat_reasons(seen.splats), *_agent_reasons(channel, token)]
+    flood = [str(ended)] if ended.flooded else []
+    wrong = [*_splat_reasons(seen.splats), *_agent_reasons(channel, token), *flood]
     if infra:
         status = Status.FAILED if seen.splats else Status.LOST
     elif wrong:
@@ -198,7 +212,7 @@ def _bad_end(ran: Ran) -> str:
         return f"workload {ran.name} did not end in its time"
     if "signal" in ran.facts:
         number = ran.facts["signal"]
-        return f"workload {ran.name} died of {_SIGNALS.get(int(number), number) if number.isdecimal() else number}"
+        return f"workload {ran.name} died of {signal_name(number)}"
     return f"workload {ran.name} ended with {errno.errorcode.get(ran.end or 0, str(ran.end))}"
 
 

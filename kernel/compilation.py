@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core import process, store
+from core import diagnostics, process, store
 from core.arch import architecture
 from core.errors import UnderTest
 from core.progress import Progress
@@ -34,13 +34,15 @@ class Compiled:
 
     Attributes:
         seconds: wall time.
-        warnings: the distinct warnings.
+        warnings: the distinct warnings, as FILE:LINE: TEXT.
+        sizes: the warnings about the sizes of stack frames.
         objects: number of objects that it made.
         cpu_seconds: user and system time of make and all its children.
     """
 
     seconds: float
     warnings: frozenset[str]
+    sizes: frozenset[str]
     objects: int
     cpu_seconds: float = 0.0
 
@@ -66,21 +68,16 @@ def compile_all(place: Workplace) -> Compiled:
     """
     cell, log = place.ready.cell, place.log
     image = Path(architecture(cell.arch).boot_image).name
-    warnings: set[str] = set()
-    errors: list[str] = []
+    seen, sizes = diagnostics.Log(), set[str]()
     with Progress(f"kernel {cell.profile.name}", _expected_objects(cell), "objects") as progress:
 
         def listen(line: str) -> None:
             if match := _COMPILED.match(line):
                 progress.step(1, match[1])
-            elif ": warning: " in line:
-                warnings.add(line)
-            elif (
-                ": error: " in line
-                or line.startswith(("ld.lld: error", "ERROR: modpost"))
-                or "undefined symbol" in line
-            ):
-                errors.append(line)
+            else:
+                seen.feed(line)
+                if _FRAME.search(line):
+                    sizes.add(line)
 
         with pool.slot():
             before = place.session.cpu_seconds()
@@ -88,8 +85,14 @@ def compile_all(place: Workplace) -> Compiled:
                 [*place.command, image, "vmlinux"], env=place.env, log=log, on_line=listen, timeout=6 * 3600
             )
         objects = progress.done
-    process.require(done, "compiling the kernel", log, errors)
-    return Compiled(done.seconds, frozenset(warnings), objects, place.session.cpu_seconds() - before)
+    process.require(done, "compiling the kernel", log)
+    return Compiled(
+        done.seconds,
+        frozenset(map(str, seen.warnings)),
+        frozenset(sizes),
+        objects,
+        place.session.cpu_seconds() - before,
+    )
 
 
 def _expected_objects(cell: Cell) -> int | None:
@@ -138,7 +141,7 @@ def keep(place: Workplace, compiled: Compiled, out: Path) -> dict[str, Any]:
         "make_seconds": round(compiled.seconds, 1),
         "cpu_seconds": round(compiled.cpu_seconds, 1),
         "warnings": len(compiled.warnings),
-        "frames": frames(compiled.warnings, int(final.get("FRAME_WARN", "0"))),
+        "frames": frames(compiled.sizes, int(final.get("FRAME_WARN", "0"))),
         "gate_text_sha256": gates.text_hash(out / "vmlinux", out / "System.map"),
         "objects": compiled.objects,
         "jobs": place.jobs,

@@ -156,14 +156,11 @@ def _compile(place: Workplace, out: Path, name: str, compiler: str, tasks: Seque
         script.write_text(f"{shlex.join(words)} || exit 1\necho done {shlex.quote(task.target)}\n")
         scripts.append(place.session.path(script))
     (out / "list").write_text("\n".join(scripts) + "\n")
-    errors: list[str] = []
     with Progress(f"compiling, {name}", len(tasks), "objects") as progress:
 
         def listen(line: str) -> None:
             if line.startswith("done "):
                 progress.step(1, line[5:])
-            elif "error: " in line:
-                errors.append(line)
 
         done = place.session.run(
             ["xargs", "-a", place.session.path(out / "list"), "-n", "1", "-P", str(place.jobs), "sh"],
@@ -172,7 +169,7 @@ def _compile(place: Workplace, out: Path, name: str, compiler: str, tasks: Seque
             on_line=listen,
             timeout=3600,
         )
-    process.require(done, f"compiling, {name},", place.log, errors)
+    process.require(done, f"compiling, {name},", place.log)
 
 
 def read_object(path: Path) -> Object:

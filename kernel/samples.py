@@ -52,13 +52,7 @@ def build(place: Workplace) -> list[Path]:
         target = folder / path.name
         if not target.is_file() or target.read_bytes() != path.read_bytes():
             shutil.copyfile(path, target)
-    errors: list[str] = []
-
-    def listen(line: str) -> None:
-        if line.startswith(("error", "ERROR")) or ": error: " in line:
-            errors.append(line)
-
     for words, env in place.module_steps(folder):
-        done = place.session.run(words, env=env, log=place.log, on_line=listen)
-        process.require(done, "compiling the sample modules", place.log, errors)
+        done = place.session.run(words, env=env, log=place.log)
+        process.require(done, "compiling the sample modules", place.log)
     return [folder / f"{name}.ko" for name in NAMES]

@@ -197,15 +197,9 @@ def _step(place: Workplace, log: Path, command: Sequence[str], what: str, *, own
         own: whether it runs a target's own Makefile. If that needs a program that is missing, only this target does
             not build.
     """
-    errors: list[str] = []
-
-    def listen(line: str) -> None:
-        if "error:" in line or line.startswith("ERROR") or "undefined" in line:
-            errors.append(line)
-
-    done = place.session.run(command, env=place.env, log=log, on_line=listen, timeout=_BUILD_SECONDS)
+    done = place.session.run(command, env=place.env, log=log, timeout=_BUILD_SECONDS)
     try:
-        process.require(done, what, log, errors)
+        process.require(done, what, log)
     except process.MissingProgramError as error:
         if own:
             raise UnderTest(error.message, "read the log", log) from error

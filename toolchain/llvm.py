@@ -35,7 +35,6 @@ PASS_FOLDER = Path(__file__).parent / "pass"
 _MEMORY_EACH = 5 << 28
 _MEMORY_LINK = {"": 3 << 29, "thin": 4 << 30}
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)")
-_ERROR = re.compile(r"(^|: )(fatal )?error: |^CMake Error")
 _SOURCE, _BUILD, _INSTALL, _CCACHE = "/kdf/source", "/kdf/build", "/kdf/install", "/kdf/ccache"
 # The product also contains the tests of the patches, for `toolchain.verify`.
 TESTS = Path("share/kcov-dataflow/tests")
@@ -205,20 +204,17 @@ def _compile(plan: Plan, session: Session, place: Path, ccache: Path, packages: 
     parallel = jobs(_MEMORY_EACH)
     spent = build_dir / "usage.txt"
     with Progress(f"compiling {plan.spec.source}", None, "steps") as progress:
-        errors: list[str] = []
 
         def listen(line: str) -> None:
             if match := _STEP.match(line):
                 progress.at(int(match[1]), int(match[2]), match[3].rpartition("/")[2])
-            elif _ERROR.search(line):
-                errors.append(line)
 
         command = [*usage.command(session, spent), "ninja", f"-j{parallel}"]
         done = session.run(
             [*command, "distribution"], cwd=build_dir, env=env, log=log, on_line=listen, timeout=12 * 3600
         )
         steps = progress.done
-    process.require(done, f"compiling {plan.spec.source}", log, errors)
+    process.require(done, f"compiling {plan.spec.source}", log)
     done = session.run(
         ["ninja", f"-j{parallel}", "install-distribution-stripped"],
         cwd=build_dir,

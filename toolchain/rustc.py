@@ -29,7 +29,6 @@ from toolchain.rust_recipe import BINDGEN, Compiler, Setting, toml
 _MEMORY_EACH = 5 << 29
 _SOURCE, _BUILD, _STAGE0, _LLVM = "/kdf/source", "/kdf/build", "/kdf/stage0", "/kdf/toolchain"
 _COMPILING = re.compile(r"^\s+Compiling (\S+ \S+)")
-_ERROR = re.compile(r"(^|: )(fatal )?error(\[|: )|panicked at")
 _CHECKSUM = ".cargo-checksum.json"
 
 
@@ -177,14 +176,11 @@ def _compile(
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     spent = build_dir / "usage.txt"
-    errors: list[str] = []
     with Progress(f"compiling {compiler.name}", None, "crates") as progress:
 
         def listen(line: str) -> None:
             if match := _COMPILING.match(line):
                 progress.step(1, match[1])
-            elif _ERROR.search(line):
-                errors.append(line)
 
         done = session.run(
             [
@@ -199,7 +195,7 @@ def _compile(
             timeout=12 * 3600,
         )
         crates = progress.done
-    process.require(done, f"compiling {compiler.name}", log, errors)
+    process.require(done, f"compiling {compiler.name}", log)
     return {"crates": crates, **usage.read(spent), "jobs": parallel}
 
 

@@ -140,3 +140,10 @@ def test_a_program_that_prints_without_end() -> None:
 
 def test_problems_are_bounded() -> None:
     assert len(channel.parse(frame(99, 0, b"") * 1000).problems) == channel.MAX_PROBLEMS
+
+
+def test_numbers_of_thousands_of_digits_and_long_names_are_problems() -> None:
+    path = Path(__file__).parent.parent / "golden" / "field" / "channel" / "channel-capacity-5000-digits.bin"
+    sent = channel.read(path)
+    assert [part.capacity for ran in sent.ran for part in ran.parts] == [0]
+    assert sent.problems

@@ -58,6 +58,8 @@ class FakeSession:
     def run(self, argv: Sequence[str], *, timeout: float | None = None, **_more: object) -> Finished:
         if argv[0] == "test":
             return process.run(["true"])
+        if argv[0] == "prlimit":
+            argv = argv[2:]
         if not argv[0].startswith("qemu"):
             if argv[1] != "--version":
                 Path(argv[argv.index("-o") + 1]).write_bytes(b"\x7fELF agent")
@@ -158,7 +160,7 @@ def test_time_limits_know_the_sanitizer(kernel_dir: Path, tmp_path: Path) -> Non
 
     class Watching(FakeSession):
         def run(self, argv: Sequence[str], *, timeout: float | None = None, **more: object) -> Finished:
-            if argv[0].startswith("qemu") and timeout is not None:
+            if argv[0] == "prlimit" and timeout is not None:
                 limits.append(timeout)
             return super().run(argv, timeout=timeout, **more)
 

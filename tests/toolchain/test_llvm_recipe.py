@@ -203,9 +203,9 @@ def _ended(code: int, *tail: str, timed_out: bool = False) -> Finished:
     [
         (_ended(0, timed_out=True), [], InfraError, "did not end within 3 s"),
         (_ended(-9), [], InfraError, "was killed"),
-        (_ended(2, "clang: Killed", "make: *** Error 2"), [], InfraError, "was killed"),
+        (_ended(2, "Killed", "make: *** [x] Error 2"), [], InfraError, "was killed"),
         (_ended(2, "write: No space left on device"), [], InfraError, "disk is full"),
-        (_ended(2, "x"), ["a.c: error: No space left on device"], InfraError, "disk is full"),
+        (_ended(2, "x", "cp: error writing a: No space left on device"), [], InfraError, "disk is full"),
         (_ended(2, "sh: bc: not found"), [], InfraError, "lacks a program: sh: bc: not found"),
         (_ended(2, "make: *** Error 2"), ["a.c:1: error: what"], UnderTest, "a.c:1: error: what"),
         (_ended(2, "nothing said"), [], UnderTest, "ended with 2"),
