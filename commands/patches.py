@@ -6,6 +6,7 @@ from typing import Any
 
 from commands.tables import print_json, print_table
 from commands.task import command
+from core import outside
 
 
 @command(name="list")
@@ -131,7 +132,6 @@ def import_(
 )
 def export(_c: Any, series: str, output: str = "", mbox: str = "") -> None:
     """Write a series as files for git am. Example: ./invoke patches.export kit -o DIR"""
-    from pathlib import Path
 
     from core.errors import UserError
     from patches import outgoing
@@ -141,10 +141,10 @@ def export(_c: Any, series: str, output: str = "", mbox: str = "") -> None:
         raise UserError("no output is named", "use -o DIR or --mbox FILE")
     patches = load(series)
     if output:
-        for path in outgoing.export(patches, Path(output).expanduser()):
+        for path in outgoing.export(patches, outside.path(output)):
             print(path)
     if mbox:
-        outgoing.export_mbox(patches, Path(mbox).expanduser())
+        outgoing.export_mbox(patches, outside.path(mbox))
         print(mbox)
 
 
@@ -156,12 +156,11 @@ def export(_c: Any, series: str, output: str = "", mbox: str = "") -> None:
 )
 def refresh(_c: Any, from_: str = "", range_: str = "") -> None:
     """Write series kit from a branch. Example: ./invoke patches.refresh --from ~/linux --range v7.1.8..kdf"""
-    from pathlib import Path
 
     from core.errors import UserError
     from patches import outgoing
 
     if not from_ or not range_:
         raise UserError("there is no branch to take the series from", "use --from REPOSITORY --range A..B")
-    changed = outgoing.refresh(outgoing.from_branch(Path(from_).expanduser(), range_))
+    changed = outgoing.refresh(outgoing.from_branch(outside.path(from_), range_))
     print("\n".join(changed) if changed else "nothing changed")

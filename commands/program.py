@@ -6,7 +6,9 @@ name. Exit codes are decided in `commands.task`.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
 import os
 import re
 import sys
@@ -16,7 +18,8 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit, ParseError, UnexpectedExit
 from invoke.program import Program
 
-from core.errors import UserError, describe
+from commands import bugs, task
+from core.errors import InfraError, UserError, describe
 from core.version import VERSION
 
 START = """\
@@ -120,10 +123,41 @@ def undeclared_letter(words: Sequence[str], namespace: Collection) -> tuple[str,
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run tasks and return the exit code."""
+    """Run tasks and return the exit code; the last handler of whatever nobody foresaw."""
+    # Files of a store are read by others, and written by nobody else, whatever the user's umask is.
+    os.umask(0o022)
+    given = sys.argv[1:] if argv is None else argv
+    try:
+        code = _run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has gone.
+        _drop_output()
+        return 0
+    except KeyboardInterrupt:
+        return task.report(InfraError("interrupted", "run the same command again: what was finished is kept"))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF) and error.filename is None:
+            _drop_output()
+            words = error.strerror or str(error)
+            return task.report(
+                InfraError(f"standard output cannot be written: {words}", "look where it is directed to")
+            )
+        return task.report(bugs.unforeseen(error, given))
+    except Exception as error:
+        return task.report(bugs.unforeseen(error, given))
+    return code
+
+
+def _drop_output() -> None:
+    """Send standard output nowhere, so that Python does not fail again when it ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(given: list[str]) -> int:
     import tasks
 
-    given = sys.argv[1:] if argv is None else argv
     if not given:
         print(START)
         return 0
@@ -156,10 +190,6 @@ def main(argv: list[str] | None = None) -> int:
         elif ended.message:
             print(ended.message, file=sys.stderr)
         return int(ended.code)
-    except BrokenPipeError:
-        # The reader of our output has gone.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return 0
 
 

@@ -40,9 +40,8 @@ def list_(_c: Any, kind: str = "", json: bool = False) -> None:
 @command(help={"days": "number of days; what was not used for so long is removed"})
 def gc(_c: Any, days: float = 30.0) -> None:
     """Remove products, builds and runs not used for some days. Example: ./invoke store.gc --days 7"""
-    from core import store
 
-    gone = store.collect(days)
+    gone = upkeep.collect(days)
     for path, size in gone:
         print(f"removed {path} ({human_size(size)})")
     freed = human_size(sum(size for _path, size in gone))
@@ -52,10 +51,10 @@ def gc(_c: Any, days: float = 30.0) -> None:
 @command()
 def check(_c: Any) -> None:
     """Compare every product with its metadata. Example: ./invoke store.check"""
-    from core import store
+    from core import store, upkeep
     from core.errors import InfraError
 
-    damaged = store.damaged()
+    damaged = upkeep.damaged()
     for product, why in damaged:
         print(f"{product.path} {why}")
     if damaged:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
+from commands import bugs
 from core.errors import InfraError, KitError, describe
 from kernel import axes
 
@@ -22,17 +25,16 @@ def exit_for(error: BaseException) -> Exit | None:
     if isinstance(error, KeyboardInterrupt):
         stopped = InfraError("interrupted", "run the same command again: what was finished is kept")
         return Exit(describe(stopped), stopped.exit_code)
-    if isinstance(error, OSError):
-        from core.store import disk_errors, home
-
-        try:
-            with disk_errors(home()):
-                raise error
-        except KitError as named:
-            return exit_for(named)
-        except OSError:
-            return None
+    if isinstance(error, OSError) and (named := bugs.of_system(error, sys.argv[1:])):
+        return exit_for(named)
     return None
+
+
+def report(error: KitError) -> int:
+    """Print an error that ended the program, and return its exit code."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(describe(error), file=sys.stderr, flush=True)
+    return error.exit_code
 
 
 class _Task(Task[Callable[..., None]]):

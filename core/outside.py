@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
+
+from core.errors import UserError
 
 _DECIMAL = re.compile(r"[0-9]{1,20}", re.ASCII)
 _HEX = re.compile(r"(?:0x)?[0-9a-fA-F]{1,16}", re.ASCII)
@@ -52,6 +55,21 @@ def unfit(path: str) -> str:
     if len(parts) > PATH_DEPTH:
         return f"is more than {PATH_DEPTH} folders deep"
     return ""
+
+
+def path(text: str) -> Path:
+    """Return the path that a user wrote, with ~ expanded.
+
+    Raises:
+        UserError: it names the home of a user who does not exist, or cannot be a path.
+    """
+    try:
+        made = Path(text).expanduser()
+    except RuntimeError:
+        raise UserError(f"{shortened(text, 60)}: there is no such user", "write the whole path") from None
+    if "\0" in text or any(len(part.encode("utf-8", "surrogateescape")) > NAME_BYTES for part in made.parts):
+        raise UserError(f"{shortened(text, 60)} cannot be a path: it has a name that is too long", "name another path")
+    return made
 
 
 def first_unfit(paths: Iterable[str]) -> str:

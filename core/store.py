@@ -26,10 +26,13 @@ from typing import Any
 import filelock
 import platformdirs
 
+from core import outside
 from core.errors import InfraError, KitError, UserError
 
 METADATA = "metadata.json"
 _looking: contextvars.ContextVar[bool] = contextvars.ContextVar("looking", default=False)
+# Errors of flock(2) and fcntl(2) on a file system without locks.
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _WORK_PREFIX = ".making-"
 
 
@@ -57,7 +60,7 @@ def home() -> Path:
         InfraError: it cannot be created or written.
     """
     variable = os.environ.get("KDF_HOME")
-    path = Path(variable).expanduser().absolute() if variable else platformdirs.user_cache_path("kcov-dataflow-kit")
+    path = outside.path(variable).absolute() if variable else platformdirs.user_cache_path("kcov-dataflow-kit")
     with disk_errors(path):
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -79,7 +82,8 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = error.filename or path
+            # A copy names its source first, and what it could not write second.
+            where = error.filename2 or error.filename or path
             raise InfraError(
                 f"the disk is full: writing {where} failed",
                 "free some space or point KDF_HOME at a larger disk, then run the same command again",
@@ -144,6 +148,13 @@ def lock(name: str) -> Iterator[None]:
         except filelock.Timeout:
             print(f"waiting: another run is making {name}", file=sys.stderr, flush=True)
             held.acquire()
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                raise
+            raise InfraError(
+                f"the file system of {folder} has no locks, so two runs would damage the store",
+                "point KDF_HOME at a file system with locks (flock), such as a local disk or NFS 4",
+            ) from error
     try:
         yield
     finally:
@@ -159,19 +170,20 @@ def product(kind: str, key: str) -> Product | None:
     return _taken(kind, key) if re.fullmatch(r"[0-9a-f]{64}", key) else None
 
 
-def _read(kind: str, key: str) -> Product | None:
+def read(kind: str, key: str) -> Product | None:
+    """Find the product of a key without marking it as used; None without readable metadata."""
     path = _path_of(kind, key)
     try:
         metadata = json.loads((path / METADATA).read_text())
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
-    except ValueError:
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("inputs"), dict):
         return None
     return Product(kind, key, path, metadata)
 
 
 def _taken(kind: str, key: str) -> Product | None:
-    product = _read(kind, key)
+    product = read(kind, key)
     return mark_used(product) if product else None
 
 
@@ -242,7 +254,7 @@ def make(
             return stored
         path = _path_of(kind, key)
         with disk_errors(path):
-            _sweep(path.parent)
+            sweep(path.parent, key[:16])
             temporary = path.parent / f"{_WORK_PREFIX}{key[:16]}-{os.getpid()}"
             remove_tree(temporary)
             temporary.mkdir(parents=True)
@@ -277,12 +289,29 @@ def _keep_log(error: KitError, temporary: Path, name: str) -> None:
         error.log = kept
 
 
-def _sweep(folder: Path) -> None:
-    """Remove unfinished directories of killed runs, whose process is gone."""
+def sweep(folder: Path, own: str = "") -> None:
+    """Remove unfinished directories of killed runs.
+
+    Whoever works in one holds the lock of its key. A number of a process says nothing: a run in another container, or
+    on another machine with the same home, has numbers of its own.
+
+    Args:
+        own: the first 16 digits of a key whose lock is held here.
+    """
     for entry in folder.glob(f"{_WORK_PREFIX}*") if folder.is_dir() else ():
-        pid = entry.name.rpartition("-")[2]
-        if pid.isdigit() and int(pid) != os.getpid() and not Path("/proc", pid).exists():
+        short = entry.name.removeprefix(_WORK_PREFIX).partition("-")[0]
+        if short == own:
             remove_tree(entry)
+            continue
+        free = filelock.FileLock(home() / "locks" / f"{folder.name}-{short}.lock")
+        try:
+            free.acquire(timeout=0)
+        except (filelock.Timeout, OSError):
+            continue
+        try:
+            remove_tree(entry)
+        finally:
+            free.release()
 
 
 def remove_tree(path: Path) -> None:
@@ -315,7 +344,7 @@ def products(kind: str | None = None) -> list[Product]:
         product
         for name in kinds
         for entry in (root / name).iterdir()
-        if not entry.name.startswith(".") and (product := _read(name, entry.name))
+        if not entry.name.startswith(".") and (product := read(name, entry.name))
     ]
     return sorted(listed, key=lambda product: product.metadata.get("made", 0))
 
@@ -341,47 +370,3 @@ def count_content(path: Path) -> dict[str, int]:
             files += 1
             total += entry.lstat().st_size
     return {"files": files, "bytes": total}
-
-
-def damaged() -> list[tuple[Product, str]]:
-    """Return products that differ from their metadata in count, size or hash of files, with a reason each."""
-    bad: list[tuple[Product, str]] = []
-    for product in products():
-        now = count_content(product.path)
-        then = product.metadata.get("content", now)
-        if now != then:
-            bad.append((product, f"has {now['files']} files of {now['bytes']} bytes, was made with {then}"))
-            continue
-        hashes = product.metadata.get("files", {})
-        wrong = [name for name, facts in hashes.items() if hash_file(product.path / name) != facts["sha256"]]
-        if wrong:
-            bad.append((product, f"differs in {', '.join(sorted(wrong))}"))
-    return bad
-
-
-def collect(keep_days: float) -> list[tuple[Path, int]]:
-    """Remove what was not used for some days, and unfinished products of killed runs.
-
-    Args:
-        keep_days: remove products not used for so many days, and build directories and runs not changed for so many.
-
-    Returns:
-        The removed paths with their sizes, bytes.
-    """
-    gone: list[tuple[Path, int]] = []
-    limit = time.time() - keep_days * 86400
-    root = home()
-    old: list[tuple[Path, Product | None]] = [(p.path, p) for p in products() if last_used(p) < limit]
-    for folder in (root / "build", root / "runs"):
-        if folder.is_dir():
-            old += [(entry, None) for entry in folder.iterdir() if entry.stat().st_mtime < limit]
-    for kind in (root / "store").iterdir() if (root / "store").is_dir() else ():
-        _sweep(kind)
-    for path, product in old:
-        with lock(f"{path.parent.name}-{path.name[:16]}"):
-            if product and last_used(product) >= limit:
-                continue  # another run has used it meanwhile
-            size = size_of(path)
-            remove_tree(path)
-            gone.append((path, size))
-    return gone

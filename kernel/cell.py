@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from core import outside
 from core.arch import check_arch
 from core.errors import UserError
 from kconfig import fragment, profiles
@@ -171,8 +172,8 @@ def resolve(names: CellNames) -> Cell:
 def _check_linux(spec: str) -> None:
     catalogue.check(spec)
     kind, _, rest = spec.partition(":")
-    if kind == "path" and Path(rest).expanduser().is_dir():
-        require_linux(Path(rest).expanduser(), spec)
+    if kind == "path" and outside.path(rest).is_dir():
+        require_linux(outside.path(rest), spec)
 
 
 def require_linux(folder: Path, spec: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from core import process, store
+from core import outside, process, store
 from core.errors import InfraError, UserError, nearest
 from patches import attest, form, git, hostile, mail, mbox, posting, series
 from patches.attest import Attestation
@@ -127,7 +127,7 @@ def _gather(source: str, sha256: str, log: Path | None) -> tuple[list[Mail], str
         return _from_address(source, sha256), origins.without_user(source), ""
     if sha256:
         raise UserError("--sha256 is the hash of what an address gives", "leave it out for files and Message-IDs")
-    path = Path(source).expanduser()
+    path = outside.path(source)
     if path.exists():
         return mbox.load(path), path.name, None
     match = _MESSAGE_ID.fullmatch(source)

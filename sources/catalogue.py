@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core import store
+from core import outside, store
 from core.data import Node, load_yaml
 from core.errors import InfraError, UserError, nearest
 from core.store import Product
@@ -330,14 +330,14 @@ def check(spec: str) -> None:
         _user_path(rest)
     elif colon and kind == "git":
         repository, revision = _commit(rest)
-        if ":" not in repository or Path(repository).expanduser().is_dir():
+        if ":" not in repository or outside.path(repository).is_dir():
             checkout.git_commit(repository, revision)
     else:
         find(spec)
 
 
 def _user_path(rest: str) -> Path:
-    root = Path(rest).expanduser()
+    root = outside.path(rest)
     if not root.is_file() and not root.is_dir():
         raise UserError(f"there is no directory or archive {root}")
     return root

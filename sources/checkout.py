@@ -14,7 +14,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from core import process, store
+from core import outside, process, store
 from core.errors import InfraError, UserError
 from core.progress import Progress
 from sources.origins import without_user
@@ -32,7 +32,7 @@ def git_commit(repository: str, revision: str) -> tuple[Path | None, str]:
         UserError: there is no such revision.
         InfraError: the repository cannot be reached.
     """
-    local = Path(repository).expanduser()
+    local = outside.path(repository)
     if local.is_dir():
         git_dir = _git("rev-parse", "--absolute-git-dir", cwd=local)
         if git_dir.code:
@@ -102,10 +102,10 @@ def git_between(repository: str, good: str, bad: str) -> list[str]:
     Raises:
         UserError: there is no such repository or revision, or the first is not an ancestor of the second.
     """
-    if not Path(repository).expanduser().is_dir():
+    if not outside.path(repository).is_dir():
         raise UserError(f"{repository} is not a repository on this machine", "clone it first: many commits are read")
     first, last = (git_commit(repository, revision)[1] for revision in (good, bad))
-    folder = Path(repository).expanduser()
+    folder = outside.path(repository)
     listed = _git("rev-list", "--reverse", "--first-parent", f"{first}..{last}", cwd=folder)
     commits = listed.out.split()
     if listed.code or not commits or _git("merge-base", "--is-ancestor", first, last, cwd=folder).code:

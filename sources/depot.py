@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core import store
+from core import outside, store
 from core.errors import InfraError, UserError
 from core.progress import Progress
 from core.store import Product
@@ -50,7 +50,7 @@ def _folder(shared: str) -> Path:
     Raises:
         UserError: there is no such directory.
     """
-    folder = Path(shared).expanduser()
+    folder = outside.path(shared)
     if not folder.is_dir():
         raise UserError(f"the shared store {shared} is not a directory", "create it, or name another")
     return folder

@@ -171,7 +171,9 @@ def _header(block: bytes) -> tuple[Member, bytes]:
         kind = "folder"  # as tar wrote it before 1988
     size = _number(block[124:136])
     goal = _text(block[157:257]) if "link" in kind else ""
-    return Member(name, kind, size, _number(block[100:108]) & 0o7777, _seconds(str(_number(block[136:148]))), goal), flag
+    return Member(
+        name, kind, size, _number(block[100:108]) & 0o7777, _seconds(str(_number(block[136:148]))), goal
+    ), flag
 
 
 def _number(raw: bytes) -> int:

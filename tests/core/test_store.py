@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from core import process, store
+from core import process, store, upkeep
 from core.errors import InfraError, UnderTest, UserError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -165,11 +165,11 @@ def test_the_home_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_damage_is_found() -> None:
     store.make("thing", {"a": 1}, write("f"))
     second = store.make("thing", {"a": 2}, write("f"))
-    assert store.damaged() == []
+    assert upkeep.damaged() == []
     (second.path / "f").write_text("longer")
-    assert [product for product, _why in store.damaged()] == [second]
+    assert [product for product, _why in upkeep.damaged()] == [second]
     third = store.make("file", {}, lambda tmp: {"files": {"f": {"sha256": "0" * 64}}} if write("f")(tmp) else {})
-    assert (third, "differs in f") in store.damaged()
+    assert (third, "differs in f") in upkeep.damaged()
 
 
 def test_broken_metadata_is_no_product() -> None:
@@ -206,7 +206,7 @@ def test_collecting_removes_the_old_and_the_half_made() -> None:
     old.path.chmod(0o500)
     half = old.path.parent / ".making-0123456789abcdef-999999999"
     (half / "x").mkdir(parents=True)
-    gone = store.collect(1)
+    gone = upkeep.collect(1)
     assert [path for path, _size in gone] == [old.path]
     assert new.path.exists()
     assert not half.exists()
@@ -232,19 +232,19 @@ def test_what_is_used_stays_however_old_it_is(use: Callable[[store.Product], sto
     found = use(made)
     assert found is not None and found.key == made.key
     assert store.last_used(found) >= now - 1
-    assert [path for path, _size in store.collect(30)] == [other.path]
+    assert [path for path, _size in upkeep.collect(30)] == [other.path]
     assert (made.path / "metadata.json").read_bytes() == before
-    assert store.damaged() == []
+    assert upkeep.damaged() == []
     assert sorted(entry.name for entry in made.path.iterdir()) == ["f", "metadata.json"]
 
 
 def test_looking_at_the_whole_store_uses_nothing() -> None:
     made = store.make("thing", {}, write("f"))
     last_used(made, 90)
-    store.damaged()
+    upkeep.damaged()
     (listed,) = store.products()
     assert 89 * DAY < time.time() - store.last_used(listed) < 91 * DAY
-    assert [path for path, _size in store.collect(30)] == [made.path]
+    assert [path for path, _size in upkeep.collect(30)] == [made.path]
 
 
 def test_a_product_that_nobody_used_counts_from_when_it_was_made() -> None:
@@ -267,7 +267,7 @@ def test_what_is_used_while_old_products_are_removed_stays(monkeypatch: pytest.M
             yield
 
     monkeypatch.setattr(store, "lock", lock)
-    assert store.collect(30) == []
+    assert upkeep.collect(30) == []
     assert made.path.exists()
 
 

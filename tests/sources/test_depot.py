@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core import store
+from core import store, upkeep
 from core.errors import InfraError, UserError
 from core.store import Product
 from kernel import cache
@@ -80,7 +80,7 @@ def check_taken(kernel: Product, taken: Product | None) -> None:
     assert (taken.key, taken.metadata["release"]) == (kernel.key, "7")
     assert (taken.path / "image").read_bytes() == (kernel.path / "image").read_bytes()
     assert store.find("kernel", {"profile": "none"}) == taken
-    assert store.damaged() == []
+    assert upkeep.damaged() == []
 
 
 def test_by_a_directory(kernel: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
