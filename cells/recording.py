@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cells import runs
-from core import store
+from core import outside, store
 from core.errors import UnderTest, UserError, nearest
 from core.runtime import Runtime
 from dataflow import checks, listing
@@ -87,7 +87,12 @@ def program(line: str) -> tuple[Path, tuple[str, ...]]:
     Raises:
         UserError: the program is missing or is not a static ELF program.
     """
-    words = shlex.split(line)
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise UserError(
+            f"the command line {outside.shortened(line, 60)} is not complete: {error}", "close its quotes"
+        ) from None
     if not words:
         raise UserError("name a program with --exec", "it must be linked statically: cc -static")
     path = Path(words[0])

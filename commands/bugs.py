@@ -11,12 +11,15 @@ import platform
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
 
 from core import outside
 from core.errors import InfraError, KitError, UserError
 from core.version import VERSION
+
+# The words of the command line.
+asked: ContextVar[tuple[str, ...]] = ContextVar("asked", default=())
 
 # What is wrong with a path itself: if the user named it, the request is wrong.
 _OF_PATHS = (
@@ -26,11 +29,10 @@ _OF_PATHS = (
 _LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EFBIG, errno.EIO, errno.ESTALE, errno.EROFS)
 
 
-def of_system(error: OSError, words: Sequence[str]) -> KitError | None:
+def of_system(error: OSError) -> KitError | None:
     """Return the error that a user sees for one of the operating system; None if nobody can name it.
 
-    Args:
-        words: of the command line: a path that stands there is the user's.
+    A path that stands in the command line is the user's.
     """
     if isinstance(error, BrokenPipeError):
         return None
@@ -44,7 +46,7 @@ def of_system(error: OSError, words: Sequence[str]) -> KitError | None:
             f"the disk is full: writing {shown} failed", "free some space, then run the same command again"
         )
     if error.errno in _OF_PATHS and path:
-        if any(_names(word, path) for word in words):
+        if any(_names(word, path) for word in asked.get()):
             return UserError(f"cannot use {shown}: {reason}", "name another path, or change its permissions")
         return InfraError(f"cannot use {shown}: {reason}", "check that path; KDF_HOME names the folder of the store")
     if error.errno in (*_OF_PATHS, *_LIMITS):
@@ -59,19 +61,15 @@ def _names(word: str, path: str) -> bool:
     return len(value) > 1 and (value in path or path in value)
 
 
-def unforeseen(error: BaseException, words: Sequence[str]) -> KitError:
-    """Write the traceback of an exception to a file; return the error that a user sees for our bug.
-
-    Args:
-        words: of the command line.
-    """
-    if isinstance(error, OSError) and (named := of_system(error, words)):
+def unforeseen(error: BaseException) -> KitError:
+    """Write the traceback of an exception to a file; return the error that a user sees for our bug."""
+    if isinstance(error, OSError) and (named := of_system(error)):
         return named
     if isinstance(error, MemoryError):
         return InfraError("this machine has no memory left", "end other programs, or use a larger machine")
     text = "".join(traceback.format_exception(error))
     about = f"kcov-dataflow-kit {VERSION}, Python {platform.python_version()}, {platform.platform()}"
-    log = _keep(f"{about}\n./invoke {' '.join(words)}\n\n{text}")
+    log = _keep(f"{about}\n./invoke {' '.join(asked.get())}\n\n{text}")
     what = outside.shortened(f"{type(error).__name__}: {error}", 160)
     return InfraError(
         f"this is our bug: {what}",

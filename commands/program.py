@@ -19,7 +19,8 @@ from invoke.exceptions import Exit, ParseError, UnexpectedExit
 from invoke.program import Program
 
 from commands import bugs, task
-from core.errors import InfraError, UserError, describe
+from core import outside
+from core.errors import InfraError, KitError, UserError, describe
 from core.version import VERSION
 
 START = """\
@@ -92,6 +93,23 @@ def _parse_tasks(program: Program) -> None:
         raise ParseError(f"{wrong[1]} is not a number" if wrong else str(error)) from error
 
 
+def _configure(program: Program) -> None:
+    """Let Invoke read its configuration files, which its own options and the home name.
+
+    Raises:
+        UserError: one of them cannot be read.
+    """
+    try:
+        program.update_config()
+    except (KeyboardInterrupt, Exit):
+        raise
+    except Exception as error:
+        words = outside.shortened(str(error), 120)
+        raise UserError(
+            f"a configuration file of Invoke cannot be read: {words}", "leave out -f and --config"
+        ) from error
+
+
 def asks_help(words: Sequence[str]) -> str | None:
     """Return the task of `TASK ... --help`; Invoke would read the option as a positional value."""
     own = words[: words.index("--")] if "--" in words else words
@@ -127,9 +145,12 @@ def main(argv: list[str] | None = None) -> int:
     # Files of a store are read by others, and written by nobody else, whatever the user's umask is.
     os.umask(0o022)
     given = sys.argv[1:] if argv is None else argv
+    bugs.asked.set(tuple(given))
     try:
         code = _run(given)
         sys.stdout.flush()
+    except KitError as error:
+        return task.report(error)
     except BrokenPipeError:
         # The reader of our output has gone.
         _drop_output()
@@ -143,9 +164,9 @@ def main(argv: list[str] | None = None) -> int:
             return task.report(
                 InfraError(f"standard output cannot be written: {words}", "look where it is directed to")
             )
-        return task.report(bugs.unforeseen(error, given))
+        return task.report(bugs.unforeseen(error))
     except Exception as error:
-        return task.report(bugs.unforeseen(error, given))
+        return task.report(bugs.unforeseen(error))
     return code
 
 
@@ -175,7 +196,7 @@ def _run(given: list[str]) -> int:
         program.parse_collection()
         _parse_tasks(program)
         program.parse_cleanup()
-        program.update_config()
+        _configure(program)
         program.execute()
     except ParseError as error:
         wrong = UserError(_explain(error, tasks.ns), _help_of(error.context.name if error.context else None))

@@ -40,6 +40,7 @@ def list_(_c: Any, kind: str = "", json: bool = False) -> None:
 @command(help={"days": "number of days; what was not used for so long is removed"})
 def gc(_c: Any, days: float = 30.0) -> None:
     """Remove products, builds and runs not used for some days. Example: ./invoke store.gc --days 7"""
+    from core import upkeep
 
     gone = upkeep.collect(days)
     for path, size in gone:

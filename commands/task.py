@@ -25,7 +25,7 @@ def exit_for(error: BaseException) -> Exit | None:
     if isinstance(error, KeyboardInterrupt):
         stopped = InfraError("interrupted", "run the same command again: what was finished is kept")
         return Exit(describe(stopped), stopped.exit_code)
-    if isinstance(error, OSError) and (named := bugs.of_system(error, sys.argv[1:])):
+    if isinstance(error, OSError) and (named := bugs.of_system(error)):
         return exit_for(named)
     return None
 

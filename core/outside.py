@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from core.errors import UserError
 
@@ -70,6 +71,22 @@ def path(text: str) -> Path:
     if "\0" in text or any(len(part.encode("utf-8", "surrogateescape")) > NAME_BYTES for part in made.parts):
         raise UserError(f"{shortened(text, 60)} cannot be a path: it has a name that is too long", "name another path")
     return made
+
+
+def address(text: str) -> str:
+    """Return an http or https address that a user wrote.
+
+    Raises:
+        UserError: it is another kind of address, or malformed.
+    """
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise UserError(f"{shortened(text, 80)} is not an address of http or https", "write it as http://HOST/PATH")
+    return text
 
 
 def first_unfit(paths: Iterable[str]) -> str:

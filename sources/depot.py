@@ -41,7 +41,15 @@ def is_key(text: str) -> bool:
 
 
 def _is_server(shared: str) -> bool:
-    return "://" in shared
+    """Check whether a shared store is a server.
+
+    Raises:
+        UserError: it is a malformed address.
+    """
+    if "://" not in shared:
+        return False
+    outside.address(shared)
+    return True
 
 
 def _folder(shared: str) -> Path:

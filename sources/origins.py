@@ -62,7 +62,10 @@ class OriginFailed(Exception):  # noqa: N818  (it names what happened)
 
 def without_user(url: str) -> str:
     """Remove user and password from an address, so that logs and metadata do not contain them."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "a malformed address"
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
