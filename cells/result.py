@@ -21,7 +21,7 @@ import msgspec
 
 from cells.suites import Suite
 from core import data, store
-from core.errors import UnderTest
+from core.errors import UnderTest, one_line
 
 # The error lists at most this many reasons; the result has all of them.
 _LISTED = 3
@@ -72,7 +72,9 @@ class Splat:
     def as_text(self) -> str:
         """Return the splat as text for a person."""
         during = f" (during {self.during})" if self.during else ""
-        return "\n".join([f"{self.title}{during}", *(f"    {frame}" for frame in self.frames)])
+        return "\n".join(
+            [one_line(f"{self.kind}: {self.title}{during}"), *(f"    at {one_line(frame)}" for frame in self.frames)]
+        )
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Result:
         held = sum(c.ok for c in self.checks)
         lines.append(f"{self.status}: {held} of {len(self.checks)} checks hold ({spent})")
         lines.append(str(self.folder / "result.json"))
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
     def save(self) -> Result:
         """Write result.json into the folder, and its copy; return the result itself."""

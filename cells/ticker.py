@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.errors import printable
+from core.errors import one_line
 from guest import channel, console, ktap
 from guest.channel import Frame, Type
 from guest.guests import CHANNEL, CONSOLE
@@ -75,7 +75,7 @@ class Feed:
                 f"{name} {program.facts[name]}" for name in ("exit", "signal") if name in program.facts
             )
             results = f", {program.results} results" if program.results else ""
-            self._told(printable(f"ended    {program.name}: {how or 'no status'}{results}"))
+            self._told(one_line(f"ended    {program.name}: {how or 'no status'}{results}"))
 
     def _line(self, program: _Program, line: bytes) -> None:
         for test in program.parser.feed(line.decode("utf-8", "replace")):
@@ -109,7 +109,7 @@ class Console:
 
 def _finished(suite: str, test: ktap.Test) -> str:
     reason = f" ({test.reason})" if test.reason else ""
-    return printable(f"{test.status:8} {suite}: {test.name}{reason}")
+    return one_line(f"{test.status:8} {suite}: {test.name}{reason}")
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ def unforeseen(error: BaseException) -> KitError:
         return InfraError("this machine has no memory left", "end other programs, or use a larger machine")
     text = "".join(traceback.format_exception(error))
     about = f"kcov-dataflow-kit {VERSION}, Python {platform.python_version()}, {platform.platform()}"
-    log = _keep(f"{about}\n./invoke {' '.join(asked.get())}\n\n{text}")
+    log = _keep(f"{about}\nwords: {' '.join(asked.get())}\n\n{text}")
     what = outside.shortened(f"{type(error).__name__}: {error}", 160)
     return InfraError(
         f"this is our bug: {what}",

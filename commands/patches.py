@@ -89,7 +89,7 @@ def import_(
 ) -> None:
     """Check a series from outside and keep it. Example: ./invoke patches.import theirs --from thread.mbox"""
     from core import store
-    from core.errors import UserError, printable
+    from core.errors import UserError, one_line
     from patches import incoming, series
 
     if not from_:
@@ -111,14 +111,14 @@ def import_(
         facts = {"left_out": left, "trailers": posting.posting.trailers, "revision": posting.posting.version}
         print_json({**facts, "name": name, "content": kept.content, "message_id": kept.message_id, "patches": rows})
         return
-    print(printable(f"{name}: {kept.subject} (v{posting.posting.version}, {kept.author}), {len(kept.patches)} patches"))
+    print(one_line(f"{name}: {kept.subject} (v{posting.posting.version}, {kept.author}), {len(kept.patches)} patches"))
     print_table(rows, ("patch", "from", "attestation", "trailers"))
     lines = [f"left out: {where} {reason}" for where, reason in left]
     if len(posting.posting.senders) > 1:
         lines.append(f"sent by several: {', '.join(posting.posting.senders)}")
     lines.append(f"Message-ID: {kept.message_id or 'none'}\ncontent: {kept.content}")
     lines.append(f"generation: {kept.generation or 'not given'}, layout: {kept.layout or 'not given'}")
-    print(printable("\n".join(lines)))
+    print("\n".join(map(one_line, lines)))
     print(f"in {series.imported_place(name)}; next: ./invoke patches.check {name}")
 
 

@@ -18,7 +18,7 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit, ParseError, UnexpectedExit
 from invoke.program import Program
 
-from commands import bugs, task
+from commands import bugs, screen, task
 from core import outside
 from core.errors import InfraError, KitError, UserError, describe
 from core.version import VERSION
@@ -146,6 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     os.umask(0o022)
     given = sys.argv[1:] if argv is None else argv
     bugs.asked.set(tuple(given))
+    screen.install()
     try:
         code = _run(given)
         sys.stdout.flush()

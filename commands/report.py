@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def html(_c: Any, output: str = "", runs: int = 60) -> None:
     """Write the latest runs as one HTML page that needs no network. Example: ./invoke report.html -o report.html"""
     from core import store
-    from core.errors import UserError, printable
+    from core.errors import UserError, one_line
     from report import history, html
 
     if runs < 1:
@@ -37,7 +37,7 @@ def html(_c: Any, output: str = "", runs: int = 60) -> None:
     broken = [run for run in known.runs if run.problem]
     print(f"{len(known.runs)} runs, {len(broken)} of them cannot be read; {known.left} older ones left out")
     for run in broken:
-        print(printable(f"unreadable: {run.folder}: {run.problem}"), file=sys.stderr)
+        print(one_line(f"unreadable: {run.folder}: {run.problem}"), file=sys.stderr)
     print(path.resolve())
 
 
@@ -84,13 +84,13 @@ def junit(_c: Any, runs: str, output: str = "junit.xml") -> None:
 
 
 def _print(compared: Comparison) -> None:
-    from core.errors import printable
+    from core.errors import one_line
 
     for note in (*compared.notes, *(f"unreadable: {folder}" for folder in compared.unreadable)):
-        print(printable(note))
+        print(one_line(note))
     for name, keys in (("before", compared.only_before), ("after", compared.only_after)):
         for key in keys:
-            print(printable(f"only {name}: {key}"))
+            print(one_line(f"only {name}: {key}"))
     if compared.changes:
         rows = [
             {

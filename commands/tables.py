@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.errors import printable
+from core.errors import one_line
 
 
 def print_json(value: Any) -> None:
@@ -18,7 +18,7 @@ def print_json(value: Any) -> None:
 
 def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
     """Print rows as a plain table with the given columns; cut nothing, so that programs can read it too."""
-    texts = [[printable(str(row.get(column, ""))) for column in columns] for row in rows]
+    texts = [[one_line(str(row.get(column, ""))) for column in columns] for row in rows]
     widths = [max([len(column), *(len(line[i]) for line in texts)]) for i, column in enumerate(columns)]
     for line in [list(columns), *texts]:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())

@@ -31,7 +31,7 @@ def run(
     import shlex
 
     from cells import tests
-    from core.errors import UserError
+    from core.errors import UserError, one_line
     from report import files, markdown
 
     try:
@@ -54,7 +54,7 @@ def run(
         print_table(list(markdown.rows(result)), ("status", "test", "why"))
         for suite in result.suites:
             if suite.lacks:
-                print(f"{suite.name} asks for what this kernel does not have: {', '.join(suite.lacks)}")
+                print(one_line(f"{suite.name} asks for what this kernel does not have: {', '.join(suite.lacks)}"))
         for splat in result.splats:
             print(splat.as_text())
         print(result.as_text())

@@ -79,14 +79,21 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
 
 
+def one_line(text: str) -> str:
+    """Return a text from outside as a part of one line: nothing in it begins another one or controls a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in text)
+
+
 def describe(error: KitError, advice: str = "") -> str:
     """Return the lines that a user sees: what happened, what to do, where the log is.
 
     Args:
         advice: what to do if the error has neither hint nor log; the advice of its kind if empty.
     """
-    lines = [f"error: {error.message}"]
-    lines.append(f"  do: {error.hint or ('read the log' if error.log else advice or error.advice)}")
+    lines = [f"error: {one_line(error.message)}"]
+    lines.append(f"  do: {one_line(error.hint or ('read the log' if error.log else advice or error.advice))}")
     if error.log is not None:
-        lines.append(f"  log: {error.log}")
-    return printable("\n".join(lines))
+        lines.append(f"  log: {one_line(str(error.log))}")
+    return "\n".join(lines)

@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from core.errors import one_line
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
@@ -54,7 +56,7 @@ class Progress:
                 ),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -76,7 +78,7 @@ class Progress:
         """Set how many steps are finished."""
         self.done = done
         self.total = total if total is not None else self.total
-        self.note = note
+        self.note = note = one_line(note)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=self.total, note=note[-50:])
             return

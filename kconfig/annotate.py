@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import store
+from core.errors import printable
 from kconfig.survival import Lost
 
 REPORT = "kdf-code-quality.json"  # in GitLab's CI_PROJECT_DIR
@@ -87,7 +88,8 @@ def joined(report: Path, notes: Iterable[Note]) -> list[dict[str, object]]:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    # GitHub turns %0A back into a line feed of the note.
+    return printable(text.replace("\r\n", "\n")).replace("%", "%25").replace("\n", "%0A").replace("\t", " ")
 
 
 def _property(text: str) -> str:

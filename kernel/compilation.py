@@ -35,16 +35,16 @@ class Compiled:
     Attributes:
         seconds: wall time.
         warnings: the distinct warnings, as FILE:LINE: TEXT.
-        sizes: the warnings about the sizes of stack frames.
         objects: number of objects that it made.
         cpu_seconds: user and system time of make and all its children.
+        sizes: the warnings about the sizes of stack frames.
     """
 
     seconds: float
     warnings: frozenset[str]
-    sizes: frozenset[str]
     objects: int
     cpu_seconds: float = 0.0
+    sizes: frozenset[str] = frozenset()
 
 
 def frames(warnings: Iterable[str], limit: int) -> dict[str, int]:
@@ -89,9 +89,9 @@ def compile_all(place: Workplace) -> Compiled:
     return Compiled(
         done.seconds,
         frozenset(map(str, seen.warnings)),
-        frozenset(sizes),
         objects,
         place.session.cpu_seconds() - before,
+        frozenset(sizes),
     )
 
 

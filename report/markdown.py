@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from cells.result import Result
+from core.errors import one_line
 from guest.ktap import FAILED, LOST
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#])")
@@ -25,7 +26,7 @@ def rows(result: Result) -> Iterator[Mapping[str, str]]:
 
 def markdown(result: Result) -> str:
     """Return a result as a page: its status, a table of the suites, the tests that did not pass, and the splats."""
-    lines = [f"# {result.label}: {result.status}", ""]
+    lines = [f"# {_md(result.label)}: {result.status}", ""]
     lines += [*(f"* {_md(reason)}" for reason in result.reasons), ""] if result.reasons else []
     lines += ["| suite | passed | failed | skipped | todo | lost |", "|---|---|---|---|---|---|"]
     for suite in result.suites:
@@ -44,4 +45,4 @@ def markdown(result: Result) -> str:
 
 def _md(text: str) -> str:
     """Escape a text for markdown; join its lines, because a line feed would end a row of a table."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    return _MARKDOWN.sub(r"\\\1", " ".join(one_line(text).split()))

@@ -21,7 +21,7 @@ REQUESTS: list[list[str]] = [
     *(["kernel.build", *TINY, "--fragment", path] for path in PATHS),
     *(["kernel.build", *TINY, "--set", text] for text in ("=", "FOO", "A\nB=y", "FOO=\x1b[31m", "")),
     *(["kernel.build", *TINY, "--linux", f"path:{path}"] for path in ("~nosuch", "LOOP", "DIR", "", LONG)),
-    *(["kernel.build", *TINY, "--linux", text] for text in ("git:", "git:~nosuch@x", "git:/nonexist@x", LONG, "7.1.8.9")),
+    *(["kernel.build", *TINY, "--linux", text] for text in ("git:", "git:~nosuch@x", "git:/nonexist@x", LONG, "7.1.8.9")),  # noqa: E501
     *(["kernel.build", *TINY, "--instrument", text] for text in ("../../x.o", LONG, "/etc/passwd", "a b.o")),
     ["kernel.build", *TINY, "--arch", "mips"],
     ["kernel.build", *TINY, "--runtime", "podman"],
@@ -83,7 +83,7 @@ def test_what_nobody_foresaw_is_our_bug(
     said = capsys.readouterr().err
     assert said.startswith("error: this is our bug: KeyError: 'x\\n::error::owned'\n  do: report it")
     log = Path(said.partition("log: ")[2].strip())
-    assert "Traceback" in log.read_text() and "./invoke doctor" in log.read_text()
+    assert "Traceback" in log.read_text() and "words: doctor" in log.read_text()
 
 
 def test_a_bug_without_any_place_for_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_standard_output_that_is_full_or_closed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"HOME": ""}, {"HOME": "/nonexistent"}, {"KDF_HOME": "/dev/null/x"}, {"KDF_HOME": "~nosuch"}, {"KDF_HOME": LONG},
+        {"HOME": ""}, {"HOME": "/nonexistent"}, {"KDF_HOME": "/dev/null/x"}, {"KDF_HOME": "~nosuch"}, {"KDF_HOME": LONG},  # noqa: E501
         {"TERM": "dumb"}, {"LANG": "C", "LC_ALL": "C"}, {"PATH": ""}, {"TMPDIR": "/nonexistent"}, {"COLUMNS": "x"},
     ],
     ids=str,
@@ -122,6 +122,6 @@ def test_odd_surroundings(changed: dict[str, str]) -> None:
 
 def test_a_directory_that_was_removed(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
-    script = f"mkdir {gone}; cd {gone}; rmdir {gone}; PYTHONPATH={ROOT} exec {sys.executable} -m commands.program patches.list"
+    script = f"mkdir {gone}; cd {gone}; rmdir {gone}; PYTHONPATH={ROOT} exec {sys.executable} -m commands.program patches.list"  # noqa: E501
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert "Traceback" not in done.stderr and "our bug" not in done.stderr

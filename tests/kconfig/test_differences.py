@@ -42,7 +42,7 @@ def test_annotations_are_one_line_each_and_escaped() -> None:
     assert line.startswith(
         "::error file=kconfig/fragments/a%2Cb.config,line=7,title=CONFIG_X was lost::CONFIG_X: asked "
     )
-    assert "50%25%0A" in line and line.endswith(": a%0D%0Ab")
+    assert "50%25%0A" in line and line.endswith(": a%0Ab")
     from_command_line = annotate.line(annotate.of_lost(Lost(Asked("X", "y", "--set", 0), "n")))
     assert from_command_line.startswith("::error title=CONFIG_X was lost::")
 
