@@ -17,22 +17,55 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from core import outside, store
 from core.errors import InfraError, UserError
 from core.progress import Progress
 from core.store import Product
-from sources import archive
-from sources.archive import SUFFIX
-from sources.origins import CONNECT_SECONDS, STALL_SECONDS, without_user
+from sources import archive, http
+from sources.archive import SUFFIX, Index
+from sources.origins import without_user
 
 # Kinds of products that are useless on another machine: an image is kept by the engine, the product only names it.
 NOT_SHARED = ("image",)
+# A source is what its pinned sha256 says, and is fetched from an origin: another machine's word does not replace it.
+NOT_TAKEN = (*NOT_SHARED, "source")
 _KEY = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
 _NAME_LIMIT = 256
-_TIMES = (CONNECT_SECONDS, STALL_SECONDS)
+
+
+class FileFacts(TypedDict):
+    """Size in bytes and sha256 of a file of a product."""
+
+    size: int
+    sha256: str
+
+
+class AnyFacts(TypedDict, total=False):
+    """What is kept of the metadata of a product of any kind."""
+
+    files: dict[str, FileFacts]
+
+
+class KernelFacts(AnyFacts, total=False):
+    """The metadata of a kernel, as kernel.compilation writes it."""
+
+    cell: dict[str, str | bool | list[str]]
+    release: str
+    tree: str
+    toolchain_manifest: dict[str, Any]
+    layout: str
+    make_seconds: float
+    cpu_seconds: float
+    warnings: int
+    frames: dict[str, int]
+    gate_text_sha256: str | None
+    objects: int
+    jobs: int
+    ccache: dict[str, int]
+    command: list[str]
 
 
 def is_key(text: str) -> bool:
@@ -97,30 +130,27 @@ def _get(shared: str, name: str, sink: Path | None, limit: int) -> tuple[str, by
     Returns:
         The sha256 of the bytes, and the bytes if there is no sink; None if the server does not have the file.
     """
-    import requests
-
     url, digest, content, length_read = _url(shared, name), hashlib.sha256(), bytearray(), 0
-    with _server_errors(shared), requests.get(url, stream=True, timeout=_TIMES) as answer:
-        if answer.status_code == 404:
+    with _server_errors(shared), http.get(url) as answer:
+        if answer.status == 404:
             return None
-        if answer.status_code != 200:
-            raise InfraError(f"{without_user(url)}: HTTP {answer.status_code}", "read the server's log")
-        length = answer.headers.get("Content-Length", "")
-        total = int(length) >> 20 if length.isdigit() else None
+        if answer.status != 200:
+            raise InfraError(f"{without_user(url)}: HTTP {answer.status}", "read the server's log")
         with contextlib.ExitStack() as stack:
             out = stack.enter_context(sink.open("wb")) if sink else None
-            progress = stack.enter_context(Progress("downloading", total, "MB")) if sink else None
-            for chunk in answer.raw.stream(_CHUNK, decode_content=False):
-                length_read += len(chunk)
-                if length_read > limit:
-                    raise InfraError(f"{without_user(url)} is longer than {limit} bytes", "read the server's log")
-                digest.update(chunk)
-                if out is None:
-                    content += chunk
-                    continue
-                out.write(chunk)
-                if progress:
-                    progress.at(length_read >> 20)
+            progress = stack.enter_context(Progress("downloading", answer.length >> 20 or None, "MB")) if sink else None
+            try:
+                for chunk in answer.pieces(limit):
+                    length_read += len(chunk)
+                    digest.update(chunk)
+                    if out is None:
+                        content += chunk
+                        continue
+                    out.write(chunk)
+                    if progress:
+                        progress.at(length_read >> 20)
+            except http.TooMuch:
+                raise InfraError(f"{without_user(url)} is longer than {limit} bytes", "read the server's log") from None
     return digest.hexdigest(), bytes(content)
 
 
@@ -130,16 +160,10 @@ def _put(shared: str, name: str, source: Path | bytes) -> None:
     Raises:
         InfraError: the server refuses it or cannot be reached.
     """
-    import requests
-
-    with contextlib.ExitStack() as stack:
-        body = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
-        with _server_errors(shared):
-            answer = requests.put(_url(shared, name), data=body, timeout=_TIMES, allow_redirects=False)
-    if answer.status_code not in (200, 201, 204):
-        raise InfraError(
-            f"{without_user(_url(shared, name))}: HTTP {answer.status_code} to a PUT", "read the server's log"
-        )
+    with http.read(source) as body, _server_errors(shared):
+        status = http.put(_url(shared, name), body)
+    if status not in (200, 201, 204):
+        raise InfraError(f"{without_user(_url(shared, name))}: HTTP {status} to a PUT", "read the server's log")
 
 
 def _published(shared: str, key: str) -> str:
@@ -294,13 +318,38 @@ def take(path: Path, key: str) -> Product:
         raise InfraError(
             f"{path} contains the product {index.key[:12]}, not {key[:12]}", "remove it from the shared store"
         )
-    if index.kind in NOT_SHARED or not re.fullmatch(r"[a-z]+", index.kind):
-        raise UserError(f"{path} contains a product of kind {index.kind!r}, which is not taken from another machine")
-    # Keep the metadata of the machine that made it, except the entries that the store writes itself.
-    metadata = {name: value for name, value in index.metadata.items() if name not in ("content", "made", "seconds")}
+    if index.kind in NOT_TAKEN or not re.fullmatch(r"[a-z]{1,32}", index.kind):
+        shown = outside.shortened(index.kind, 40)
+        raise UserError(f"{path} contains a product of kind {shown}, which is not taken from another machine")
+    metadata = _rebuilt(index, path)
 
     def work(tmp: Path) -> dict[str, object]:
-        archive.extract(path, tmp)
-        return {**metadata, "imported": {"from": path.name, "made": index.metadata.get("made", 0)}}
+        # The archive may have been replaced since its index was read.
+        if archive.extract(path, tmp) != index:
+            raise InfraError(f"{path} changed while it was read", "run the same command again")
+        made = index.metadata.get("made", 0)
+        return {**metadata, "imported": {"from": path.name, "made": made if isinstance(made, int) else 0}}
 
     return store.make(index.kind, index.inputs, work)
+
+
+def _rebuilt(index: Index, path: Path) -> dict[str, Any]:
+    """Return the metadata of an archive as far as its schema knows it; nothing else is taken over.
+
+    Raises:
+        InfraError: it has other types, or names files that the archive does not have.
+    """
+    import msgspec
+
+    try:
+        known = msgspec.convert(dict(index.metadata), KernelFacts if index.kind == "kernel" else AnyFacts)
+    except msgspec.ValidationError as error:
+        raise InfraError(f"the metadata of {path} is malformed: {error}", "export it again") from error
+    members = {entry.name: (entry.size, entry.sha256) for entry in index.entries}
+    for name, facts in known.get("files", {}).items():
+        if members.get(name) != (facts["size"], facts["sha256"]):
+            shown = outside.shortened(name, 60)
+            raise InfraError(
+                f"the metadata of {path} says something else about {shown} than its index", "export it again"
+            )
+    return dict(known)

@@ -19,10 +19,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 from core import store
 from core.progress import Progress
+from sources import http
 
-CONNECT_SECONDS = 10.0
-STALL_SECONDS = 60.0
 _ATTEMPTS = 8
+# Bytes of a source whose size is not pinned.
+MOST_BYTES = 16 << 30
 _CHUNK = 1 << 20
 _MB = 1_000_000
 # If an apt entry has one of these suites, its address is Debian's archive or a mirror of it.
@@ -197,15 +198,14 @@ def fetch_bytes(url: str, limit: int) -> bytes:
 
     host = urlsplit(url).hostname
     content = bytearray()
-    headers = {"Accept-Encoding": "identity", "User-Agent": "kcov-dataflow-kit"}
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer:
-            if answer.status_code != 200:
-                raise OriginFailed(f"{host} answered HTTP {answer.status_code}")
-            for chunk in answer.raw.stream(_CHUNK, decode_content=False):
-                content += chunk
-                if len(content) > limit:
-                    raise OriginFailed(f"{host} sends more than {limit} bytes")
+        with http.get(url) as answer:
+            if answer.status != 200:
+                raise OriginFailed(f"{host} answered HTTP {answer.status}")
+            for piece in answer.pieces(limit):
+                content += piece
+    except http.TooMuch as error:
+        raise OriginFailed(f"{host} sends more than {limit} bytes") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise OriginFailed(_reason(error, url, len(content))) from error
     return bytes(content)
@@ -228,6 +228,8 @@ def _transfer(url: str, origin: Origin, part: Path, note_path: Path) -> str:
         before = part.stat().st_size if part.exists() else 0
         try:
             return _ask(url, origin, part, note_path)
+        except http.TooMuch as error:
+            raise OriginFailed(f"{urlsplit(url).hostname} sends more than {error.args[0]} bytes") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             after = part.stat().st_size if part.exists() else 0
             if attempt == _ATTEMPTS or after <= before:
@@ -240,10 +242,12 @@ def _reason(error: Exception, url: str, have: int) -> str:
     host = urlsplit(url).hostname or url
     text = f"{error!r}"
     for marker, words in (
+        ("TooSlow", f"{host} sends less than 1 KB a second"),
+        ("TooManyRedirects", f"{host} sends us elsewhere again and again"),
         ("NameResolution", f"{host} does not resolve"),
         ("refused", f"{host} refuses the connection"),
-        ("ConnectTimeout", f"{host} does not answer within {CONNECT_SECONDS:g} s"),
-        ("ReadTimeout", f"{host} sent nothing for {STALL_SECONDS:g} s"),
+        ("ConnectTimeout", f"{host} does not answer within {http.CONNECT_SECONDS:g} s"),
+        ("ReadTimeout", f"{host} sent nothing for {http.STALL_SECONDS:g} s"),
         ("ProxyError", f"the proxy does not let us reach {host}"),
         ("SSLError", f"the certificate of {host} is not accepted (set REQUESTS_CA_BUNDLE to your certificates)"),
         ("InvalidSchema", f"{without_user(url)} is not an http address"),
@@ -257,26 +261,23 @@ def _reason(error: Exception, url: str, have: int) -> str:
 
 def _ask(url: str, origin: Origin, part: Path, note_path: Path) -> str:
     """Send one request and append the answer to `part`; return the sha256 of the whole file."""
-    import requests
-
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Accept-Encoding": "identity", "User-Agent": "kcov-dataflow-kit"}
+    headers: dict[str, str] = {}
     if have:
         headers["Range"] = f"bytes={have}-"
         note = _note(note_path)
         # RFC 9110, 13.1.5: with If-Range, a server sends the whole file if it has changed. Weak tags are not allowed.
         if note.get("url") == without_user(url) and note.get("etag"):
             headers["If-Range"] = note["etag"]
-    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer:
-        if answer.status_code == 416 and have:
+    with http.get(url, headers) as answer:
+        if answer.status == 416 and have:
             return store.hash_file(part)  # the server has no more bytes: the part is whole or too long
-        if answer.status_code not in (200, 206):
-            raise OriginFailed(f"{urlsplit(url).hostname} answered HTTP {answer.status_code}")
-        if answer.status_code == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        if answer.status not in (200, 206):
+            raise OriginFailed(f"{urlsplit(url).hostname} answered HTTP {answer.status}")
+        if answer.status == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             raise OriginFailed(f"{urlsplit(url).hostname} answered another range than the requested one")
-        start = have if answer.status_code == 206 else 0
-        length = answer.headers.get("Content-Length", "")
-        total = start + int(length) if length.isdigit() else 0
+        start = have if answer.status == 206 else 0
+        total = start + answer.length if answer.length else 0
         if origin.size and total and total != origin.size:
             raise OriginFailed(f"{urlsplit(url).hostname} has a file of {total} bytes, pinned are {origin.size}")
         etag = answer.headers.get("ETag", "")
@@ -294,7 +295,7 @@ def _ask(url: str, origin: Origin, part: Path, note_path: Path) -> str:
         ):
             done = start
             try:
-                for chunk in answer.raw.stream(_CHUNK, decode_content=False):
+                for chunk in answer.pieces((origin.size or MOST_BYTES) + _CHUNK):
                     out.write(chunk)
                     digest.update(chunk)
                     done += len(chunk)

@@ -181,6 +181,10 @@ def differing(theirs: set[str], ours: set[str]) -> str:
     return "; ".join(changed[:_SHOWN_PACKAGES]) + (f"; and {more} more" if more > 0 else "")
 
 
+# What a pull takes if nobody names kinds: both are results, and are verified before they are used.
+TAKEN = ("kernel", "toolchain")
+
+
 def name_of(product: Product) -> str:
     """Return the key that names a product in a shared store; `toolchain.build --from` asks for a toolchain's."""
     return content.key(product.metadata["inputs"]) if product.kind == "toolchain" else product.key
@@ -204,7 +208,7 @@ def pull(place: str, key: str, kinds: Collection[str]) -> Product | None:
     """Import the product of a key from a shared store; None if it has none of these kinds.
 
     Args:
-        kinds: the kinds to import; empty for all.
+        kinds: the kinds to import; empty for kernels and toolchains. Others decide what later products are made of.
 
     Raises:
         UserError: it was made for another machine, or its kind is never imported.
@@ -214,7 +218,7 @@ def pull(place: str, key: str, kinds: Collection[str]) -> Product | None:
         if there is None:
             return None
         index = archive.read_index(there[1])
-        if kinds and index.kind not in kinds:
+        if index.kind not in (kinds or TAKEN):
             return None
         if index.kind != "toolchain":
             return depot.take(there[1], key)

@@ -77,7 +77,8 @@ def unpack(path: Path, tmp: Path, key: str) -> dict[str, Any]:
     if index.key != key:
         raise InfraError(f"{path} contains the toolchain {index.key[:12]}, not {key[:12]}", "ask for it again")
     name, _where = identify(index, path)
-    archive.extract(path, tmp, lambda goal: is_stock(goal, specs.spec(name)))
+    if archive.extract(path, tmp, lambda goal: is_stock(goal, specs.spec(name))) != index:
+        raise InfraError(f"{path} changed while it was read", "run the same command again")
     try:
         manifest = json.loads((tmp / plugin.MANIFEST).read_text())
         whole = isinstance(manifest["versions"]["clang"], str) and (tmp / "bin").is_dir()

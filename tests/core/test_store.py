@@ -308,3 +308,35 @@ def test_the_log_of_a_failure_outlives_the_directory_it_was_written_in(tmp_path:
         store.make("thing", {"a": 1}, work)
     assert caught.value.log is not None
     assert caught.value.log.read_text() == "why it failed"
+
+
+def test_unfinished_work_of_others_is_held_by_its_lock() -> None:
+    """Its process has another number here, or none: a run in another container works on this home."""
+    folder = store.home() / "store" / "thing"
+    key = "a" * 16
+    busy, killed = folder / f"{store._WORK_PREFIX}{key}-999999999", folder / f"{store._WORK_PREFIX}{'b' * 16}-1"
+    for path in (busy, killed):
+        path.mkdir(parents=True)
+    with store.lock(f"thing-{key}"):
+        upkeep.collect(30)
+        assert busy.exists() and not killed.exists()
+    upkeep.collect(30)
+    assert not busy.exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "", "{}", '{"inputs": []}', "["])
+def test_malformed_metadata_is_damage(text: str) -> None:
+    made = store.make("thing", {"a": 1}, write("f"))
+    (made.path / "metadata.json").write_text(text)
+    assert store.find("thing", {"a": 1}) is None
+    assert [why for _product, why in upkeep.damaged()] == ["has no readable metadata"]
+    assert store.make("thing", {"a": 1}, write("f")).path == made.path
+    assert upkeep.damaged() == []
+
+
+@pytest.mark.parametrize("days", [-5.0, float("nan"), float("inf"), 1e9])
+def test_retention_is_checked(days: float) -> None:
+    made = store.make("thing", {"a": 1}, write("f"))
+    with pytest.raises(UserError, match="number of days"):
+        upkeep.collect(days)
+    assert made.path.exists()

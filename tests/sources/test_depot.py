@@ -170,7 +170,67 @@ def test_links_that_leave_and_products_of_one_machine(tmp_path: Path, monkeypatc
     with pytest.raises(UserError, match=r"leads out|leaves|outside"):
         share.pull(str(shared), made.key, [])
     with pytest.raises(UserError, match="not taken from another machine"):
-        share.pull(str(shared), image.key, [])
+        share.pull(str(shared), image.key, ["image"])
+    assert share.pull(str(shared), image.key, []) is None
+    assert store.products() == []
+
+
+def test_a_pulled_source_never_replaces_a_pinned_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = store.make("source", {"sha256": "0" * 64}, lambda _tmp: {})
+    archive.write(source, tmp_path / f"{source.key}{archive.SUFFIX}", {})
+    elsewhere(monkeypatch, tmp_path)
+    assert share.pull(str(tmp_path), source.key, []) is None
+    with pytest.raises(UserError, match="not taken from another machine"):
+        share.pull(str(tmp_path), source.key, ["source"])
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"files": {"/dev/zero": {"size": 0, "sha256": "0" * 64}}},
+        {"files": {"../../etc/passwd": {"size": 0, "sha256": "0" * 64}}},
+        {"files": []},
+        {"cell": "all"},
+        {"warnings": "many"},
+        {"frames": {"1024": "x"}},
+    ],
+)
+def test_the_metadata_of_others_is_rebuilt(
+    metadata: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = store.make("kernel", {"profile": "x"}, lambda _tmp: metadata)
+    archive.write(made, tmp_path / f"{made.key}{archive.SUFFIX}", {})
+    elsewhere(monkeypatch, tmp_path)
+    with pytest.raises(InfraError, match="the metadata of"):
+        share.pull(str(tmp_path), made.key, [])
+    assert store.products() == []
+
+
+def test_what_the_schema_does_not_know_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = store.make("kernel", {"profile": "x"}, lambda _tmp: {"release": "7.1.8", "evil": "x"})
+    archive.write(made, tmp_path / f"{made.key}{archive.SUFFIX}", {})
+    elsewhere(monkeypatch, tmp_path)
+    taken = share.pull(str(tmp_path), made.key, [])
+    assert taken is not None
+    assert taken.metadata["release"] == "7.1.8" and "evil" not in taken.metadata
+
+
+def test_an_archive_that_is_swapped_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = store.make("kernel", {"profile": "x"}, lambda tmp: {"n": (tmp / "f").write_text("first")})
+    second = store.make("kernel", {"profile": "y"}, lambda tmp: {"n": (tmp / "f").write_text("second")})
+    path, other = tmp_path / f"{first.key}{archive.SUFFIX}", tmp_path / "other"
+    archive.write(first, path, {})
+    archive.write(second, other, {})
+    elsewhere(monkeypatch, tmp_path)
+    extract = archive.extract
+
+    def swapped(given: Path, target: Path, *more: Any) -> archive.Index:
+        other.replace(given)
+        return extract(given, target, *more)
+
+    monkeypatch.setattr(archive, "extract", swapped)
+    with pytest.raises(InfraError, match="changed while it was read"):
+        share.pull(str(tmp_path), first.key, [])
     assert store.products() == []
 
 

@@ -137,7 +137,7 @@ def test_a_shared_store_that_is_not_there(tmp_path: Path) -> None:
         pass
     with pytest.raises(InfraError, match="cannot be read"), depot.found("http://127.0.0.1:9/", ["0" * 64]):
         pass
-    with pytest.raises(InfraError, match="cannot be read"), depot.found("ftp://127.0.0.1/", ["0" * 64]):
+    with pytest.raises(UserError, match="not an address of http"), depot.found("ftp://127.0.0.1/", ["0" * 64]):
         pass
 
 
