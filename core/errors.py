@@ -92,7 +92,9 @@ def describe(error: KitError, advice: str = "") -> str:
     Args:
         advice: what to do if the error has neither hint nor log; the advice of its kind if empty.
     """
-    lines = [f"error: {one_line(error.message)}"]
+    # A list may follow the sentence; its lines have a mark, since they may quote what others wrote.
+    first, *more = error.message.split("\n")
+    lines = [f"error: {one_line(first)}", *(f"  | {one_line(line.strip())}" for line in more)]
     lines.append(f"  do: {one_line(error.hint or ('read the log' if error.log else advice or error.advice))}")
     if error.log is not None:
         lines.append(f"  log: {one_line(str(error.log))}")

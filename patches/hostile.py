@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from core import outside
 from core.errors import UserError
 from patches.parse import FileChange, parse
 
@@ -18,7 +19,7 @@ MAX_FILES = 20_000
 # A regular file and an executable one; git also knows 120000 (symbolic link) and 160000 (submodule).
 _GOOD_MODES = {"100644", "100755"}
 _MODE_NAMES = {"120000": "a symbolic link", "160000": "a submodule", "040000": "a directory"}
-_ED = re.compile(r"\d+(?:,\d+)?[acd]\s*")
+_ED = re.compile(r"\d{1,20}(?:,\d{1,20})?[acd]\s*", re.ASCII)
 _CONTEXT = re.compile(r"\*{15}.*")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]")
 
@@ -123,6 +124,8 @@ def check_path(path: str, where: str) -> None:
     # This comes first, because the other errors print the path, and control characters must not reach a terminal.
     if "\\" in path or not path.isprintable():
         raise UserError(f"{where}: {path!a} contains a backslash or a control character")
+    if why := outside.unfit(path):
+        raise UserError(f"{where}: the path {outside.shortened(path, 60)} {why}")
     parts = path.split("/")
     if path.startswith("/") or _WINDOWS.match(path):
         raise UserError(f"{where}: {path} is an absolute path: a patch stays inside the tree")

@@ -21,6 +21,13 @@ from core.errors import UserError
 
 RESEND = "ask the author for the series as git send-email sends it, or as files of git format-patch"
 _MAX_PARTS = 100
+# Bytes of all headers of a mail, and letters of one: Python's reader takes a time that grows with their square.
+_MAX_HEADERS = 256 << 10
+_MAX_HEADER = 16 << 10
+_HEADERS_END = re.compile(rb"\r?\n\r?\n")
+# More parts than this may contain parts themselves only in a mail that wants to be slow to read.
+_MAX_NESTED = 20
+_BOUNDARY = re.compile(rb"\bboundary\s{0,8}=", re.IGNORECASE)
 _MAX_PARENTS = 50  # the nearest show where a mail belongs; a References header can contain a hundred thousand
 # Charsets of mail. Python has many more codecs; some are slow, and some are not charsets.
 _CHARSET = re.compile(
@@ -70,8 +77,11 @@ def is_author(text: str) -> bool:
 
 def read(raw: bytes, where: str) -> Mail:
     """Read the headers of a mail. Faults go to `problem`, because odd headers of a mere reply do not matter."""
+    end = _HEADERS_END.search(raw, 0, _MAX_HEADERS)
+    if end is None and len(raw) >= _MAX_HEADERS:
+        return Mail(where, raw, "", (), "", "", "", f"{where}: its headers have more than {_MAX_HEADERS} bytes")
     try:
-        message = email.message_from_bytes(raw)
+        message = email.message_from_bytes(raw[: end.end() if end else len(raw)])
         headers: dict[str, list[str]] = {}
         for name, value in message.raw_items():
             headers.setdefault(name.lower(), []).append(str(value))
@@ -106,6 +116,8 @@ def _decoded(value: str, name: str, where: str) -> str:
     Raises:
         UserError: it cannot be decoded, or contains a control character, which could make two headers of one.
     """
+    if len(value) > _MAX_HEADER:
+        raise UserError(f"{where}: its {name} has {len(value)} letters, at most {_MAX_HEADER}")
     try:
         flat = re.sub(r"\r?\n(?=[ \t])", "", value.encode("ascii", "surrogateescape").decode())
         pieces = []
@@ -133,6 +145,8 @@ def body(mail: Mail) -> str:
         UserError: it is not text, has a charset or encoding that cannot be read exactly, or is damaged.
     """
     where = mail.where
+    if len(_BOUNDARY.findall(mail.raw)) > _MAX_NESTED:
+        raise UserError(f"{where}: it has more than {_MAX_NESTED} MIME parts that contain others", RESEND)
     try:
         message = email.message_from_bytes(mail.raw)
         parts = list(_leaves(message, where))

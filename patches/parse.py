@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from core.errors import UserError
 
 _GIT = re.compile(r"diff --git (\S+) (\S+)")
-_HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(.*)")
-_INDEX = re.compile(r"index [0-9a-f]+\.\.[0-9a-f]+(?: (\d+))?")
+# A file has fewer than a thousand million lines.
+_HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@(.*)", re.ASCII)
+_INDEX = re.compile(r"index [0-9a-f]{1,64}\.\.[0-9a-f]{1,64}(?: (\d{1,6}))?", re.ASCII)
 _EXTENDED = ("similarity index ", "dissimilarity index ")
 NULL = "/dev/null"
 

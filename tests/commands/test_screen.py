@@ -42,6 +42,7 @@ def test_no_value_begins_a_line_or_controls_a_terminal(text: str, tmp_path: Path
     for shown in (result.as_text(), *(splat.as_text() for splat in result.splats), describe(UnderTest(text, text))):
         assert all(char.isprintable() or char == "\n" for char in shown)
         assert not any(line.lstrip().startswith(("::", "##[", "section_")) for line in lines_of(shown))
+    assert not any(line.startswith("passed") for line in lines_of(describe(UnderTest(text))))
     own = [line for line in lines_of(result.as_text()) if line.startswith(("passed:", "failed:"))]
     assert own == ["failed: 0 of 1 checks hold ()"]
 
