@@ -7,6 +7,10 @@ from typing import Any
 from commands.cells import Asked, cell_command, cell_names
 from commands.tables import print_json, print_table
 from commands.task import command
+from core.errors import one_line
+
+# Warnings of Kconfig that are printed.
+WARNINGS = 10
 
 
 @command(name="list")
@@ -65,8 +69,10 @@ def check(_c: Any, asked: Asked) -> None:
                     "config": str(result.config)})  # fmt: skip
     elif rows:
         print_table(rows, ("symbol", "asked", "got", "origin"))
-    for warning in () if asked.json else result.warnings:
-        print(f"Kconfig: {warning}")
+    for warning in () if asked.json else result.warnings[:WARNINGS]:
+        print(f"Kconfig: {one_line(warning)}")
+    if len(result.warnings) > WARNINGS and not asked.json:
+        print(f"Kconfig: {len(result.warnings) - WARNINGS} more warnings, --json lists them")
     result.require()
     if not asked.json:
         print(f"all {result.asked} symbols survive: {result.config}")

@@ -6,6 +6,7 @@ such as `>=7.2`. One of the architectures must match, and all of the comparisons
 
 from __future__ import annotations
 
+import difflib
 import operator
 import re
 from collections.abc import Callable
@@ -66,6 +67,15 @@ class Condition:
 
 
 ALWAYS = Condition()
+
+
+def is_condition(text: str) -> bool:
+    """Check whether a text in brackets is meant as a condition: `[1]` and `[see README]` are not."""
+    words = [word.strip() for word in text.split(",")]
+    return any(
+        word[:1] in ("<", ">", "=", "!") or word in ARCHES or difflib.get_close_matches(word, ARCHES, 1, 0.6)
+        for word in words
+    )
 
 
 def parse(text: str, where: str) -> Condition:

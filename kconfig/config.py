@@ -27,6 +27,7 @@ from kconfig.profiles import Request
 WORK_NAME = ".config.kdf"  # relative to the build directory, so that it means the same file in every session
 TIMEOUT = 900.0  # seconds for one make target: conf only starts some hundred compilers
 _WARNING = re.compile(r"^(?:\S+:\d+:)?\s*warning: ", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z0-9_]+")
 _UNKNOWN = re.compile(r"unknown symbol: (?:CONFIG_)?(\w+)")
 _KCONFIG_ERROR = re.compile(r"Kconfig[\w.]*:\d+: ")
 # Characters that scripts/config changes, because it passes values to sed.
@@ -173,7 +174,9 @@ def _relevant(warnings: Sequence[str], request: Request) -> tuple[str, ...]:
     ours = f"{SHOWN}/"
     off = {asked.symbol for asked in request.asked if asked.value == "n" and asked.file.startswith(ours)}
     kept = dict.fromkeys(w for w in warnings if not ((match := _UNKNOWN.search(w)) and match[1] in off))
-    return tuple(kept)
+    # A base may bring a hundred warnings of its own: a mistake in the request comes first.
+    symbols = {asked.symbol for asked in request.asked}
+    return tuple(sorted(kept, key=lambda warning: not symbols.intersection(_WORD.findall(warning))))
 
 
 def _error_line(done: Finished) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import UserError, nearest
-from kconfig.condition import ALWAYS, Condition, parse
+from kconfig.condition import ALWAYS, Condition, is_condition, parse
 
 FOLDER = Path(__file__).parent / "fragments"
 SHOWN = "kconfig/fragments"  # FOLDER, as shown to users
@@ -23,8 +23,12 @@ SHOWN = "kconfig/fragments"  # FOLDER, as shown to users
 # The syntax of a .config (Documentation/kbuild/kconfig-language.rst and scripts/kconfig/confdata.c of Linux 7.1).
 _SYMBOL = re.compile(r"[A-Za-z0-9_]+")
 _SET = re.compile(r"CONFIG_([A-Za-z0-9_]+)=(.*)")
-_NOT_SET = re.compile(r"# CONFIG_([A-Za-z0-9_]+) is not set")
-_NUMBER = re.compile(r"-?[0-9]+|0[xX][0-9A-Fa-f]+")
+_NOT_SET = re.compile(r"# CONFIG_([A-Za-z0-9_]+) is not set(?:\s+#\s*(.*))?")
+_PLAIN_NUMBER = re.compile(r"-?[0-9]+|0[xX][0-9A-Fa-f]+", re.ASCII)
+# Kconfig takes a hexadecimal number without 0x, too.
+_NUMBER = re.compile(r"-?[0-9]+|(?:0[xX])?[0-9A-Fa-f]+", re.ASCII)
+# A value, and a comment behind it: people write them, and Kconfig would take them for a part of the value.
+_COMMENTED = re.compile(r'("(?:[^"\\]|\\.)*"|[^"#\s]+)\s+#\s*(.*)')
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _CONDITION = re.compile(r"\[([^\]]*)\]\s*(.*)")
 
@@ -109,12 +113,13 @@ def parse_fragment(text: str, name: str) -> list[Asked]:
     """
     asked: dict[str, Asked] = {}
     comment: list[str] = []
-    for number, raw in enumerate(text.split("\n"), 1):
+    for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         line = raw.strip()
         where = f"{name}:{number}"
         match = _NOT_SET.fullmatch(line)
+        behind = ""
         if match:
-            symbol, value = match[1], "n"
+            symbol, value, behind = match[1], "n", match[2] or ""
         elif line.startswith("#"):
             comment.append(line.lstrip("#").strip())
             continue
@@ -122,8 +127,9 @@ def parse_fragment(text: str, name: str) -> list[Asked]:
             comment = []
             continue
         else:
-            symbol, value = _split(line, where)
+            symbol, value, behind = _split(line, where)
         reason, condition = _reason(comment, where)
+        reason = "; ".join(filter(None, (reason, behind)))
         comment = []
         request = Asked(symbol, value, name, number, reason, condition)
         before = asked.get(symbol)
@@ -136,20 +142,23 @@ def parse_fragment(text: str, name: str) -> list[Asked]:
     return list(asked.values())
 
 
-def _split(line: str, where: str) -> tuple[str, str]:
-    """Return symbol and value of a line `CONFIG_X=value`."""
+def _split(line: str, where: str) -> tuple[str, str, str]:
+    """Return symbol, value and the comment behind it of a line `CONFIG_X=value # comment`."""
     match = _SET.fullmatch(line)
     if match is None:
         what = "CONFIG_ is missing before it" if re.match(r"[A-Z0-9_]+=", line) else "write CONFIG_NAME=value"
         raise UserError(f"{where}: {line[:80]!r} is not a request: {what}")
-    return match[1], check_value(match[2].strip(), where)
+    value = match[2].strip()
+    commented = _COMMENTED.fullmatch(value)
+    value, behind = (commented[1], commented[2]) if commented else (value, "")
+    return match[1], check_value(value, where), behind
 
 
 def _reason(comment: list[str], where: str) -> tuple[str, Condition]:
     """Split the comment above a symbol into a reason and a condition."""
     text = " ".join(comment)
     match = _CONDITION.match(text)
-    if match is None:
+    if match is None or not is_condition(match[1]):
         return text, ALWAYS
     return match[2], parse(match[1], where)
 
@@ -164,7 +173,8 @@ def parse_set(text: str) -> Asked:
     symbol = symbol.removeprefix("CONFIG_")
     if not equals or not _SYMBOL.fullmatch(symbol):
         raise UserError(f"--set {text}: write SYMBOL=value, such as KASAN=y or FRAME_WARN=4096")
-    if not (value in ("y", "m", "n") or _NUMBER.fullmatch(value) or unquote(value) is not None):
+    # Here deadbeef is a text: only a file can be meant as Kconfig reads it.
+    if not (value in ("y", "m", "n") or _PLAIN_NUMBER.fullmatch(value) or unquote(value) is not None):
         value = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return Asked(symbol, check_value(value, f"--set {text}"), "--set", 0, "asked on the command line")
 
