@@ -78,6 +78,21 @@ class Splat:
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """A rule of --allow, and the titles of the splats that it allowed; none if they never came."""
+
+    pattern: str
+    reason: str
+    titles: Sequence[str]
+
+    def as_text(self) -> str:
+        """Return the rule as a line for a person."""
+        if not self.titles:
+            return f"allowed, but never seen: {self.pattern} ({self.reason})"
+        return f"allowed: {self.titles[0]}, {len(self.titles)} times ({self.reason})"
+
+
+@dataclass(frozen=True)
 class Result:
     """The result of one run.
 
@@ -91,6 +106,8 @@ class Result:
         facts: other facts, such as versions, keys and draws.
         suites: results of the tests in the guest.
         splats: what went wrong in the kernel.
+        allowed: the rules of --allow.
+        noticed: messages that look like trouble but did not fail the run.
         copy: a second path for result.json, or None.
     """
 
@@ -107,6 +124,8 @@ class Result:
     started: int = field(default_factory=lambda: int(time.time()))
     suites: Sequence[Suite] = ()
     splats: Sequence[Splat] = ()
+    allowed: Sequence[Allowed] = ()
+    noticed: Sequence[str] = ()
     copy: Path | None = None
 
     @property
@@ -128,6 +147,8 @@ class Result:
         lines = [f"{'ok' if c.ok else 'WRONG':5}  {c.name.ljust(width)}  {c.got}" for c in self.checks]
         lines += [f"wrong: {c.name}: asked {c.asked}, got {c.got}" for c in self.checks if not c.ok]
         lines += [f"{key}: {value}" for key, value in self.facts.items() if isinstance(value, str | int | float)]
+        lines += [rule.as_text() for rule in self.allowed]
+        lines += [f"looks like trouble: {message}" for message in self.noticed]
         spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stages.items())
         held = sum(c.ok for c in self.checks)
         lines.append(f"{self.status}: {held} of {len(self.checks)} checks hold ({spent})")

@@ -57,6 +57,16 @@ class Booted:
         ]
 
 
+def of_guest(booted: Booted) -> dict[str, Any]:
+    """Return what a result says about a guest's splats: found, allowed, and what only looks like trouble."""
+    verdict = booted.verdict
+    allowed = tuple(
+        result.Allowed(rule.pattern, rule.reason, [splat.title for splat in splats])
+        for rule, splats in verdict.allowed.items()
+    )
+    return {"splats": booted.splats(), "allowed": allowed, "noticed": verdict.noticed}
+
+
 class Stages:
     """Measures the stages of a run.
 
@@ -139,7 +149,7 @@ def boot(
         )
         with pool.slot():
             outcome = guests.boot(start, session, folder)
-        verdict = outcome.judge()
+        verdict = outcome.judge(cell.allow)
         symbolizer = session.path(toolchain.product.path / "bin" / "llvm-symbolizer")
         resolved = frames.resolve(verdict.splats, kernel.path, session, symbolizer)
     captures = guests.write_captures(outcome, kernel.layout, kernel.key)
@@ -187,7 +197,7 @@ def run(
         booted = boot(cell, kernel, runtime, todo, folder, size=size_of(smp, memory, kernel.config))
         stages.end("boot")
         own = {"seed": booted.outcome.plan.seed, **({"device": booted.outcome.said.device} if boots_only else {})}
-        result = replace(result, facts={**result.facts, **facts_of(cell, booted), **own})
+        result = replace(result, facts={**result.facts, **facts_of(cell, booted), **own}, **of_guest(booted))
         booted.verdict.require(booted.outcome.console)
         only_boots = boots_only or (control and not kernel.records)
         checks = _came_up(booted) if only_boots else check(booted)

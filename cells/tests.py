@@ -115,7 +115,7 @@ def run(
         stages.end("guest")
         ran = _suites(targets, load.jobs, booted, kunit=asked.kunit)
         status, reasons = suites.judge(booted.verdict, ran, _required(asked, booted))
-        result = replace(result, suites=ran, splats=booted.splats(), facts=runs.facts_of(cell, booted))
+        result = replace(result, suites=ran, facts=runs.facts_of(cell, booted), **runs.of_guest(booted))
         done = finish(result, status, reasons=reasons, checks=_checks(booted, ran), stages=stages.seconds)
     except (KitError, KeyboardInterrupt) as error:
         reasons = [str(error) or type(error).__name__]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from commands.task import command
@@ -80,11 +80,16 @@ def announce(cell: Cell, runtime: Runtime, reason: str = "", *, json: bool) -> N
     print(line, file=sys.stderr if json else sys.stdout, flush=True)
 
 
+ALLOW_HELP = "allow splats whose kind and title match: 'REGEXP # REASON'; may be given several times"
+ALLOW_FILE_HELP = "file with one rule of --allow in each line"
+
+
 def cell_command(
     *,
     positional: Sequence[str] = (),
     defaults: Mapping[str, str] | None = None,
     without: Sequence[str] = (),
+    boots: bool = False,
     **helps: str,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a task of a function that takes a context, an `Asked`, and options of its own.
@@ -93,6 +98,7 @@ def cell_command(
         positional: options that may be given by position.
         defaults: name of an axis -> a default other than the usual one.
         without: axes that the task does not offer, because it has no use for them.
+        boots: whether it boots a guest, so that --allow and --allow-file are of use.
         helps: help texts of the function's own options.
     """
     offered = {axis.name: axis for axis in axes.AXES if axis.name not in without}
@@ -105,16 +111,19 @@ def cell_command(
 
     def decorate(body: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(body).parameters.values())[2:]
+        rules_of: list[tuple[str, Any]] = [("allow", None), ("allow_file", "")] if boots else []
 
         def task(context: Any, **given: Any) -> None:
+            from guest import allow
             from kernel.cell import resolve
             from kernel.placement import place
 
+            rules = allow.read(given.pop("allow") or (), given.pop("allow_file")) if boots else ()
             options = {**usual, **{name: given.pop(name) for name in offered}}
             json = bool(options.get("json"))
             names, wanted = cell_names(options), options.get("runtime", "auto")
             runtime, names, reason = place(names, wanted, install=not options.get("no_install"))
-            cell = resolve(names)
+            cell = replace(resolve(names), allow=rules)
             announce(cell, runtime, reason, json=json)
             body(context, Asked(cell, runtime, not options.get("no_guard"), json), **given)
 
@@ -126,12 +135,13 @@ def cell_command(
                 inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD),
                 *(inspect.Parameter(name, kind, default=default(axis)) for name, axis in offered.items()),
                 *(parameter.replace(kind=kind) for parameter in own),
+                *(inspect.Parameter(name, kind, default=missing) for name, missing in rules_of),
             ]
         )
         made = command(
             positional=list(positional),
-            iterable=[name for name, axis in offered.items() if axis.repeats],
-            help=helps,
+            iterable=[*(name for name, axis in offered.items() if axis.repeats), *(["allow"] if boots else [])],
+            help={**helps, **({"allow": ALLOW_HELP, "allow_file": ALLOW_FILE_HELP} if boots else {})},
         )(task)
         made.cell_body = body  # type: ignore[attr-defined]
         return made

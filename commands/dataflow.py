@@ -63,6 +63,7 @@ def compare(_c: Any, one: str, other: str, workload: str = "open-close", json: b
 
 
 @cell_command(
+    boots=True,
     defaults={"profile": "all", "base": "tiny"},
     exec="static program to record, with its arguments",
     filter="show only calls of this function and what they call",

@@ -11,7 +11,7 @@ from commands.task import command
 _COMMAND_HELP = "commands to run instead of a terminal, separated by ;"
 
 
-@cell_command(smp=SMP_HELP, memory=MEMORY_HELP)
+@cell_command(boots=True, smp=SMP_HELP, memory=MEMORY_HELP)
 def boot(_c: Any, asked: Asked, smp: str = "", memory: str = "") -> None:
     """Build and boot a kernel; report whether it came up. Example: ./invoke guest.boot --profile none --base tiny"""
     from cells import runs

@@ -38,7 +38,7 @@ def build(_c: Any, asked: Asked) -> None:
     print(made.path)
 
 
-@cell_command(seed="seed of an earlier run, to repeat its draws", smp=SMP_HELP, memory=MEMORY_HELP)
+@cell_command(boots=True, seed="seed of an earlier run, to repeat its draws", smp=SMP_HELP, memory=MEMORY_HELP)
 def run(_c: Any, asked: Asked, seed: str = "", smp: str = "", memory: str = "") -> None:
     """Build, boot, capture and verify, in one command. Example: ./invoke kernel.run --profile all --base tiny"""
     from cells import runs
@@ -52,6 +52,7 @@ def run(_c: Any, asked: Asked, seed: str = "", smp: str = "", memory: str = "") 
 
 
 @cell_command(
+    boots=True,
     boot="also boot each prefix and check its records",
     cold="ignore ccache, and also build the whole series from nothing, for the ratio",
 )
@@ -80,6 +81,7 @@ def each(_c: Any, asked: Asked, boot: bool = False, cold: bool = False) -> None:
 
 
 @cell_command(
+    boots=True,
     good="number of patches, or revision, that is good",
     bad="number of patches, or revision, that is bad",
     git="git repository whose commits are searched instead of the patches of the series",

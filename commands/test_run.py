@@ -10,6 +10,7 @@ from commands.tables import print_json, print_table
 
 
 @cell_command(
+    boots=True,
     kselftest="targets of tools/testing/selftests, with commas: kcov_dataflow,timers",
     kunit="build in a few suites of KUnit and report them",
     exec="static program or script with its arguments, to run as a test",

@@ -16,6 +16,7 @@ from core.errors import UserError
 from core.process import Finished
 from core.runtime import Mount, Session
 from guest import agent, channel, initramfs, plan, qemu, qmp, verdict
+from guest.allow import Rule
 from guest.channel import Channel, Info, Part, Ran
 from guest.initramfs import Entry
 from guest.plan import Plan
@@ -67,9 +68,13 @@ class Outcome:
     def console(self) -> Path:
         return self.folder / CONSOLE
 
-    def judge(self) -> Verdict:
-        """Return the verdict, from the three facts of this run."""
-        judgement = verdict.judge(self.ended, self.said, self.console, self.plan.token)
+    def judge(self, rules: Sequence[Rule] = ()) -> Verdict:
+        """Return the verdict, from the three facts of this run.
+
+        Args:
+            rules: allow splats.
+        """
+        judgement = verdict.judge(self.ended, self.said, self.console, self.plan.token, rules)
         if judgement.passed or not (self.dump or self.note):
             return judgement
         kept = f"its memory is in {self.dump.name}" if self.dump else self.note

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from core import outside
 from core.errors import InfraError, UnderTest
-from guest import splats
+from guest import allow, splats
+from guest.allow import Rule
 from guest.channel import Channel, Ran
 from guest.plan import TEST
-from guest.splats import Screen, Splat
+from guest.splats import Kind, Screen, Splat
 
 _SIGNALS = {number.value: number.name for number in signal.Signals}
 
@@ -81,8 +82,9 @@ class Verdict:
     Attributes:
         reasons: one sentence for each reason; empty if the guest passed.
         tail: the last lines of the console.
-        splats: the kernel's splats, in order.
+        splats: the kernel's splats that no rule allows, in order.
         infra: whether QEMU failed, and not the guest.
+        allowed: each rule with the splats that it allowed; none if they never came.
         noticed: messages that look like trouble without being a splat; they do not make a guest fail.
         during: the workload or test that had begun but not ended; empty if there is none.
     """
@@ -94,6 +96,7 @@ class Verdict:
     infra: bool = False
     during: str = ""
     noticed: tuple[str, ...] = ()
+    allowed: Mapping[Rule, Sequence[Splat]] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -118,7 +121,7 @@ class Verdict:
         raise UnderTest(sentence, "read the console's log", log)
 
 
-def judge(ended: Ended, channel: Channel, screen: Path | bytes, token: str) -> Verdict:
+def judge(ended: Ended, channel: Channel, screen: Path | bytes, token: str, rules: Sequence[Rule] = ()) -> Verdict:
     """Judge a run.
 
     Args:
@@ -126,14 +129,19 @@ def judge(ended: Ended, channel: Channel, screen: Path | bytes, token: str) -> V
         channel: everything that the agent sent.
         screen: the console, a file or its bytes.
         token: the token that the agent has to send last.
+        rules: allow splats; a panic and a missing token are never allowed.
     """
     seen = splats.scan(screen)
+    left, allowed = allow.sort(seen.splats, rules)
+    # A splat that ended the machine is no known and harmless one, whatever a rule says.
+    if seen.panicked and not any(splat.kind is Kind.PANIC for splat in left):
+        left, allowed = seen.splats, {rule: [] for rule in rules}
     infra = _qemu_reasons(ended)
     silent = _silence(channel, token, seen)
     flood = [str(ended)] if ended.flooded else []
-    wrong = [*_splat_reasons(seen.splats), *_agent_reasons(channel, token), *flood]
+    wrong = [*_splat_reasons(left), *_agent_reasons(channel, token), *flood]
     if infra:
-        status = Status.FAILED if seen.splats else Status.LOST
+        status = Status.FAILED if left else Status.LOST
     elif wrong:
         status = Status.FAILED
     elif silent or ended.timed_out:
@@ -141,7 +149,7 @@ def judge(ended: Ended, channel: Channel, screen: Path | bytes, token: str) -> V
     else:
         status = Status.PASSED
     late = [f"{ended}, after its token had come"] if ended.timed_out and not silent else []
-    if silent and ended.code == 0 and not ended.timed_out and not seen.splats and not seen.restarted:
+    if silent and ended.code == 0 and not ended.timed_out and not left and not seen.restarted:
         silent += ", and the machine was reset without a word (a triple fault does that)"
     # The kernel's own splats come first, since they usually cause the other reasons.
     reasons = (*wrong, *infra, *([f"{silent}; {ended}"] if silent else late))
@@ -149,10 +157,11 @@ def judge(ended: Ended, channel: Channel, screen: Path | bytes, token: str) -> V
         status=status,
         reasons=reasons if status is not Status.PASSED else (),
         tail=seen.tail,
-        splats=seen.splats,
-        infra=bool(infra) and not seen.splats,
+        splats=left,
+        infra=bool(infra) and not left,
         during=_during(channel, seen),
         noticed=_noticed(seen),
+        allowed=allowed,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from core import outside
 from core.arch import check_arch
 from core.errors import UserError
+from guest.allow import Rule
 from kconfig import fragment, profiles
 from kconfig.fragment import Asked
 from kconfig.profiles import Base, Profile, Request
@@ -65,6 +66,7 @@ class Cell:
         base_text: the user's `.config` to start from; empty if the base is not a file.
         fragments: the requests of each further fragment file of the user.
         sets: symbol -> further request from the command line.
+        allow: rules for splats that do not fail its guest.
     """
 
     names: CellNames
@@ -75,6 +77,7 @@ class Cell:
     base_text: str = ""
     fragments: Sequence[Sequence[Asked]] = ()
     sets: Mapping[str, Asked] = field(default_factory=dict)
+    allow: Sequence[Rule] = ()
 
     @property
     def arch(self) -> str:

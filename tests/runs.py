@@ -51,4 +51,6 @@ def save(
         1_795_000_000,
         suites,
         list(splats),
+        [],
+        [],
     ).save()
