@@ -39,6 +39,42 @@ def suite(_c: Any, all: bool = False, unit: bool = False, match: str = "") -> No
     _require(done.code, nothing_is_fine=bool(match))
 
 
+@command(
+    iterable=["border"],
+    help={
+        "minutes": "how long, in minutes",
+        "seed": "seed of an earlier campaign, to repeat its inputs",
+        "border": "only this border; may be given several times",
+        "json": "print the result as JSON",
+    },
+)
+def fuzz(_c: Any, minutes: float = 5.0, seed: int = 0, border: list[str] | None = None, json: bool = False) -> None:
+    """Feed every reader of foreign text with made inputs. Example: ./invoke test.fuzz --minutes 5"""
+    import secrets
+
+    from cells import runs
+    from commands.tables import print_json, print_table
+    from core.errors import UnderTest, UserError
+    from fuzz import borders, campaign
+
+    if not 0 < minutes <= 24 * 60:
+        raise UserError(f"--minutes {minutes:g} is not a time", "give minutes, at most those of a day")
+    chosen = list(borders.choose(border or []))
+    outcome = campaign.run(chosen, minutes * 60, seed or secrets.randbelow(1 << 31), runs.new_folder("fuzz"))
+    if json:
+        print_json(outcome.as_json())
+    else:
+        print_table([{"border": name, "inputs": count} for name, count in outcome.inputs.items()], ("border", "inputs"))
+        for finding in outcome.findings:
+            print(f"{finding.border}: {finding.what}: {finding.file}")
+        print(f"{len(outcome.findings)} findings; seed {outcome.seed}")
+        print(outcome.folder / campaign.FILE)
+    if outcome.findings:
+        raise UnderTest(
+            f"{len(outcome.findings)} inputs break a border", "mend the reader; add the input to tests/golden/field"
+        )
+
+
 def _show(line: str) -> None:
     print(line, flush=True)
 

@@ -56,7 +56,7 @@ def test_what_a_fork_sends_gets_nothing() -> None:
     found = yaml.safe_load(text)
     assert found["permissions"] == {"contents": "read"}
     triggers = found[True]  # YAML 1.1 reads the word `on` so
-    assert set(triggers) == {"push", "pull_request", "workflow_dispatch"}
+    assert set(triggers) == {"push", "pull_request", "workflow_dispatch", "schedule"}
     assert "secrets." not in text
     for one in found["jobs"].values():
         assert "permissions" not in one and one["timeout-minutes"] > 0
