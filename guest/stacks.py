@@ -75,7 +75,7 @@ _MACHINERY = re.compile(
     r"instrument_\w|atomic\d*_|arch_atomic|raw_atomic|arch_test|test_bit|set_bit|clear_bit|arch_set|const_test_bit|"
     r"page_fault_oops|no_context|bad_area|do_user_addr|do_kern_addr|do_page_fault|do_translation|kernelmode_fixup|"
     r"irqentry_|irq_exit|invoke_softirq|handle_softirqs|do_softirq|run_timer|expire_timers|call_timer|"
-    r"tick_|hrtimer_|update_process|apic_timer|sysrq_|rest_init_dummy)\w*|__warn|warn_slowpath\w*|printk|_printk|"
+    r"tick_|hrtimer_|update_process|apic_timer)\w*|__warn|warn_slowpath\w*|printk|_printk|"
     r"vprintk\w*|"
     r"rtnl_lock\w*|ret_from_fork\w*|no_stack_frame"
 )

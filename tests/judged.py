@@ -279,6 +279,7 @@ CHECKS: Mapping[str, Check] = {
     "name": _toolchain,
     "one": _PLACE,
     "other": _PLACE,
+    "allow_file": _PLACE,
     "output": _PLACE,
     "parts": _each(_not_one_of("a part", ("same", "steps", "rebuild", "warm", "kernel", "faster", "cold"))),
     "profile": _profile,
