@@ -302,6 +302,9 @@ class _Reader:
             return False
         if kind is Kind.PANIC:
             return bool(_CONSEQUENCE.search(text)) or (last.kind is Kind.PANIC and text == last.text)
+        if kind is Kind.KASAN:
+            # A symbolizer repeats the first line for each function that is inlined there.
+            return self.number - last.line <= 2 and text.split(" in ")[0] == last.text.split(" in ")[0]
         near = self.number - last.line <= _ENTERED_LINES
         return kind is Kind.OOPS and near and last.kind in (Kind.OOPS, Kind.BUG) and bool(_ENTERED.match(text))
 

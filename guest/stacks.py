@@ -22,7 +22,7 @@ _WHERE = re.compile(
     r"(?:RIP: [0-9a-f]{4}:(?:\[<[0-9a-f]+>\] ?)?|^pc : |"
     r"^PC is at )(?P<name>[\w.$]{1,256})\+0x(?P<offset>[0-9a-f]{1,8})/0x(?P<size>[0-9a-f]{1,8})"
 )
-TRACE = re.compile(r"^ {0,8}Call [Tt]race:|^Backtrace: ?$")
+TRACE = re.compile(r"^ {0,8}Call [Tt]race:|^Backtrace: ?$|^ {2,8}backtrace(?: \(crc [0-9a-f]{1,8}\))?:$")
 # Stacks of another time or task follow these (mm/kasan/report*.c, mm/kmsan/report.c, mm/kfence/report.c, mm/slub.c,
 # mm/page_owner.c, kernel/locking/lockdep.c, lib/ref_tracker.c, kernel/kcsan/report.c).
 _OTHERS = re.compile(
@@ -75,6 +75,9 @@ _MACHINERY = re.compile(
     r"instrument_\w|atomic\d*_|arch_atomic|raw_atomic|arch_test|test_bit|set_bit|clear_bit|arch_set|const_test_bit|"
     r"page_fault_oops|no_context|bad_area|do_user_addr|do_kern_addr|do_page_fault|do_translation|kernelmode_fixup|"
     r"irqentry_|irq_exit|invoke_softirq|handle_softirqs|do_softirq|run_timer|expire_timers|call_timer|"
+    r"copy_to_user|copy_from_user|copy_to_iter|copy_from_iter|copyin|copyout|_copy_|raw_copy_|csum_and_copy|"
+    r"kmalloc|kzalloc|kcalloc|kvmalloc|kmem_cache_alloc|krealloc|slab_alloc|slab_post_alloc|alloc_pages|folio_alloc|"
+    r"get_free_pages|get_page_from_freelist|post_alloc_hook|prep_new_page|"
     r"tick_|hrtimer_|update_process|apic_timer)\w*|__warn|warn_slowpath\w*|printk|_printk|"
     r"vprintk\w*|"
     r"rtnl_lock\w*|ret_from_fork\w*|no_stack_frame"
