@@ -340,3 +340,28 @@ def test_retention_is_checked(days: float) -> None:
     with pytest.raises(UserError, match="number of days"):
         upkeep.collect(days)
     assert made.path.exists()
+
+
+def test_two_namespaces_of_processes_share_a_home(tmp_path: Path) -> None:
+    """As two containers on one home: the process that works in one has no number that the other knows."""
+    root = Path(store.__file__).parent.parent
+    works = (
+        "import sys, time; from pathlib import Path; from core import store\n"
+        "def work(folder):\n"
+        "    (folder / 'part').write_text('x'); Path(sys.argv[1]).touch(); time.sleep(3)\n"
+        "    (folder / 'f').write_text('y')\n"
+        "    return {}\n"
+        "print(store.make('thing', {'a': 1}, work).path)\n"
+    )
+    sweeps = "from core import store, upkeep; upkeep.collect(30); print(len(store.products()))\n"
+    apart = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c"]
+    env = {**os.environ, "KDF_HOME": str(store.home()), "PYTHONPATH": str(root)}
+    began = tmp_path / "began"
+    with subprocess.Popen([*apart, works, str(began)], env=env, stdout=subprocess.PIPE, text=True) as worker:
+        while not began.exists():
+            assert worker.poll() is None
+            time.sleep(0.05)
+        swept = subprocess.run([*apart, sweeps], env=env, capture_output=True, text=True, check=True)
+        out, _ = worker.communicate(timeout=60)
+    assert (worker.returncode, swept.stdout) == (0, "0\n")
+    assert sorted(entry.name for entry in Path(out.strip()).iterdir()) == ["f", "metadata.json", "part"]
