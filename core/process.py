@@ -22,18 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from core import diagnostics
-from core.errors import InfraError, UnderTest
+from core.errors import InfraError
 
 TAIL_LINES = 40
 AFTERMATH_SECONDS = 5.0
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 # The kernel sends no signal if the parent died before the program asked for it, so a program with another parent exits.
 _UNLESS_ORPHANED = '[ "$PPID" = "$1" ] && shift && exec "$@"'
-
-
-class MissingProgramError(InfraError):
-    """A shell reported that a program does not exist."""
 
 
 @dataclass(frozen=True)
@@ -201,60 +196,6 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def require(done: Finished, what: str, log: Path | None, errors: Sequence[str] = ()) -> None:
-    """Raise if a long step, such as a build, failed.
-
-    Args:
-        done: how the step ended.
-        what: name of the step, as the begin of a sentence.
-        log: file with its output.
-        errors: sentences of the caller about the cause; else `core.diagnostics` finds it in the output.
-
-    Raises:
-        InfraError: the step was killed, ran out of time or disk, or a program is missing (MissingProgramError); another
-            try may help.
-        UnderTest: the step itself failed; the message contains the first error.
-    """
-    if done.ok:
-        return
-    if done.timed_out:
-        raise InfraError(f"{what} did not end within {done.seconds:.0f} s", "check the load of this machine", log)
-    seen = diagnostics.read(_output(done, log))
-    if done.code < 0 or seen.killed:
-        raise InfraError(
-            f"{what} was killed" + (f" by signal {-done.code}" if done.code < 0 else ""),
-            "check the memory of this machine (./invoke doctor), then run the same command again: it continues",
-            log,
-        )
-    if seen.full:
-        raise InfraError(
-            f"the disk is full: {what} could not write: {seen.full}",
-            "free some space or point KDF_HOME at a larger disk, then run the same command again",
-            log,
-        )
-    if seen.missing:
-        raise MissingProgramError(
-            f"{what} lacks a program: {seen.missing}", "run ./invoke doctor: it names the package", log
-        )
-    cause = next(iter(errors), "") or seen.cause or f"it ended with {done.code}"
-    raise UnderTest(f"{what} failed: {cause.strip()}", "read the log", log)
-
-
-def _output(done: Finished, log: Path | None) -> Iterator[str]:
-    """Yield the lines of a program from its log, or the last ones if there is no log."""
-    if log is None or done.start < 0:
-        yield from done.tail
-        return
-    with log.open("rb") as stream:
-        stream.seek(done.start)
-        rest = b""
-        while piece := stream.read(1 << 16):
-            *whole, rest = (rest + piece).split(b"\n")
-            yield from (line.decode("utf-8", "replace") for line in whole)
-            rest = rest[-(1 << 16) :]
-        yield rest.decode("utf-8", "replace")
 
 
 def run(

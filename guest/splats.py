@@ -232,6 +232,7 @@ class _Reader:
     empty: bool = True
     panicked: bool = False
     asked_until: int = -1
+    asked_once: bool = False
     report: _Open | None = None
 
     def read(self, piece: str) -> None:
@@ -264,9 +265,10 @@ class _Reader:
         )  # fmt: skip
 
     def _line(self, line: str) -> None:
-        if _ASKED.search(line):
+        if asked := _ASKED.search(line):
             self._close()
             self.asked_until = self.number + _ASKED_LINES
+            self.asked_once = asked.group().startswith("FAULT")
         for message in console.messages(line):
             self._message(message)
         if self.report is not None:
@@ -288,6 +290,8 @@ class _Reader:
         if matched is None and stacks.TRACE.match(message):
             if self.report is None and self.number > self.asked_until:
                 self._begin(Kind.TRACE, _title_above([*self.above]))
+            elif self.asked_once:
+                self.asked_until = -1  # one stack was asked for, and this is it
         elif matched is not None:
             if not self._continues(*matched):
                 self._begin(*matched)

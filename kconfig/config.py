@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import process, store
+from core import step, store
 from core.errors import UnderTest
 from core.process import Finished
 from core.runtime import Session
@@ -94,7 +94,7 @@ def make_config(
             timeout=TIMEOUT,
             on_line=listen if listening else None,
         )
-        process.require(done, f"make {target}", log, _error_line(done))
+        step.require(done, f"make {target}", log, _error_line(done))
 
     with disk_errors(build_dir):
         _tidy(build_dir)
@@ -141,7 +141,7 @@ def _apply(session: Session, tree: Path, work: Path, request: Request, env: Mapp
         done = session.run(
             ["bash", tool, "--file", session.path(work), "--keep-case", *words], env=env, log=log, timeout=60
         )
-        process.require(done, "scripts/config", log, _error_line(done))
+        step.require(done, "scripts/config", log, _error_line(done))
     # The script drops backslashes and ampersands. It only removes the old line of such strings; we write the new one.
     own = [asked.config_line for asked in request.asked if _is_delicate(asked)]
     if own:

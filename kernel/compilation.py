@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core import diagnostics, process, store
+from core import diagnostics, step, store
 from core.arch import architecture
 from core.errors import UnderTest
 from core.progress import Progress
@@ -85,7 +85,7 @@ def compile_all(place: Workplace) -> Compiled:
                 [*place.command, image, "vmlinux"], env=place.env, log=log, on_line=listen, timeout=6 * 3600
             )
         objects = progress.done
-    process.require(done, "compiling the kernel", log)
+    step.require(done, "compiling the kernel", log)
     return Compiled(
         done.seconds,
         frozenset(map(str, seen.warnings)),

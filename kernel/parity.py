@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core import process, store
+from core import step, store
 from core.errors import UnderTest, UserError
 from core.progress import Progress
 from core.runtime import Mount, Runtime
@@ -169,7 +169,7 @@ def _compile(place: Workplace, out: Path, name: str, compiler: str, tasks: Seque
             on_line=listen,
             timeout=3600,
         )
-    process.require(done, f"compiling, {name},", place.log)
+    step.require(done, f"compiling, {name},", place.log)
 
 
 def read_object(path: Path) -> Object:

@@ -10,7 +10,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from core import process, store
+from core import step, store
 from kconfig.profiles import Request
 from kernel.workplace import Workplace
 
@@ -54,5 +54,5 @@ def build(place: Workplace) -> list[Path]:
             shutil.copyfile(path, target)
     for words, env in place.module_steps(folder):
         done = place.session.run(words, env=env, log=place.log)
-        process.require(done, "compiling the sample modules", place.log)
+        step.require(done, "compiling the sample modules", place.log)
     return [folder / f"{name}.ko" for name in NAMES]

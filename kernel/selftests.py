@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core import process, store
+from core import step, store
 from core.errors import UnderTest, UserError, nearest
 from core.runtime import Mount
 from core.store import Product
@@ -199,8 +199,8 @@ def _step(place: Workplace, log: Path, command: Sequence[str], what: str, *, own
     """
     done = place.session.run(command, env=place.env, log=log, timeout=_BUILD_SECONDS)
     try:
-        process.require(done, what, log)
-    except process.MissingProgramError as error:
+        step.require(done, what, log)
+    except step.MissingProgramError as error:
         if own:
             raise UnderTest(error.message, "read the log", log) from error
         raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from core import process, store
+from core import step, store
 from core.arch import of_host
 from core.errors import UnderTest
 from core.runtime import Session
@@ -59,7 +59,7 @@ def _try(session: Session, root: Path) -> None:
     done = session.run(
         [session.path(root / "bin" / "rustc"), "--crate-type=lib", "-Copt-level=2", "-Cpasses=sancov-module", *flags,
          "--emit=llvm-ir", "-o", session.path(scratch / "probe.ll"), session.path(source)], log=log)  # fmt: skip
-    process.require(done, "the distribution's rustc on our libLLVM", log)
+    step.require(done, "the distribution's rustc on our libLLVM", log)
     text = (scratch / "probe.ll").read_text(errors="replace")
     missing = [name for name in ("args", "ret") if f"call void @__sanitizer_cov_trace_{name}(" not in text]
     if missing:

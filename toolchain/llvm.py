@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import process, store
+from core import step, store
 from core.arch import of_host
 from core.data import load_yaml
 from core.errors import UnderTest, UserError
@@ -214,14 +214,14 @@ def _compile(plan: Plan, session: Session, place: Path, ccache: Path, packages: 
             [*command, "distribution"], cwd=build_dir, env=env, log=log, on_line=listen, timeout=12 * 3600
         )
         steps = progress.done
-    process.require(done, f"compiling {plan.spec.source}", log)
+    step.require(done, f"compiling {plan.spec.source}", log)
     done = session.run(
         ["ninja", f"-j{parallel}", "install-distribution-stripped"],
         cwd=build_dir,
         env={**env, "DESTDIR": session.path(root)},
         log=log,
     )
-    process.require(done, "installing the compiler", log)
+    step.require(done, "installing the compiler", log)
     _unwrap(root, str(plan.variables()["CMAKE_INSTALL_PREFIX"]))
     total = _total_steps(session, build_dir, env)
     return {
@@ -258,7 +258,7 @@ def _configure(plan: Plan, session: Session, place: Path, env: Mapping[str, str]
             log=log,
             on_line=listen,
         )
-    process.require(done, f"configuring {plan.spec.source}", log, errors)
+    step.require(done, f"configuring {plan.spec.source}", log, errors)
 
 
 def _total_steps(session: Session, build_dir: Path, env: Mapping[str, str]) -> int:

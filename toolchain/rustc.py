@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core import process, store
+from core import process, step, store
 from core.arch import of_host
 from core.errors import InfraError, UnderTest
 from core.progress import Progress
@@ -195,7 +195,7 @@ def _compile(
             timeout=12 * 3600,
         )
         crates = progress.done
-    process.require(done, f"compiling {compiler.name}", log)
+    step.require(done, f"compiling {compiler.name}", log)
     return {"crates": crates, **usage.read(spent), "jobs": parallel}
 
 
@@ -259,10 +259,10 @@ def check(session: Session, root: Path, major: int) -> Sequence[str]:
     lines: list[str] = []
     rustc = session.path(root / "bin" / "rustc")
     done = session.run([rustc, "--version", "--verbose"], log=log, on_line=lines.append)
-    process.require(done, "the rustc that was built", log)
+    step.require(done, "the rustc that was built", log)
     version = next((line.partition(":")[2].strip() for line in lines if line.startswith("LLVM version:")), "none")
     if version.partition(".")[0] != str(major):
         raise UnderTest(f"the rustc that was built has LLVM {version}, not LLVM {major}", log=log)
     done = session.run([session.path(root / "bin" / "bindgen"), "--version"], log=log, on_line=lines.append)
-    process.require(done, "the bindgen of the image", log)
+    step.require(done, "the bindgen of the image", log)
     return lines

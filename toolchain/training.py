@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core import process, store
+from core import step, store
 from core.errors import UnderTest, UserError
 from core.runtime import Mount, Runtime, Session
 from toolchain import llvm, recipe, specs, surroundings, toolchains
@@ -76,12 +76,10 @@ def merge(session: Session, raw: Path, out: Path, log: Path) -> int:
     if not written or how is None:
         raise UnderTest("the counting compiler did not write a profile", "read the log", log)
     files = [session.path(file) for file in written]
-    process.require(
-        session.run([how.merge, "merge", "-o", session.path(out), *files], log=log), "merging profiles", log
-    )
+    step.require(session.run([how.merge, "merge", "-o", session.path(out), *files], log=log), "merging profiles", log)
     lines: list[str] = []
     shown = session.run([how.merge, "show", session.path(out)], log=log, on_line=lines.append)
-    process.require(shown, "reading the merged profile", log)
+    step.require(shown, "reading the merged profile", log)
     total = next((line.rpartition(":")[2].strip() for line in lines if line.startswith("Total functions:")), "")
     if not total.isdigit() or not int(total):
         raise UnderTest("the merged profile does not contain any function", "read the log", log)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from core import diagnostics
 from core.errors import InfraError, UnderTest
-from core.process import Finished, MissingProgramError, require
+from core.process import Finished
+from core.step import MissingProgramError, require
 
 FOLDER = Path(__file__).parent.parent / "golden" / "field" / "build"
 

@@ -117,3 +117,11 @@ def test_nothing_that_a_guest_prints_hangs_its_verdict(unit: bytes, tmp_path: Pa
     done = subprocess.run([sys.executable, "-c", code, str(log)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
     assert json.loads(done.stdout) == 1
+
+
+def test_a_stack_after_an_injected_failure_is_a_splat() -> None:
+    asked = (FOLDER / "console_fault_injection.log").read_bytes()
+    own = b"[    4.0] sysfs: cannot create duplicate filename '/x'\n[    4.0] Call Trace:\n[    4.0]  foo+0x1/0x2\n"
+    assert [splat.title for splat in splats.scan(asked + own).splats] == [
+        "sysfs: cannot create duplicate filename '/x'"
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from capstone import CS_ARCH_X86, CS_MODE_64, Cs
 
-from core import process
+from core import step
 from core.runtime import Runtime
 from dataflow import image, symbols
 from kernel import compilation, kernels
@@ -71,7 +71,7 @@ def stress(tmp_path_factory: pytest.TempPathFactory) -> Path:
         clang = f"{place.session.path(place.ready.toolchain.product.path)}/bin/clang"
         program = [clang, "-O2", "-Wall", "-static", f"-Wa,-I{inside}", f"{inside}/stress.c", "-o", f"{inside}/stress"]
         for words, env in (*place.module_steps(folder), (program, place.env)):
-            process.require(place.session.run(words, env=env, log=place.log), f"making {words[-1]}", place.log)
+            step.require(place.session.run(words, env=env, log=place.log), f"making {words[-1]}", place.log)
         shutil.copy(folder / "stress", made)
     return made
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import InfraError, UnderTest, UserError
-from core.process import Finished, require
+from core.process import Finished
 from core.runtime import Runtime
+from core.step import require
 from toolchain import image, llvm, recipe, specs, worktree
 
 

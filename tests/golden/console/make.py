@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import process, runtime
+from core import process, runtime, step
 from guest import agent, initramfs, qemu
 from kernel import kernels
 from kernel.cell import CellNames, resolve
@@ -131,7 +131,7 @@ def misbehave(work: Path) -> Path:
     """misbehave.c as a static program."""
     out = work / "misbehave"
     sources = [str(HERE / "misbehave.c"), str(agent.SOURCES / "text.c")]
-    process.require(
+    step.require(
         process.run(agent.compile_command("clang-19", "x86_64", sources, str(out))), "compiling misbehave.c", None
     )
     return out
