@@ -365,3 +365,14 @@ def test_two_namespaces_of_processes_share_a_home(tmp_path: Path) -> None:
         out, _ = worker.communicate(timeout=60)
     assert (worker.returncode, swept.stdout) == (0, "0\n")
     assert sorted(entry.name for entry in Path(out.strip()).iterdir()) == ["f", "metadata.json", "part"]
+
+
+def test_a_file_system_without_locks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import filelock
+
+    def refuse(_lock: object, **_options: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with pytest.raises(InfraError, match="has no locks"):
+        store.make("thing", {"a": 1}, write("f"))
