@@ -158,7 +158,7 @@ BORDERS: Mapping[str, Border] = {
             "console", _console, ("tests/golden/console/*.log", f"{_FIELD}/console/*"),
             (b"BUG: KASAN: ", b"Call Trace:\n", b" foo+0x1/0x2\n", b"[    1.0] ", b"---[ end trace", b"WARNING: "),
         ),
-        Border("build-log", _build_log, (f"{_FIELD}/build/*",), (b": error: ", b"make: *** ", b" --> a.rs:1:2\n")),
+        Border("build-log", _build_log, (f"{_FIELD}/builds/*",), (b": error: ", b"make: *** ", b" --> a.rs:1:2\n")),
         Border(
             "ktap", _ktap, (f"{_FIELD}/ktap/*", "tests/golden/kunit/*"),
             (b"ok 1 ", b"not ok 2 ", b"1..3\n", b"# Subtest: ", b"TAP version 13\n", b"    ", b"# "),

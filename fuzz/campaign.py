@@ -11,7 +11,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -126,11 +126,27 @@ def _save(place: Path, data: bytes) -> Path:
     return path
 
 
-def work(border: Border, seed: int, first: int, seconds: float, place: Path) -> None:
-    """Read inputs until the time is over; the report is written before each, so that a kill loses nothing."""
+def limit() -> Callable[[], None]:
+    """Limit the memory of this process; return what to call before each input, which limits its time."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+
+    def begins() -> None:
+        used = int(time.process_time()) + INPUT_SECONDS + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (used, resource.RLIM_INFINITY))
+
+    return begins
+
+
+def work(
+    border: Border, seed: int, first: int, seconds: float, place: Path, begins: Callable[[], None] = lambda: None
+) -> None:
+    """Read inputs until the time is over; the report is written before each, so that a kill loses nothing.
+
+    Args:
+        begins: called before each input (`limit`).
+    """
     examples = border.corpus()
     until, number = time.monotonic() + seconds, first
     findings: dict[str, str] = {}
@@ -139,8 +155,7 @@ def work(border: Border, seed: int, first: int, seconds: float, place: Path) -> 
         data = mutation.make(examples, border.words, seed, number)
         (place / _CURRENT).write_bytes(data)
         report.write_text(json.dumps({"findings": list(findings.items()), "next": number + 1}))
-        used = int(time.process_time()) + INPUT_SECONDS + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (used, resource.RLIM_INFINITY))
+        begins()
         if error := borders.fails(border, data):
             findings.setdefault(_place(error), str(_save(place, data)))
         number += 1
@@ -156,4 +171,6 @@ def _place(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    work(borders.BORDERS[sys.argv[1]], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), Path(sys.argv[5]))
+    work(
+        borders.BORDERS[sys.argv[1]], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), Path(sys.argv[5]), limit()
+    )

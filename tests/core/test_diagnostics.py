@@ -15,7 +15,7 @@ from core.errors import InfraError, UnderTest
 from core.process import Finished
 from core.step import MissingProgramError, require
 
-FOLDER = Path(__file__).parent.parent / "golden" / "field" / "build"
+FOLDER = Path(__file__).parent.parent / "golden" / "field" / "builds"
 
 CAUSES = {
     "build_assembler": "<instantiation>:2: invalid instruction mnemonic 'x'",

@@ -38,3 +38,9 @@ def test_field(name: str) -> None:
 def test_a_comment_that_looks_like_a_result_is_none() -> None:
     report = ktap.parse(["TAP version 13", "1..1", "# selftests: a: b", "# ok 7 cats so far", "ok 1 selftests: a: b"])
     assert [(test.status, test.subtests) for test in report.tests] == [("passed", ())]
+
+
+def test_a_plan_that_comes_again_and_again() -> None:
+    """Found by test.fuzz: each plan announced tests that were all listed as lost."""
+    report = ktap.parse(["TAP version 13", *["1..93"] * 150_000])
+    assert len(report.tests) <= 100_000
