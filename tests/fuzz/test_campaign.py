@@ -65,7 +65,8 @@ def test_an_input_that_takes_for_ever_is_found(tmp_path: Path, monkeypatch: pyte
     slow.write_text(
         "import sys\nfrom fuzz import borders, campaign\nfrom pathlib import Path\ncampaign.INPUT_SECONDS = 0\n"
         "def read(data):\n    while True: pass\n"
-        "campaign.work(borders.Border('slow', read, ()), 1, int(sys.argv[3]), 5.0, Path(sys.argv[5]), campaign.limit())\n"
+        "slow = borders.Border('slow', read, ())\n"
+        "campaign.work(slow, 1, int(sys.argv[3]), 5.0, Path(sys.argv[5]), campaign.limit())\n"
     )
     real = campaign.process.run
     monkeypatch.setattr(
